@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "preload/attr.h"
+
+#include "preload/utf8.h"
+
+/* KeyValue.key of each attribute as it goes on the wire: tag, length, bytes. */
+static const struct key {
+	uint8_t len; /* of bytes[] */
+	char bytes[2 + 40];
+} keys[] = {
+#define ATTR(name, key) { 2 + sizeof(key) - 1, "\x0a" "?" key },
+#include "preload/attr.def"
+};
+
+#define SPAN_ATTRIBUTES (9 << 3 | ATR_PB_LEN)
+#define KEYVALUE_VALUE (2 << 3 | ATR_PB_LEN)
+#define ANYVALUE_STRING (1 << 3 | ATR_PB_LEN)
+#define ANYVALUE_INT (3 << 3 | ATR_PB_VARINT)
+
+/* Everything up to the AnyValue's content, which is any_len bytes long. */
+static void put_head(struct atr_pb *pb, enum atr_attr attr, size_t any_len)
+{
+	const struct key *key = &keys[attr];
+
+	*pb->p++ = SPAN_ATTRIBUTES;
+	atr_pb_put_varint(pb, key->len + 1 + atr_pb_size(any_len) + any_len);
+	memcpy(pb->p, key->bytes, key->len);
+	pb->p[1] = (uint8_t)(key->len - 2);
+	pb->p += key->len;
+	*pb->p++ = KEYVALUE_VALUE;
+	atr_pb_put_varint(pb, any_len);
+}
+
+size_t atr_attr_cut(const char *s, size_t len, size_t max)
+{
+	if (len <= max)
+		return len;
+	for (int i = 0; i < 3 && max && ((unsigned char)s[max] & 0xc0) == 0x80; i++)
+		max--;
+	return max;
+}
+
+void atr_attr_str(struct atr_pb *pb, enum atr_attr attr, const char *value, size_t len)
+{
+	len = atr_attr_cut(value, len, ATR_VALUE_MAX);
+	if (!atr_pb_room(pb, len + sizeof(keys[0].bytes) + 24))
+		return;
+	put_head(pb, attr, 1 + atr_pb_size(len) + len);
+	*pb->p++ = ANYVALUE_STRING;
+	atr_pb_put_varint(pb, len);
+	/* One byte in, one byte out: the length stands. */
+	(void)atr_utf8_copy((char *)pb->p, len, value, len);
+	pb->p += len;
+}
+
+void atr_attr_int(struct atr_pb *pb, enum atr_attr attr, int64_t value)
+{
+	if (!atr_pb_room(pb, sizeof(keys[0].bytes) + 32))
+		return;
+	put_head(pb, attr, 1 + atr_pb_size((uint64_t)value));
+	*pb->p++ = ANYVALUE_INT;
+	atr_pb_put_varint(pb, (uint64_t)value);
+}

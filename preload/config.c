@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The settings of config.def, read once from the environment.
+ *
+ * Parsing rules: OpenTelemetry specification, "Environment Variable
+ * Specification" (empty is unset; a boolean is true only as "true"; a bad value
+ * is reported and ignored).  Strings are copied into memory of our own: programs
+ * write over their environment (setproctitle).
+ */
+#include "preload/config.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "preload/compiler.h"
+#include "preload/sys.h"
+#include "preload/text.h"
+
+struct atr_config atr_config;
+
+static char strings[8192];
+static size_t strings_used;
+
+static const char *copy(const char *s)
+{
+	size_t len = strlen(s) + 1;
+	char *p;
+
+	if (len <= sizeof(strings) - strings_used) {
+		p = strings + strings_used;
+		strings_used += len;
+	} else {
+		p = atr_sys_map(len);
+	}
+	return p ? memcpy(p, s, len) : NULL;
+}
+
+struct word {
+	int value;
+	const char *spelling;
+};
+
+#define WORD(constant, spelling) { constant, spelling },
+#define ENUM(name, words) static const struct word words_##name[] = { words { -1, NULL } };
+#include "preload/config.def"
+
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+static bool same_word(const char *a, const char *b)
+{
+	while (*a && lower(*a) == lower(*b)) {
+		a++;
+		b++;
+	}
+	return !*a && !*b;
+}
+
+static const char *spelling(const struct word *words, int value)
+{
+	for (; words->spelling; words++)
+		if (words->value == value)
+			return words->spelling;
+	return "?";
+}
+
+/* The value without white space around it. */
+static size_t trim(const char **s)
+{
+	size_t n;
+
+	while (**s == ' ' || **s == '\t')
+		(*s)++;
+	n = strlen(*s);
+	while (n && ((*s)[n - 1] == ' ' || (*s)[n - 1] == '\t'))
+		n--;
+	return n;
+}
+
+/* A whole decimal number in [min, max]; false for anything else. */
+static bool read_number(const char *s, uint64_t min, uint64_t max, uint32_t *ret)
+{
+	size_t n = trim(&s);
+	uint64_t v = 0;
+
+	if (n && *s == '+') {
+		s++;
+		n--;
+	}
+	if (!n)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (s[i] < '0' || s[i] > '9')
+			return false;
+		v = v * 10 + (uint64_t)(s[i] - '0');
+		if (v > max)
+			return false;
+	}
+	if (v < min)
+		return false;
+	*ret = (uint32_t)v;
+	return true;
+}
+
+/* digits[.digits][e[-]digits] in [0, 1]; no strtod(): it follows the locale. */
+static bool read_ratio(const char *s, double *ret)
+{
+	size_t n = trim(&s), i = 0, digits = 0;
+	double v = 0, scale = 1;
+	int exponent = 0;
+
+	for (; i < n && s[i] >= '0' && s[i] <= '9'; i++, digits++)
+		v = v * 10 + (s[i] - '0');
+	if (i < n && s[i] == '.')
+		for (i++; i < n && s[i] >= '0' && s[i] <= '9'; i++, digits++)
+			v += (s[i] - '0') * (scale /= 10);
+	if (digits && i < n && lower(s[i]) == 'e') {
+		bool negative = false;
+
+		i++;
+		if (i < n && (s[i] == '-' || s[i] == '+'))
+			negative = s[i++] == '-';
+		if (i == n)
+			return false;
+		for (; i < n && s[i] >= '0' && s[i] <= '9' && exponent < 400; i++)
+			exponent = exponent * 10 + (s[i] - '0');
+		for (int k = 0; k < exponent; k++)
+			v = negative ? v / 10 : v * 10;
+	}
+	if (!digits || i != n || v < 0 || v > 1)
+		return false;
+	*ret = v;
+	return true;
+}
+
+struct reader {
+	const char *(*get)(const char *name);
+	void (*warn)(const char *line);
+};
+
+/* The variable's value, NULL when unset or empty. */
+static const char *value_of(const struct reader *r, const char *env)
+{
+	const char *v = r->get(env);
+
+	return v && *v ? v : NULL;
+}
+
+static void warn_bad(const struct reader *r, const char *env, const char *value, const char *want,
+		     const char *used)
+{
+	char line[512];
+
+	(void)atr_format(line, sizeof(line), "%s=%.*s is not %s; using %s", env, 200, value, want,
+			 used);
+	r->warn(line);
+}
+
+static void read_bool(const struct reader *r, const char *env, bool *field, bool *set)
+{
+	const char *v = value_of(r, env);
+
+	if (!v)
+		return;
+	*set = true;
+	*field = same_word(v, "true");
+	if (!*field && !same_word(v, "false"))
+		warn_bad(r, env, v, "\"true\" or \"false\"", "false");
+}
+
+static void read_int(const struct reader *r, const char *env, uint64_t min, uint64_t max,
+		     const char *what, uint32_t *field, bool *set)
+{
+	const char *v = value_of(r, env);
+	char want[96], used[24];
+
+	if (!v)
+		return;
+	*set = read_number(v, min, max, field);
+	if (*set)
+		return;
+	(void)atr_format(want, sizeof(want), "%s from %llu to %llu", what, (unsigned long long)min,
+			 (unsigned long long)max);
+	(void)atr_format(used, sizeof(used), "%u", *field);
+	warn_bad(r, env, v, want, used);
+}
+
+static void read_string(const struct reader *r, const char *env, const char **field, bool *set)
+{
+	const char *v = value_of(r, env);
+
+	if (!v)
+		return;
+	v = copy(v);
+	*set = v != NULL;
+	if (v)
+		*field = v;
+	else
+		warn_bad(r, env, "(long)", "storable: no memory", *field ? *field : "nothing");
+}
+
+static int read_enum(const struct reader *r, const char *env, const struct word *words, int def,
+		     bool *set)
+{
+	const char *v = value_of(r, env);
+	char want[256] = "one of";
+	size_t n = strlen(want);
+
+	if (!v)
+		return def;
+	*set = true;
+	for (const struct word *w = words; w->spelling; w++)
+		if (same_word(v, w->spelling))
+			return w->value;
+	*set = false;
+	for (const struct word *w = words; w->spelling; w++)
+		n += atr_format(want + n, sizeof(want) - n, "%s %s", w == words ? "" : ",",
+				w->spelling);
+	warn_bad(r, env, v, want, spelling(words, def));
+	return def;
+}
+
+static void read_ratio_option(const struct reader *r, const char *env, double *field, bool *set)
+{
+	const char *v = value_of(r, env);
+
+	if (!v)
+		return;
+	*set = read_ratio(v, field);
+	if (!*set)
+		warn_bad(r, env, v, "a number from 0 to 1", "1");
+}
+
+/* One READ_<TYPE> per type of config.def. */
+#define READ_BOOL(c, r, f, env, min, max) read_bool(r, env, &c->f, &c->f##_set)
+#define READ_INT(c, r, f, env, min, max) \
+	read_int(r, env, min, max, "a whole number", &c->f, &c->f##_set)
+#define READ_DURATION(c, r, f, env, min, max) \
+	read_int(r, env, min, max, "a number of milliseconds", &c->f, &c->f##_set)
+#define READ_TIMEOUT(c, r, f, env, min, max) \
+	read_int(r, env, min, max, "a number of milliseconds (0 for no limit)", &c->f, &c->f##_set)
+#define READ_STRING(c, r, f, env, min, max) read_string(r, env, &c->f, &c->f##_set)
+#define READ_RATIO(c, r, f, env, min, max) read_ratio_option(r, env, &c->f, &c->f##_set)
+#define READ_WORDS(c, r, f, env, name) \
+	c->f = (enum atr_##name)read_enum(r, env, words_##name, (int)c->f, &c->f##_set)
+#define READ_SAMPLER(c, r, f, env, min, max) READ_WORDS(c, r, f, env, SAMPLER)
+#define READ_EXPORTER(c, r, f, env, min, max) READ_WORDS(c, r, f, env, EXPORTER)
+#define READ_PROTOCOL(c, r, f, env, min, max) READ_WORDS(c, r, f, env, PROTOCOL)
+#define READ_COMPRESSION(c, r, f, env, min, max) READ_WORDS(c, r, f, env, COMPRESSION)
+#define READ_LOG_LEVEL(c, r, f, env, min, max) READ_WORDS(c, r, f, env, LOG_LEVEL)
+#define READ_SOCKET_SPANS(c, r, f, env, min, max) READ_WORDS(c, r, f, env, SOCKET_SPANS)
+
+static void set_defaults(struct atr_config *config)
+{
+	*config = (struct atr_config){
+#define OPTION(field, type, env, def, min, max, doc) .field = def,
+#include "preload/config.def"
+	};
+}
+
+void atr_config_read(struct atr_config *config, const char *(*get)(const char *name),
+		     void (*warn)(const char *line))
+{
+	const struct reader reader = { .get = get, .warn = warn };
+	const struct reader *r = &reader;
+
+	set_defaults(config);
+#define OPTION(field, type, env, def, min, max, doc) READ_##type(config, r, field, env, min, max);
+#include "preload/config.def"
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ATR_PRELOAD_CONFIG_H
+#define ATR_PRELOAD_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One enum per ENUM row of config.def. */
+#define WORD(constant, spelling) constant,
+#define ENUM(name, words) enum atr_##name { words };
+#include "preload/config.def"
+
+#define ATR_TYPE_BOOL bool
+#define ATR_TYPE_INT uint32_t
+#define ATR_TYPE_DURATION uint32_t
+#define ATR_TYPE_TIMEOUT uint32_t
+#define ATR_TYPE_RATIO double
+#define ATR_TYPE_STRING const char *
+#define ATR_TYPE_SAMPLER enum atr_SAMPLER
+#define ATR_TYPE_EXPORTER enum atr_EXPORTER
+#define ATR_TYPE_PROTOCOL enum atr_PROTOCOL
+#define ATR_TYPE_COMPRESSION enum atr_COMPRESSION
+#define ATR_TYPE_LOG_LEVEL enum atr_LOG_LEVEL
+#define ATR_TYPE_SOCKET_SPANS enum atr_SOCKET_SPANS
+
+struct atr_config {
+#define OPTION(field, type, env, def, min, max, doc) ATR_TYPE_##type field;
+#include "preload/config.def"
+	/* Which rows the environment set: for "the specific one wins". */
+#define OPTION(field, type, env, def, min, max, doc) bool field##_set;
+#include "preload/config.def"
+};
+
+/* The process's settings.  Written once by atr_config_read(), read by anybody after. */
+extern struct atr_config atr_config;
+
+/*
+ * Reads all settings.  get() is getenv() or a test's stand-in; warn() gets one
+ * finished line per bad value, naming variable, value and what is used instead.
+ * Strings are copied: the program may overwrite its environment.
+ */
+void atr_config_read(struct atr_config *config, const char *(*get)(const char *name),
+		     void (*warn)(const char *line));
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ATR_PRELOAD_CONN_H
+#define ATR_PRELOAD_CONN_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "preload/op.h"
+#include "preload/pool.h"
+
+/*
+ * What we know of a socket.  Descriptors that are dup()s of each other share
+ * one.  Found by descriptor with one look-up and without a lock; the memory is
+ * never unmapped, so a call that was blocked while another thread closed the
+ * descriptor finds a changed generation, not a bad pointer.
+ */
+union atr_addr {
+	struct sockaddr any;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+	struct sockaddr_un un;
+};
+
+enum atr_role {
+	ATR_ROLE_UNKNOWN, /* a socketpair, or inherited */
+	ATR_ROLE_CLIENT,  /* connected by this process, or datagrams it began */
+	ATR_ROLE_SERVER,  /* accepted, or datagrams on a bound socket */
+	ATR_ROLE_LISTEN,
+};
+
+/* Who speaks on the connection, as far as known. */
+enum atr_speaker {
+	ATR_SPEAKER_PROGRAM,
+	ATR_SPEAKER_LIBPQ,
+};
+
+struct atr_conn {
+	struct atr_pooled pooled;
+	uint32_t gen;  /* changes when the connection is gone */
+	uint32_t refs; /* descriptors */
+	uint8_t family; /* AF_INET, AF_INET6, AF_UNIX */
+	uint8_t type;	/* SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET */
+	uint8_t role;
+	uint8_t speaker;
+	uint32_t connecting; /* a connect is on its way; connect_op waits for its outcome */
+	uint32_t attrs_state; /* of attrs[]: 0 none, 1 being written, 2 ready */
+	uint16_t attrs_len;
+	socklen_t peer_len; /* 0: not known */
+	union atr_addr peer;
+	socklen_t local_len;
+	union atr_addr local; /* of an accepted connection, found when it is first wanted */
+	struct atr_op connect_op;
+	void *library; /* what the library's hook keeps here; given back by library_free */
+	void (*library_free)(void *library);
+	uint8_t attrs[512]; /* network.* and server.*, encoded */
+};
+
+void atr_conn_init(void);
+
+/*
+ * The connection of a descriptor; NULL for anything that is no socket of ours.
+ * A descriptor that was there before us is looked at once, with one system call.
+ */
+struct atr_conn *atr_conn_get(int fd);
+
+/* A new connection for a descriptor just made; what it had before is dropped.  NULL: no memory. */
+struct atr_conn *atr_conn_new(int fd, int family, int type, enum atr_role role);
+
+/* new_fd is a duplicate of fd now. */
+void atr_conn_dup(int fd, int new_fd);
+
+/* The descriptor, or all from first to last, are being closed. */
+void atr_conn_close(int fd);
+void atr_conn_close_range(unsigned first, unsigned last);
+
+/* The descriptor came from elsewhere (SCM_RIGHTS): look at it when it is used. */
+void atr_conn_unknown(int fd);
+
+/* Remembers the peer; an address longer than ours or of length 0 is not known. */
+void atr_conn_peer(struct atr_conn *c, const struct sockaddr *addr, socklen_t len);
+
+/* network.* and server.* of the connection, into a span.  fd is one of its descriptors. */
+void atr_conn_attrs(struct atr_conn *c, int fd, struct atr_pb *pb);
+
+/* network.* (and server.*, for a client) of another peer: a datagram's. */
+void atr_conn_addr_attrs(const struct atr_conn *c, const union atr_addr *peer, socklen_t len,
+			 struct atr_pb *pb);
+
+/* "127.0.0.1:80", "[::1]:80", "/path" or "@abstract"; returns its length. */
+#define ATR_PEER_TEXT_MAX 128
+size_t atr_conn_peer_text(const struct atr_conn *c, char buf[static ATR_PEER_TEXT_MAX]);
+
+/* Connections whose connect() is on its way, so that a poll() need only look when there are any. */
+extern uint32_t atr_conn_connecting;
+
+#endif

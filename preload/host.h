@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ATR_PRELOAD_HOST_H
+#define ATR_PRELOAD_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "preload/compiler.h"
+#include "preload/config.h"
+#include "preload/record.h"
+#include "preload/stats.h"
+
+/*
+ * The only door between libautotrace.so and libautotrace-exporter.so: the shim
+ * loads the exporter object by dlopen, takes atr_exporter_run by dlsym and calls
+ * it on the background thread with this table.  Nothing else is shared.
+ *
+ * Rules for the callee.  It runs on the thread named "autotrace", which has all
+ * signals blocked and a file descriptor table of its own: descriptors 0, 1, 2
+ * are not open.  It holds the fork gate when it is called, and must hold it
+ * whenever it is inside a library (libcurl, OpenSSL, zlib, protobuf-c, malloc);
+ * wait() and sleep_fds() are the only places where it waits, and they let go of
+ * the gate.  After a fork, run() is called anew in the child, on a new thread,
+ * while the old call never returned: every state lives in run()'s own frame or
+ * in memory it hangs from there, and what a former run held is abandoned, never
+ * freed.
+ */
+#define ATR_HOST_ABI 1
+
+/* Why wait() came back; bits. */
+enum atr_wake {
+	ATR_WAKE_TIME = 0,	/* the time is up, nothing else */
+	ATR_WAKE_RING = 1,	/* a ring is half full: drain */
+	ATR_WAKE_FLUSH = 2,	/* export everything now, by deadline(); then call flushed() */
+	ATR_WAKE_STOP = 4,	/* comes with FLUSH: then return from run() */
+};
+
+struct pollfd;
+
+struct atr_host {
+	uint32_t abi; /* ATR_HOST_ABI */
+	const struct atr_config *config;
+	struct atr_stats *stats; /* counted with atomic adds */
+
+	/*
+	 * Takes up to `max` committed records out of all rings, oldest first per
+	 * thread.  take() gets each while it is still in the ring and copies what
+	 * it wants.  Returns how many were taken.
+	 */
+	size_t (*drain)(size_t max, void (*take)(void *arg, const struct atr_record *record),
+			void *arg);
+
+	/* Monotonic nanoseconds; the clock of all deadlines here. */
+	uint64_t (*now)(void);
+
+	/* Waits without the gate until `until` (monotonic ns), or a reason in the returned bits. */
+	unsigned (*wait)(uint64_t until);
+
+	/* The same reasons, without waiting. */
+	unsigned (*pending)(void);
+
+	/* Waits without the gate on descriptors, at most timeout_ms; returns poll()'s result or -errno. */
+	int (*sleep_fds)(struct pollfd *fds, unsigned n_fds, int timeout_ms);
+
+	/* While FLUSH is pending: when the program will stop waiting for us (monotonic ns). */
+	uint64_t (*deadline)(void);
+
+	/* The flush that was pending when wait() or pending() reported it is done. */
+	void (*flushed)(void);
+
+	/* One line to the program's standard error, if `level` is enabled.  No newline at the end. */
+	void (*log)(enum atr_LOG_LEVEL level, const char *fmt, ...) atr_printf(2, 3);
+
+	/* Bytes to the program's standard error as it is now (the console exporter's way out).
+	 * Returns 0 or -errno. */
+	int (*write_stderr)(const char *bytes, size_t len);
+
+	/*
+	 * To be called once after curl_global_init(): registers the shim's stop so
+	 * that it runs before the exit handlers of the libraries just loaded.
+	 */
+	void (*loaded)(void);
+
+	/*
+	 * The endpoint's addresses, looked up with the program's own resolver before
+	 * the thread left the program's descriptor table; in CURLOPT_RESOLVE form
+	 * "host:port:addr,addr".  NULL when the host is a number or localhost, or
+	 * when it could not be resolved (then resolve_error is getaddrinfo's text).
+	 */
+	const char *resolved;
+	const char *resolve_error;
+};
+
+/* The symbol looked up in libautotrace-exporter.so.  Returns after ATR_WAKE_STOP. */
+#define ATR_EXPORTER_RUN "atr_exporter_run"
+typedef void atr_exporter_run_fn(const struct atr_host *host);
+
+#endif

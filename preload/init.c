@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Start, fork and end of the runtime; the one file here that knows the hooks.
+ *
+ * The constructor runs the steps of start_up[] in order and opens the gate.
+ * Before it, every hook passes straight to the kernel (the boot stubs of
+ * hooks/real.c); after a step has failed or OTEL_SDK_DISABLED is true, straight
+ * to the real function, for good.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#include "hooks/real.h"
+#include "preload/clock.h"
+#include "preload/config.h"
+#include "preload/conn.h"
+#include "preload/context.h"
+#include "preload/gate.h"
+#include "preload/log.h"
+#include "preload/process.h"
+#include "preload/sampler.h"
+#include "preload/stats.h"
+#include "preload/sys.h"
+#include "preload/text.h"
+#include "preload/thread.h"
+#include "preload/worker.h"
+
+static struct atr_gate never; /* the gate before the constructor: closed */
+struct atr_gate *atr_gate = &never;
+struct atr_process atr_process;
+struct atr_stats atr_stats;
+
+static bool enabled; /* the gate was opened: closed now means a new process */
+
+#define PAGE 4096
+
+/* ---- the steps ---- */
+
+static bool step_secure(void)
+{
+	return !getauxval(AT_SECURE); /* not in programs that run with raised privileges */
+}
+
+static bool step_real(void)
+{
+	atr_real_init();
+	atr_worker_pthread_create = atr_real.pthread_create;
+	return true;
+}
+
+static const char *env(const char *name)
+{
+	return getenv(name);
+}
+
+static void warn(const char *line)
+{
+	atr_log(ATR_LOG_WARN, "%s", line);
+}
+
+static bool step_config(void)
+{
+	atr_process.pid = atr_sys_getpid();
+	atr_config.log_level = ATR_LOG_INFO; /* for warnings about settings before it is read */
+	atr_log_init();
+	atr_config_read(&atr_config, env, warn);
+	atr_log_init();
+	return !atr_config.sdk_disabled;
+}
+
+static bool step_sampler(void)
+{
+	atr_sampler_init(atr_config.exporter == ATR_EXPORTER_NONE ? ATR_SAMPLER_ALWAYS_OFF
+								   : atr_config.sampler,
+			 atr_config.sampler_set ? atr_config.sampler_arg : 1.0);
+	return true;
+}
+
+static bool printable(const char *s)
+{
+	for (; *s; s++)
+		if (*s < 0x20 || *s > 0x7e)
+			return false;
+	return true;
+}
+
+/* TRACEPARENT and TRACESTATE: the parent of the process's roots. */
+static bool step_context(void)
+{
+	static char tracestate[513];
+	const char *parent = getenv("TRACEPARENT");
+	const char *state = getenv("TRACESTATE");
+
+	if (!parent || !*parent)
+		return true;
+	if (state && strlen(state) < sizeof(tracestate) && printable(state))
+		memcpy(tracestate, state, strlen(state) + 1);
+	if (!atr_context_parse(&atr_context_process, parent, tracestate))
+		atr_log(ATR_LOG_WARN,
+			"TRACEPARENT=%.*s is not a W3C traceparent; the process begins new traces",
+			100, parent);
+	return true;
+}
+
+static bool step_clock(void)
+{
+	atr_clock_sync();
+	return true;
+}
+
+static bool step_threads(void)
+{
+	atr_thread_init();
+	atr_worker_init();
+	return true;
+}
+
+static bool step_conns(void)
+{
+	atr_conn_init();
+	return true;
+}
+
+static void child(void)
+{
+	(void)atr_gate_open();
+}
+
+static bool step_fork(void)
+{
+	return pthread_atfork(atr_worker_fork_prepare, atr_worker_fork_parent, child) == 0;
+}
+
+static void at_quick_exit_stop(void)
+{
+	atr_worker_flush(true);
+}
+
+static bool step_gate(void)
+{
+	struct atr_gate *page = atr_sys_map(PAGE);
+
+	if (!page)
+		return false;
+	/* Before Linux 4.14 only the fork handler above finds a child out. */
+	(void)atr_sys(SYS_madvise, page, PAGE, MADV_WIPEONFORK, 0, 0, 0);
+	(void)at_quick_exit(at_quick_exit_stop);
+	enabled = true;
+	atr_gate = page;
+	atr_store(&page->live, 1);
+	return true;
+}
+
+static bool (*const start_up[])(void) = {
+	step_secure,
+	step_real,    /* from here on hooks call the real functions */
+	step_config,  /* atr_config, atr_log() */
+	step_sampler,
+	step_context,
+	step_clock,
+	step_threads, /* atr_thread_self(), atr_worker_*() */
+	step_conns,   /* atr_conn_*() */
+	step_fork,
+	step_gate,    /* the gate is open */
+};
+
+__attribute__((constructor)) static void start(void)
+{
+	int saved_errno = errno;
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(start_up); i++)
+		if (!start_up[i]())
+			break;
+	errno = saved_errno;
+}
+
+/* ---- fork ---- */
+
+bool atr_process_foreign(void)
+{
+	return atr_sys_getpid() != atr_process.pid;
+}
+
+bool atr_gate_closed(void)
+{
+	if (!enabled)
+		return false;
+	/* The page was wiped: this is a child of fork(), alone in its memory. */
+	enabled = false; /* calls from a signal handler pass through meanwhile */
+	atr_process.epoch++;
+	atr_process.pid = atr_sys_getpid();
+	atr_worker_forked();
+	atr_thread_forked();
+	memset(&atr_stats, 0, sizeof(atr_stats));
+	atr_stats.forks = atr_process.epoch;
+	enabled = true;
+	atr_store(&atr_gate->live, 1);
+	return true;
+}
+
+void atr_gate_shut(void)
+{
+	enabled = false;
+	atr_store(&atr_gate->live, 0);
+}
+
+void atr_bug(const char *what, const char *file, int line)
+{
+	if (atr_config.abort_on_bug)
+		abort();
+	atr_count(bugs, 1);
+	if (enabled)
+		atr_log(ATR_LOG_ERROR,
+			"internal inconsistency: %s (%s:%d); tracing is off in this process", what,
+			file, line);
+	atr_gate_shut();
+}
+
+/* ---- the end ---- */
+
+static void print_stats(void)
+{
+	char line[1024];
+	size_t n = 0;
+
+#define COUNTER(name, doc) \
+	n += atr_format(line + n, sizeof(line) - n, " " #name "=%llu", \
+			(unsigned long long)atr_load(&atr_stats.name));
+#include "preload/stats.def"
+	atr_debug(ATR_DEBUG_STATS, "stats%s", line);
+}
+
+void atr_end(void)
+{
+	static uint32_t printed;
+
+	if (!enabled || !atr_load(&atr_gate->live))
+		return;
+	atr_worker_flush(true);
+	if ((atr_debug_domains & ATR_DEBUG_STATS) && !__atomic_exchange_n(&printed, 1, __ATOMIC_RELAXED))
+		print_stats();
+}
+
+__attribute__((destructor)) static void end(void)
+{
+	int saved_errno = errno;
+
+	atr_end();
+	errno = saved_errno;
+}

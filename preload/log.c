@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Our own lines.  Standard error belongs to the program: a daemon may have
+ * closed it and opened its database there.  So a program thread first compares
+ * descriptor 2 with what it was at the start, and the background thread, which
+ * has no descriptors of the program, fetches a duplicate for the moment of
+ * writing (pidfd_getfd(2); where that is refused, by opening /proc/self/fd/2).
+ */
+#include "preload/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "preload/process.h"
+#include "preload/sys.h"
+#include "preload/text.h"
+#include "preload/thread.h"
+
+unsigned atr_debug_domains;
+
+static struct stat stderr_was;
+static bool have_stderr;
+
+static const struct {
+	const char *name;
+	unsigned bits;
+} domains[] = {
+	{ "all", ~0u },
+	{ "stats", ATR_DEBUG_STATS },
+	{ "conn", ATR_DEBUG_CONN },
+	{ "libpq", ATR_DEBUG_LIBPQ },
+	{ "worker", ATR_DEBUG_WORKER },
+	{ "real", ATR_DEBUG_REAL },
+};
+
+static int fd_stat(int fd, struct stat *st)
+{
+#ifdef SYS_newfstatat
+	return (int)atr_sys(SYS_newfstatat, fd, "", st, AT_EMPTY_PATH, 0, 0);
+#else
+	return (int)atr_sys(SYS_fstat, fd, st, 0, 0, 0, 0);
+#endif
+}
+
+static void read_domains(const char *s)
+{
+	while (*s) {
+		size_t n = strcspn(s, ",:");
+		bool known = false;
+
+		for (size_t i = 0; i < ATR_ARRAY_LEN(domains); i++) {
+			if (n == strlen(domains[i].name) && strncmp(s, domains[i].name, n) == 0) {
+				atr_debug_domains |= domains[i].bits;
+				known = true;
+			}
+		}
+		if (!known && n)
+			atr_log(ATR_LOG_WARN,
+				"AUTOTRACE_DEBUG=%.*s: there is no debug domain of that name; "
+				"it is ignored",
+				(int)n, s);
+		s += n + strcspn(s + n, ",");
+		s += *s == ',';
+	}
+}
+
+void atr_log_init(void)
+{
+	have_stderr = fd_stat(2, &stderr_was) == 0;
+	if (atr_config.debug)
+		read_domains(atr_config.debug);
+}
+
+static int write_all(int fd, const char *bytes, size_t len)
+{
+	while (len) {
+		ssize_t n = atr_sys_write(fd, bytes, len);
+
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			return n ? (int)n : -EIO;
+		bytes += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int atr_log_write(const char *bytes, size_t len)
+{
+	int pidfd = (int)atr_sys(SYS_pidfd_open, atr_process.pid, 0, 0, 0, 0, 0);
+	struct stat st;
+	int fd = -EBADF, ret;
+
+	if (pidfd >= 0) {
+		fd = (int)atr_sys(SYS_pidfd_getfd, pidfd, 2, 0, 0, 0, 0);
+		(void)atr_sys_close(pidfd);
+	}
+	if (fd < 0)
+		fd = atr_sys_open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY, 0);
+	if (fd < 0)
+		return fd;
+	if (!have_stderr || fd_stat(fd, &st) != 0 || st.st_dev != stderr_was.st_dev ||
+	    st.st_ino != stderr_was.st_ino)
+		ret = -EBADF;
+	else
+		ret = write_all(fd, bytes, len);
+	(void)atr_sys_close(fd);
+	return ret;
+}
+
+static void write_from_program(const char *bytes, size_t len)
+{
+	struct stat st;
+
+	if (have_stderr && fd_stat(2, &st) == 0 && st.st_dev == stderr_was.st_dev &&
+	    st.st_ino == stderr_was.st_ino)
+		(void)write_all(2, bytes, len);
+}
+
+void atr_log(enum atr_LOG_LEVEL level, const char *fmt, ...)
+{
+	char line[1024];
+	va_list args;
+	size_t n;
+
+	if (level > atr_config.log_level)
+		return;
+	n = atr_format(line, sizeof(line), "autotrace[%d]: ", atr_process.pid);
+	va_start(args, fmt);
+	n += atr_vformat(line + n, sizeof(line) - n - 1, fmt, args);
+	va_end(args);
+	line[n++] = '\n';
+	if (atr_tls.inside == ATR_IN_BACKGROUND)
+		(void)atr_log_write(line, n);
+	else
+		write_from_program(line, n);
+}

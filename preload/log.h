@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ATR_PRELOAD_LOG_H
+#define ATR_PRELOAD_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "preload/compiler.h"
+#include "preload/config.h"
+
+/*
+ * Lines of our own, "autotrace[PID]: ...", on standard error and nowhere else.
+ * A program thread writes to descriptor 2 only while it is still the file it
+ * was when we started; the background thread borrows the program's descriptor
+ * for the moment.  Signal safe; nothing is allocated.
+ */
+void atr_log_init(void);
+void atr_log(enum atr_LOG_LEVEL level, const char *fmt, ...) atr_printf(2, 3);
+
+/* Raw bytes to the program's standard error, from the background thread.  0 or -errno. */
+int atr_log_write(const char *bytes, size_t len);
+
+/* Debug lines: AUTOTRACE_DEBUG=domain[:level],... */
+enum atr_domain {
+	ATR_DEBUG_STATS = 1,
+	ATR_DEBUG_CONN = 2,
+	ATR_DEBUG_LIBPQ = 4,
+	ATR_DEBUG_WORKER = 8,
+	ATR_DEBUG_REAL = 16,
+};
+extern unsigned atr_debug_domains;
+
+#define atr_debug(domain, ...) \
+	do { \
+		if (atr_unlikely(atr_debug_domains & (domain))) \
+			atr_log(ATR_LOG_NONE, __VA_ARGS__); \
+	} while (0)
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ATR_PRELOAD_OP_H
+#define ATR_PRELOAD_OP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "preload/attr.h"
+#include "preload/context.h"
+#include "preload/pb.h"
+
+struct atr_record;
+struct atr_thread;
+
+/*
+ * An op is work in progress that becomes one span.  It lives on the stack of the
+ * hook, or in a connection when it spans several calls, and may end on another
+ * thread than it began on.
+ *
+ *	struct atr_op op;
+ *	struct atr_span span;
+ *
+ *	atr_op_begin(&op, ATR_KIND_CLIENT);
+ *	... the real call ...
+ *	if (atr_op_end(&op, &span, "name", 4)) {
+ *		atr_attr_str(&span.pb, ATR_ERROR_TYPE, ...);
+ *		atr_span_commit(&span);
+ *	}
+ *
+ * Nothing here fails: an op that could not be begun, or is not sampled, ignores
+ * the rest.  Between atr_op_end() and atr_span_commit() the calling thread is
+ * inside our own code: no call of the program's, no hook.
+ */
+enum atr_kind { /* opentelemetry-proto, Span.SpanKind */
+	ATR_KIND_INTERNAL = 1,
+	ATR_KIND_SERVER = 2,
+	ATR_KIND_CLIENT = 3,
+};
+
+struct atr_op {
+	struct atr_context context; /* of the span itself */
+	struct atr_context outer;   /* what atr_op_enter() put aside */
+	uint8_t parent_id[8];
+	bool has_parent;
+	bool parent_remote;
+	bool recording; /* begun and sampled: will be a span */
+	bool entered;
+	uint8_t kind;
+	uint32_t epoch;	  /* of the process that began it: a child must not end it too */
+	uint64_t start;	  /* monotonic ns */
+	uint64_t end;	  /* monotonic ns; 0: when atr_op_end() is called */
+	uint32_t thread_id;
+};
+
+struct atr_span {
+	struct atr_pb pb; /* attributes go here */
+	struct atr_record *record;
+	struct atr_thread *thread;
+	uint32_t inside;    /* the thread's mask before */
+	const char *error;  /* error.type; NULL: status Unset */
+};
+
+/* Begins now, as a child of the thread's context. */
+void atr_op_begin(struct atr_op *op, enum atr_kind kind);
+
+/*
+ * Makes the op the thread's context until atr_op_leave(), so that what starts
+ * meanwhile becomes its child.  Only for ops whose hook is certain to come back
+ * (cleanup), on the thread that leaves again.
+ */
+void atr_op_enter(struct atr_op *op);
+void atr_op_leave(struct atr_op *op);
+
+/* The op is given up: no span. */
+static inline void atr_op_drop(struct atr_op *op)
+{
+	op->recording = false;
+}
+
+/*
+ * Ends the op (at op->end or now): true when there is a span to be filled with
+ * attributes and committed.  An empty name becomes "unknown".
+ */
+bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size_t name_len);
+
+/* Sets status Error and error.type (a string that lives until the commit). */
+void atr_span_error(struct atr_span *span, const char *error_type, size_t len);
+
+void atr_span_commit(struct atr_span *span);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ATR_PRELOAD_RECORD_H
+#define ATR_PRELOAD_RECORD_H
+
+#include <stdint.h>
+
+/*
+ * What a ring holds: this header, then span_len bytes that are an OTLP Span
+ * message in protobuf wire form (the message's content, without the tag and
+ * length it will have inside ScopeSpans), then padding to 8 bytes.
+ * Position independent: no pointer in it, so it may live in a shared file.
+ */
+struct atr_record {
+	uint32_t size;	     /* bytes of the whole record, this header included; a multiple of 8 */
+	uint32_t checksum;   /* of what follows; 0 = none was taken (rings in memory take none) */
+	uint32_t span_len;   /* bytes of the Span message; 0 = padding to the end of the ring */
+	uint16_t n_addrs;    /* code addresses behind the message, still to be named */
+	uint16_t flags;	     /* enum atr_record_flag */
+	uint8_t local_root[8]; /* span id of the first span of this trace in this process */
+	uint8_t span[];
+};
+
+enum atr_record_flag {
+	ATR_RECORD_ERROR = 1, /* status is Error */
+};
+
+#define ATR_RECORD_ALIGN 8
+
+/* Longest record: a ring reserves this much for each span it is asked for. */
+#define ATR_RECORD_MAX 16384
+
+#endif

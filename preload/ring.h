@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ATR_PRELOAD_RING_H
+#define ATR_PRELOAD_RING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "preload/record.h"
+
+/*
+ * A ring of records: one writer (the thread it belongs to), one reader (the
+ * background thread).  The struct is the first page of a mapping, the data
+ * follows; positions are byte counts that only grow.  Nothing in it is a
+ * pointer, so the mapping may be a shared file that outlives the process.
+ */
+#define ATR_RING_MAGIC 0x474e495252544155ull
+#define ATR_RING_DATA 4096
+
+struct atr_ring {
+	/* Set once, before the ring is published. */
+	uint64_t magic;
+	uint32_t version;
+	uint32_t size; /* bytes of data, a power of two */
+	uint32_t pid;
+	uint32_t tid;
+	uint64_t start_time; /* of the process, clock ticks after boot: pid + start_time is its identity */
+
+	/* The writer's line. */
+	uint64_t head __attribute__((aligned(64))); /* end of the last committed record */
+	uint64_t written;			    /* records committed, ever */
+	uint64_t dropped;			    /* records that found no room */
+	uint32_t retired;			    /* the thread is gone: no more will come */
+
+	/* The reader's line. */
+	uint64_t tail __attribute__((aligned(64))); /* everything before it may be overwritten */
+};
+
+/* Lays a ring of `size` data bytes (a power of two) into ATR_RING_DATA + size zeroed bytes. */
+void atr_ring_init(struct atr_ring *ring, uint32_t size);
+
+/*
+ * Writer: room for one record of at most ATR_RECORD_MAX bytes, or NULL when the
+ * reader is behind (then counted in dropped).  Nothing is visible before
+ * atr_ring_commit(), which takes record->size as filled in.
+ */
+struct atr_record *atr_ring_reserve(struct atr_ring *ring);
+void atr_ring_commit(struct atr_ring *ring, struct atr_record *record);
+
+/* Bytes committed and not yet released.  Either side. */
+size_t atr_ring_used(const struct atr_ring *ring);
+
+/*
+ * Reader: the record at *pos, or NULL when there is none (or the ring is
+ * corrupt: then it is skipped to its head).  Begin with *pos = atr_ring_tail();
+ * *pos moves behind the record.  The bytes stay until atr_ring_release(pos).
+ */
+uint64_t atr_ring_tail(const struct atr_ring *ring);
+const struct atr_record *atr_ring_next(struct atr_ring *ring, uint64_t *pos);
+void atr_ring_release(struct atr_ring *ring, uint64_t pos);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "preload/sys.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <time.h>
+
+void *atr_sys_map(size_t len)
+{
+	long p = atr_sys(SYS_mmap, NULL, len, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p < 0 && p > -4096 ? NULL : (void *)p;
+}
+
+void atr_sys_unmap(void *p, size_t len)
+{
+	if (p)
+		(void)atr_sys(SYS_munmap, p, len, 0, 0, 0, 0);
+}
+
+int atr_sys_futex_wait(const uint32_t *word, uint32_t value, uint64_t timeout_ns)
+{
+	struct timespec ts = {
+		.tv_sec = (time_t)(timeout_ns / 1000000000u),
+		.tv_nsec = (long)(timeout_ns % 1000000000u),
+	};
+
+	return (int)atr_sys(SYS_futex, word, FUTEX_WAIT_PRIVATE, value,
+			    timeout_ns == UINT64_MAX ? NULL : &ts, 0, 0);
+}
+
+void atr_sys_futex_wake(const uint32_t *word, int n)
+{
+	(void)atr_sys(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, 0, 0, 0);
+}
+
+ssize_t atr_sys_read_file(const char *path, void *buf, size_t len)
+{
+	int fd = atr_sys_open(path, O_RDONLY | O_CLOEXEC, 0);
+	size_t have = 0;
+
+	if (fd < 0)
+		return fd;
+	while (have < len) {
+		ssize_t n = atr_sys_read(fd, (char *)buf + have, len - have);
+
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		have += (size_t)n;
+	}
+	(void)atr_sys_close(fd);
+	return (ssize_t)have;
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Threads and their rings.
+ *
+ * A ring belongs to one thread and is drained by the background thread.  All
+ * rings hang in one list: threads push in front without a lock, only the
+ * background thread takes out, and only rings that are retired and empty; so the
+ * list needs no more than a compare-exchange at its head.
+ *
+ * A ring's mapping is MADV_DONTFORK: a child can neither send nor spoil its
+ * parent's spans.  The list's links are kept beside the rings, not in them: a
+ * ring must mean the same in another process.
+ */
+#include "preload/thread.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "preload/clock.h"
+#include "preload/config.h"
+#include "preload/process.h"
+#include "preload/ring.h"
+#include "preload/stats.h"
+#include "preload/sys.h"
+#include "preload/worker.h"
+
+__thread struct atr_tls atr_tls;
+
+#define MAX_THREADS 65536
+
+static struct atr_pool threads = {
+	.size = sizeof(struct atr_thread),
+	.per_chunk = 64,
+	.max = MAX_THREADS,
+};
+
+struct link {
+	struct atr_pooled pooled;
+	struct atr_ring *ring;
+	struct link *next;
+};
+
+static struct atr_pool links = { .size = sizeof(struct link), .per_chunk = 64, .max = MAX_THREADS };
+static struct link *rings; /* the list */
+static pthread_key_t key;
+static bool have_key;
+
+static size_t ring_bytes(void)
+{
+	size_t size = 65536;
+
+	while (size < atr_config.ring_size)
+		size *= 2;
+	return size;
+}
+
+static void seed(struct atr_thread *t)
+{
+	if (atr_sys_getrandom(t->rng, sizeof(t->rng), 0) == (ssize_t)sizeof(t->rng))
+		return;
+	/* No getrandom(2) here: the best that is left. */
+	t->rng[0] = atr_now();
+	t->rng[1] = (uintptr_t)t;
+	t->rng[2] = (uint64_t)atr_sys_gettid() << 32 | (uint32_t)atr_process.pid;
+	t->rng[3] = 0x9e3779b97f4a7c15u;
+}
+
+uint64_t atr_thread_random(struct atr_thread *t)
+{
+	uint64_t *s = t->rng, sum, x, tmp;
+
+	do {
+		sum = s[0] + s[3];
+		x = (sum << 23 | sum >> 41) + s[0];
+		tmp = s[1] << 17;
+		s[2] ^= s[0];
+		s[3] ^= s[1];
+		s[1] ^= s[2];
+		s[0] ^= s[3];
+		s[2] ^= tmp;
+		s[3] = s[3] << 45 | s[3] >> 19;
+	} while (!x);
+	return x;
+}
+
+static void close_cells(struct atr_thread *t)
+{
+	for (int i = 0; i < ATR_DEPTH_MAX; i++)
+		__atomic_fetch_add(&t->cells[i], 1, __ATOMIC_RELEASE);
+	t->depth = 0;
+}
+
+void atr_thread_abandon(void)
+{
+	if (atr_tls.thread)
+		close_cells(atr_tls.thread);
+	atr_tls.inside = 0;
+	atr_tls.context.valid = false;
+}
+
+/* The thread has ended, or all its other destructors have: no more records from it. */
+static void gone(void *arg)
+{
+	struct atr_thread *t = arg;
+
+	if (t->epoch == atr_process.epoch && t->ring)
+		atr_store_release(&t->ring->retired, 1);
+	t->ring = NULL;
+	atr_tls.thread = NULL;
+	close_cells(t);
+	atr_pool_give(&threads, t);
+}
+
+void atr_thread_init(void)
+{
+	have_key = pthread_key_create(&key, gone) == 0;
+}
+
+static atr_noinline struct atr_thread *make(void)
+{
+	struct atr_thread *t = atr_tls.thread;
+	uint32_t inside = atr_tls.inside;
+
+	atr_tls.inside |= ATR_IN_SELF; /* a signal handler's calls pass through meanwhile */
+	if (!t)
+		t = atr_pool_take(&threads);
+	if (!t) {
+		atr_tls.inside = inside;
+		atr_count(no_memory, 1);
+		return NULL;
+	}
+	t->ring = NULL;
+	t->depth = 0;
+	t->tid = (uint32_t)atr_sys_gettid();
+	t->epoch = atr_process.epoch;
+	seed(t);
+	atr_tls.thread = t;
+	if (have_key)
+		(void)pthread_setspecific(key, t);
+	atr_tls.inside = inside;
+	return t;
+}
+
+struct atr_thread *atr_thread_self(void)
+{
+	struct atr_thread *t = atr_tls.thread;
+
+	if (atr_likely(t && t->epoch == atr_process.epoch))
+		return t;
+	return make();
+}
+
+static atr_noinline struct atr_ring *make_ring(struct atr_thread *t)
+{
+	size_t size = ring_bytes(), len = ATR_RING_DATA + size;
+	struct link *link = atr_pool_take(&links);
+	struct atr_ring *ring = link ? atr_sys_map(len) : NULL;
+
+	if (!ring) {
+		if (link)
+			atr_pool_give(&links, link);
+		return NULL;
+	}
+	(void)atr_sys(SYS_madvise, ring, len, MADV_DONTFORK, 0, 0, 0);
+	atr_ring_init(ring, (uint32_t)size);
+	ring->pid = (uint32_t)atr_process.pid;
+	ring->tid = t->tid;
+	link->ring = ring;
+	link->next = atr_load(&rings);
+	/* Pairs with the acquire in atr_thread_drain(): link and ring are whole. */
+	while (!__atomic_compare_exchange_n(&rings, &link->next, link, 0, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED))
+		;
+	t->ring = ring;
+	return ring;
+}
+
+struct atr_record *atr_thread_reserve(struct atr_thread *t)
+{
+	struct atr_ring *ring = t->ring ? t->ring : make_ring(t);
+	struct atr_record *record;
+
+	if (!ring) {
+		atr_count(no_memory, 1);
+		return NULL;
+	}
+	record = atr_ring_reserve(ring);
+	if (!record) {
+		atr_count(ring_full, 1);
+		atr_worker_wake_ring();
+	}
+	return record;
+}
+
+void atr_thread_commit(struct atr_thread *t, struct atr_record *record)
+{
+	atr_ring_commit(t->ring, record);
+	atr_worker_committed(atr_ring_used(t->ring) * 2 > t->ring->size);
+}
+
+static size_t drain_ring(struct atr_ring *ring, size_t max,
+			 void (*take)(void *arg, const struct atr_record *record), void *arg)
+{
+	uint64_t pos = atr_ring_tail(ring);
+	const struct atr_record *r;
+	size_t n = 0;
+
+	while (n < max && (r = atr_ring_next(ring, &pos))) {
+		take(arg, r);
+		n++;
+	}
+	atr_ring_release(ring, pos);
+	return n;
+}
+
+/* Takes the link behind *at out of the list; false when it is not possible now. */
+static bool unlink_ring(struct link **at, struct link *link)
+{
+	struct link *expected = link;
+
+	/* Only at the head can another thread have pushed in between: then next time. */
+	return __atomic_compare_exchange_n(at, &expected, link->next, 0, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
+}
+
+size_t atr_thread_drain(size_t max, void (*take)(void *arg, const struct atr_record *record),
+			void *arg)
+{
+	struct link **at = &rings;
+	struct link *link = atr_load_acquire(at);
+	size_t n = 0;
+
+	atr_clock_sync();
+	while (link) {
+		struct link *next = link->next;
+		/* Pairs with the release in gone(): read before the last look at the head. */
+		bool retired = atr_load_acquire(&link->ring->retired);
+
+		n += drain_ring(link->ring, max - n, take, arg);
+		if (retired && atr_ring_used(link->ring) == 0 && unlink_ring(at, link)) {
+			atr_sys_unmap(link->ring, ATR_RING_DATA + link->ring->size);
+			atr_pool_give(&links, link);
+		} else {
+			at = &link->next;
+		}
+		link = next;
+	}
+	atr_count(recorded, n);
+	return n;
+}
+
+void atr_thread_forked(void)
+{
+	/* The links stay in their pool as they are: the parent's other threads may
+	 * have been using them.  A few bytes per ring and fork. */
+	rings = NULL;
+}

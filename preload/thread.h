@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ATR_PRELOAD_THREAD_H
+#define ATR_PRELOAD_THREAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "preload/context.h"
+#include "preload/pool.h"
+#include "preload/record.h"
+
+struct atr_ring;
+
+/* Where a thread is.  The low bits are libraries it is inside (hooks/hook.h). */
+#define ATR_IN_SELF 0x80000000u	    /* our own code: a call from here passes through */
+#define ATR_IN_BACKGROUND 0xffffffffu /* the background thread: every call passes through */
+
+/* Spans that may be open inside each other on one thread and have children. */
+#define ATR_DEPTH_MAX 16
+
+/*
+ * What a thread needs once it records: born at its first span, given back at its
+ * end.  From a pool, so that contexts of a dead thread's spans can still be
+ * asked whether they are open.
+ */
+struct atr_thread {
+	struct atr_pooled pooled;
+	uint32_t tid;
+	uint32_t epoch;
+	struct atr_ring *ring; /* NULL until the first record */
+	uint64_t rng[4];
+	uint32_t depth;
+	uint32_t cells[ATR_DEPTH_MAX]; /* generations of the spans open at each depth */
+};
+
+/*
+ * The thread's own words; initial-exec, so reading them never allocates.  Plain
+ * data that survives a fork: the context does too.
+ */
+struct atr_tls {
+	uint32_t inside; /* ATR_IN_* */
+	struct atr_thread *thread;
+	struct atr_context context;
+	const void *library_object; /* what the outermost library call is about */
+	const void *library_frame;  /* its hook's frame address */
+	const char *connect_error; /* error.type of the last connect that failed here */
+};
+
+extern __thread struct atr_tls atr_tls;
+
+/* Once, from the constructor: a key whose destructor gives threads back. */
+void atr_thread_init(void);
+
+/* The calling thread's struct, made when it has none; NULL when memory is refused. */
+struct atr_thread *atr_thread_self(void);
+
+/*
+ * The library calls this thread was inside were left by longjmp() or an
+ * exception: it is inside none, and its context is nobody's.
+ */
+void atr_thread_abandon(void);
+
+/* 64 random bits, not zero (xoshiro256++, seeded by the kernel once per thread). */
+uint64_t atr_thread_random(struct atr_thread *t);
+
+/* Room for a record in the thread's ring, or NULL (counted). */
+struct atr_record *atr_thread_reserve(struct atr_thread *t);
+void atr_thread_commit(struct atr_thread *t, struct atr_record *record);
+
+/*
+ * For the background thread: takes up to `max` records out of all rings of this
+ * process and unmaps those of threads that are gone.
+ */
+size_t atr_thread_drain(size_t max, void (*take)(void *arg, const struct atr_record *record),
+			void *arg);
+
+/* In a forked child: the rings were the parent's. */
+void atr_thread_forked(void);
+
+#endif

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The background thread.
+ *
+ * Started at the first record, with every signal blocked before it exists (but
+ * glibc's own two, which setuid() needs).  Its first acts: look up the
+ * collector's name while it still shares the program's descriptors (a resolver
+ * module may keep one), then get a descriptor table of its own and close
+ * everything in it.  From then on nothing it opens exists for the program.  Then
+ * it loads the exporter object and runs it.
+ *
+ * Program threads talk to it through one word of request bits and a futex, and
+ * never wait for it, with two exceptions, both bounded: the flush at the end of
+ * the process, and a fork, which must not copy a library's lock in a held state
+ * (the fork gate).
+ */
+#include "preload/worker.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <netinet/in.h>
+#include <time.h>
+
+#include "preload/clock.h"
+#include "preload/gate.h"
+#include "preload/host.h"
+#include "preload/log.h"
+#include "preload/process.h"
+#include "preload/stats.h"
+#include "preload/sys.h"
+#include "preload/text.h"
+#include "preload/thread.h"
+
+#define STACK_SIZE (512 * 1024)
+#define EXPORTER_FILE "libautotrace-exporter.so"
+#define FORK_WAIT_NS 200000000u /* longest a fork waits for the gate */
+
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE 2
+#endif
+
+enum state {
+	NONE,	 /* no thread yet */
+	RUNNING, /* there is one */
+	STOPPED, /* it was told to stop, and has */
+	FAILED,	 /* it cannot be had: records stay in their rings */
+};
+
+static struct {
+	uint32_t state;
+	uint32_t requests;  /* enum atr_wake bits; the futex the thread sleeps on */
+	uint32_t flush_asked;
+	uint32_t flush_done; /* the futex a flush waits on */
+	uint64_t deadline;   /* of the flush, monotonic ns */
+	uint32_t flush_seen; /* flush_asked as it was when the exporter was told */
+	uint32_t gate;	     /* the fork gate: 0 free, 1 taken, 2 taken and waited for */
+	bool gate_got;	     /* by the fork that is under way */
+	bool inside_library;
+	bool exporter_unusable; /* a child was born while the parent's was at work */
+} w;
+
+int (*atr_worker_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+static char exporter_path[4096];
+static char resolved[1024];
+
+/* ---- the fork gate: a futex lock whose wait can be bounded ---- */
+
+static bool gate_take(uint64_t wait_ns)
+{
+	uint64_t until = atr_now() + wait_ns;
+	uint32_t free = 0;
+
+	if (__atomic_compare_exchange_n(&w.gate, &free, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return true;
+	while (__atomic_exchange_n(&w.gate, 2, __ATOMIC_ACQUIRE) != 0) {
+		uint64_t now = atr_now();
+
+		if (now >= until)
+			return false;
+		(void)atr_sys_futex_wait(&w.gate, 2, until - now);
+	}
+	return true;
+}
+
+static void gate_leave(void)
+{
+	if (__atomic_exchange_n(&w.gate, 0, __ATOMIC_RELEASE) == 2)
+		atr_sys_futex_wake(&w.gate, 1);
+}
+
+static void library_enter(void)
+{
+	while (!gate_take(1000000000u))
+		;
+	atr_store(&w.inside_library, true);
+}
+
+static void library_leave(void)
+{
+	atr_store(&w.inside_library, false);
+	gate_leave();
+}
+
+void atr_worker_fork_prepare(void)
+{
+	if (atr_load(&w.state) != RUNNING)
+		return;
+	/* Bounded: a malloc whose own fork handler ran before ours may be held. */
+	w.gate_got = gate_take(FORK_WAIT_NS);
+}
+
+void atr_worker_fork_parent(void)
+{
+	if (w.gate_got) {
+		w.gate_got = false;
+		gate_leave();
+	}
+}
+
+void atr_worker_forked(void)
+{
+	bool torn = atr_load(&w.inside_library) || w.exporter_unusable;
+
+	memset(&w, 0, sizeof(w));
+	w.exporter_unusable = torn;
+}
+
+/* ---- what the exporter object calls ---- */
+
+static unsigned take_requests(void)
+{
+	/* RING is news once; FLUSH and STOP stand until flushed(). */
+	uint32_t bits = __atomic_fetch_and(&w.requests, ~(uint32_t)ATR_WAKE_RING, __ATOMIC_ACQUIRE);
+
+	if (bits & ATR_WAKE_FLUSH)
+		w.flush_seen = atr_load_acquire(&w.flush_asked);
+	return bits;
+}
+
+static unsigned host_wait(uint64_t until)
+{
+	unsigned bits = take_requests();
+
+	if (bits)
+		return bits;
+	library_leave();
+	for (;;) {
+		uint64_t now = atr_now();
+
+		if (atr_load(&w.requests) || now >= until)
+			break;
+		/* Woken without reason or by a signal of the kernel: looked at again. */
+		(void)atr_sys_futex_wait(&w.requests, 0, until - now);
+	}
+	library_enter();
+	return take_requests();
+}
+
+static int host_sleep_fds(struct pollfd *fds, unsigned n, int timeout_ms)
+{
+	struct timespec ts = {
+		.tv_sec = timeout_ms / 1000,
+		.tv_nsec = timeout_ms % 1000 * 1000000L,
+	};
+	int ret;
+
+	library_leave();
+	ret = atr_sys_ppoll(fds, n, timeout_ms < 0 ? NULL : &ts);
+	library_enter();
+	return ret;
+}
+
+static uint64_t host_deadline(void)
+{
+	return __atomic_load_n(&w.deadline, __ATOMIC_ACQUIRE);
+}
+
+static void host_flushed(void)
+{
+	uint32_t done = w.flush_seen;
+
+	/* A flush that was asked for meanwhile keeps its bits. */
+	if (atr_load_acquire(&w.flush_asked) == done)
+		(void)__atomic_fetch_and(&w.requests, ~(uint32_t)ATR_WAKE_FLUSH, __ATOMIC_ACQ_REL);
+	/* Pairs with the acquire in atr_worker_flush(). */
+	atr_store_release(&w.flush_done, done);
+	atr_sys_futex_wake(&w.flush_done, INT32_MAX);
+}
+
+static void stop_at_exit(void)
+{
+	atr_worker_flush(true);
+}
+
+static void host_loaded(void)
+{
+	(void)atexit(stop_at_exit);
+}
+
+static struct atr_host host = {
+	.abi = ATR_HOST_ABI,
+	.config = &atr_config,
+	.stats = &atr_stats,
+	.drain = atr_thread_drain,
+	.now = atr_now,
+	.wait = host_wait,
+	.pending = take_requests,
+	.sleep_fds = host_sleep_fds,
+	.deadline = host_deadline,
+	.flushed = host_flushed,
+	.log = atr_log,
+	.write_stderr = atr_log_write,
+	.loaded = host_loaded,
+};
+
+/* ---- the thread ---- */
+
+/* The host and port of a URL; false when it has none we understand. */
+static bool url_host(const char *url, char *name, size_t size, const char **ret_port)
+{
+	const char *p = strstr(url, "://");
+	bool tls = strncmp(url, "https:", 6) == 0;
+	size_t n;
+
+	if (!p)
+		return false;
+	p += 3;
+	n = strcspn(p, "/?#");
+	for (size_t i = 0; i < n; i++) /* user:password@ */
+		if (p[i] == '@') {
+			p += i + 1;
+			n -= i + 1;
+			break;
+		}
+	if (*p == '[')
+		return false; /* an IPv6 number */
+	n = strcspn(p, ":/?#");
+	if (!n || n >= size)
+		return false;
+	memcpy(name, p, n);
+	name[n] = '\0';
+	*ret_port = p[n] == ':' ? p + n + 1 : tls ? "443" : "80";
+	return true;
+}
+
+static bool numeric(const char *name)
+{
+	return name[strspn(name, "0123456789.")] == '\0';
+}
+
+static size_t address_text(char *buf, const struct addrinfo *ai)
+{
+	const struct sockaddr_in6 *in6 = (const void *)ai->ai_addr;
+	const struct sockaddr_in *in = (const void *)ai->ai_addr;
+	size_t n = 0;
+
+	if (ai->ai_family == AF_INET)
+		return atr_ipv4_text(buf, (const uint8_t *)&in->sin_addr);
+	buf[n++] = '[';
+	n += atr_ipv6_text(buf + n, in6->sin6_addr.s6_addr);
+	buf[n++] = ']';
+	return n;
+}
+
+/*
+ * Looks the collector up with the program's own resolver, before we leave its
+ * descriptor table: what a resolver module keeps open stays valid for the program.
+ */
+static void resolve(void)
+{
+	const char *url = atr_config.otlp_traces_endpoint ? atr_config.otlp_traces_endpoint
+							  : atr_config.otlp_endpoint;
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	struct addrinfo *list = NULL;
+	const char *port;
+	char name[256];
+	size_t n;
+	int err;
+
+	host.resolved = host.resolve_error = NULL;
+	if (atr_config.exporter != ATR_EXPORTER_OTLP || !url_host(url, name, sizeof(name), &port) ||
+	    numeric(name) || strcmp(name, "localhost") == 0)
+		return;
+	err = getaddrinfo(name, NULL, &hints, &list);
+	if (err) {
+		host.resolve_error = gai_strerror(err);
+		return;
+	}
+	n = atr_format(resolved, sizeof(resolved), "%s:%.*s:", name, (int)strspn(port, "0123456789"),
+		       port);
+	for (const struct addrinfo *ai = list; ai && n + 64 < sizeof(resolved); ai = ai->ai_next) {
+		if (ai->ai_family != AF_INET && ai->ai_family != AF_INET6)
+			continue;
+		if (resolved[n - 1] != ':')
+			resolved[n++] = ',';
+		n += address_text(resolved + n, ai);
+	}
+	resolved[n] = '\0';
+	freeaddrinfo(list);
+	host.resolved = resolved;
+}
+
+/* A descriptor table of our own, with nothing in it. */
+static void leave_fd_table(void)
+{
+	if (atr_sys(SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE, 0, 0, 0) == 0)
+		return;
+	/* Before Linux 5.9: unshare, then close what is there. */
+	if (atr_sys(SYS_unshare, 0x400 /* CLONE_FILES */, 0, 0, 0, 0, 0) == 0)
+		for (int fd = 0; fd < 65536; fd++)
+			(void)atr_sys_close(fd);
+	/* Neither allowed: the table stays shared, curl's descriptors are CLOEXEC. */
+}
+
+static atr_exporter_run_fn *load(void)
+{
+	void *handle = dlopen(exporter_path, RTLD_NOW | RTLD_LOCAL);
+	void *run = handle ? dlsym(handle, ATR_EXPORTER_RUN) : NULL;
+
+	if (!run)
+		atr_log(ATR_LOG_ERROR, "%s cannot be loaded: %s; no span will be exported",
+			exporter_path, dlerror());
+	return (atr_exporter_run_fn *)run;
+}
+
+/* After the last export: what is still in the rings is counted, and that is all. */
+static void count_unsent(void *arg, const struct atr_record *record)
+{
+	(void)arg;
+	(void)record;
+	atr_count(unsent, 1);
+}
+
+static void *run_thread(void *arg)
+{
+	atr_exporter_run_fn *run;
+
+	(void)arg;
+	atr_tls.inside = ATR_IN_BACKGROUND;
+	(void)atr_sys(SYS_prctl, PR_SET_NAME, "autotrace", 0, 0, 0, 0);
+	while (!gate_take(1000000000u))
+		;
+	resolve();
+	gate_leave();
+	leave_fd_table();
+	library_enter();
+	run = load();
+	if (run)
+		run(&host);
+	(void)atr_thread_drain(SIZE_MAX, count_unsent, NULL);
+	atr_store_release(&w.state, run ? STOPPED : FAILED);
+	(void)take_requests();
+	host_flushed();
+	library_leave();
+	return NULL;
+}
+
+static void start(void)
+{
+	const uint64_t all_but_glibcs = ~(1ull << (32 - 1) | 1ull << (33 - 1));
+	uint64_t before = 0;
+	pthread_attr_t attr;
+	pthread_t thread;
+	int err = EAGAIN;
+	int saved_errno = errno;
+	uint32_t inside = atr_tls.inside;
+
+	atr_tls.inside |= ATR_IN_SELF;
+	if (w.exporter_unusable || pthread_attr_init(&attr) != 0)
+		goto out;
+	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	(void)pthread_attr_setstacksize(&attr, STACK_SIZE);
+	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all_but_glibcs, &before, 8, 0, 0);
+	err = atr_worker_pthread_create(&thread, &attr, run_thread, NULL);
+	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8, 0, 0);
+	(void)pthread_attr_destroy(&attr);
+out:
+	if (err) {
+		atr_store(&w.state, FAILED);
+		atr_log(ATR_LOG_WARN, "no background thread could be started (%s); "
+				      "spans are dropped when their rings are full",
+			w.exporter_unusable ? "forked in the middle of an export" : "pthread_create");
+	}
+	atr_tls.inside = inside;
+	errno = saved_errno;
+}
+
+static void wake(uint32_t bits)
+{
+	if ((__atomic_fetch_or(&w.requests, bits, __ATOMIC_ACQ_REL) & bits) != bits)
+		atr_sys_futex_wake(&w.requests, 1);
+}
+
+void atr_worker_committed(bool half_full)
+{
+	uint32_t none = NONE;
+
+	if (atr_unlikely(atr_load(&w.state) == NONE) &&
+	    __atomic_compare_exchange_n(&w.state, &none, RUNNING, 0, __ATOMIC_ACQ_REL,
+					__ATOMIC_RELAXED))
+		start();
+	if (atr_unlikely(half_full))
+		wake(ATR_WAKE_RING);
+}
+
+void atr_worker_wake_ring(void)
+{
+	if (atr_load(&w.state) == RUNNING)
+		wake(ATR_WAKE_RING);
+}
+
+void atr_worker_flush(bool stop)
+{
+	uint64_t until = atr_now() + (uint64_t)atr_config.exit_timeout * 1000000u;
+	uint32_t asked, done;
+
+	if (atr_load(&w.state) != RUNNING || atr_tls.inside == ATR_IN_BACKGROUND)
+		return;
+	__atomic_store_n(&w.deadline, until, __ATOMIC_RELEASE);
+	asked = __atomic_add_fetch(&w.flush_asked, 1, __ATOMIC_ACQ_REL);
+	wake(stop ? ATR_WAKE_FLUSH | ATR_WAKE_STOP : ATR_WAKE_FLUSH);
+	/* Pairs with the release in host_flushed(). */
+	while ((int32_t)((done = atr_load_acquire(&w.flush_done)) - asked) < 0) {
+		uint64_t now = atr_now();
+
+		if (now >= until)
+			break;
+		(void)atr_sys_futex_wait(&w.flush_done, done, until - now);
+	}
+}
+
+void atr_worker_init(void)
+{
+	char cwd[2048] = "";
+	Dl_info info;
+	const char *slash;
+	long len;
+
+	if (!dladdr(&atr_gate, &info) || !info.dli_fname)
+		return;
+	/* A relative LD_PRELOAD means something else after a chdir(). */
+	if (info.dli_fname[0] != '/') {
+		len = atr_sys(SYS_getcwd, cwd, sizeof(cwd), 0, 0, 0, 0);
+		if (len <= 0 || cwd[0] != '/')
+			cwd[0] = '\0';
+	}
+	slash = strrchr(info.dli_fname, '/');
+	(void)atr_format(exporter_path, sizeof(exporter_path), "%s%s%.*s%s", cwd,
+			 cwd[0] ? "/" : "", slash ? (int)(slash + 1 - info.dli_fname) : 0,
+			 info.dli_fname, EXPORTER_FILE);
+}
