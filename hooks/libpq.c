@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libpq: a PostgreSQL statement is one CLIENT span, from the call that sends its
+ * text to the call that hands back its result; making a connection is another.
+ *
+ * A synchronous call keeps its op on the stack.  PQsendQuery() and its kin park
+ * theirs in the connection; each PQgetResult() that hands out a result moves the
+ * end forward, and the one that hands out NULL makes the span.  PQexec() is built
+ * from those and reaches them through the PLT: ATR_ENTER_LIBPQ keeps that from
+ * becoming three spans.
+ *
+ * What is kept per connection hangs on its socket's struct atr_conn: the parked
+ * op, the constant attributes in wire form, the texts of prepared statements
+ * (hooks/pgconn.c).  Semantic conventions: "PostgreSQL client operations".
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "hooks/hook.h"
+#include "hooks/pgconn.h"
+#include "preload/clock.h"
+#include "preload/conn.h"
+
+static const char *or_empty(const char *s)
+{
+	return s ? s : "";
+}
+
+/* ---- a statement's end ---- */
+
+struct outcome {
+	const char *sqlstate; /* NULL: none */
+	const char *error;    /* error.type; NULL: success */
+};
+
+static struct outcome outcome_of(const struct atr_libpq *pq, const struct pg_conn *conn,
+				 const struct pg_result *res)
+{
+	int status = res ? pq->PQresultStatus(res) : ATR_PGRES_FATAL_ERROR;
+	struct outcome o = { NULL, NULL };
+
+	if (res && (status == ATR_PGRES_FATAL_ERROR || status == ATR_PGRES_NONFATAL_ERROR))
+		o.sqlstate = pq->PQresultErrorField(res, ATR_PG_DIAG_SQLSTATE);
+	if (status == ATR_PGRES_BAD_RESPONSE)
+		o.error = "bad_response";
+	else if (status != ATR_PGRES_FATAL_ERROR)
+		o.error = NULL;
+	else if (o.sqlstate)
+		o.error = o.sqlstate;
+	else
+		o.error = pq->PQstatus(conn) == ATR_PG_CONNECTION_BAD ? "connection_lost" : "_OTHER";
+	return o;
+}
+
+static void statement_span(struct atr_op *op, struct atr_pgconn *pg, const struct outcome *o)
+{
+	struct atr_span span;
+
+	if (!atr_op_end(op, &span, pg->summary, pg->summary_len))
+		return;
+	atr_pb_raw(&span.pb, pg->attrs, pg->attrs_len);
+	if (pg->text_len)
+		atr_attr_str(&span.pb, ATR_DB_QUERY_TEXT, pg->text, pg->text_len);
+	if (pg->summary_len)
+		atr_attr_str(&span.pb, ATR_DB_QUERY_SUMMARY, pg->summary, pg->summary_len);
+	if (o->sqlstate)
+		atr_attr_str(&span.pb, ATR_DB_RESPONSE_STATUS_CODE, o->sqlstate,
+			     strlen(o->sqlstate));
+	if (o->error)
+		atr_span_error(&span, o->error, strlen(o->error));
+	atr_span_commit(&span);
+}
+
+/* ---- the connection behind a PGconn ---- */
+
+static void free_pgconn(void *library);
+
+/* NULL when libpq has no socket or there is no room: then there is no span either. */
+static struct atr_pgconn *pgconn(const struct atr_libpq *pq, struct pg_conn *conn)
+{
+	struct atr_conn *c;
+	int fd = conn && pq->PQsocket ? pq->PQsocket(conn) : -1;
+
+	c = fd >= 0 ? atr_conn_get(fd) : NULL;
+	if (!c)
+		return NULL;
+	if (atr_unlikely(!c->library)) {
+		c->library = atr_pgconn_new();
+		c->library_free = free_pgconn;
+		c->speaker = ATR_SPEAKER_LIBPQ;
+	}
+	return c->library;
+}
+
+/* db.system.name ... network.*: written once per connection. */
+static void write_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pb *pb)
+{
+	const char *db = or_empty(pq->PQdb ? pq->PQdb(conn) : NULL);
+	const char *host = or_empty(pq->PQhost ? pq->PQhost(conn) : NULL);
+	const char *port = or_empty(pq->PQport ? pq->PQport(conn) : NULL);
+	int fd = pq->PQsocket(conn);
+	struct atr_conn *c = fd >= 0 ? atr_conn_get(fd) : NULL;
+	char path[ATR_PEER_TEXT_MAX];
+
+	atr_attr_str(pb, ATR_DB_SYSTEM_NAME, "postgresql", 10);
+	if (*db)
+		atr_attr_str(pb, ATR_DB_NAMESPACE, db, strlen(db));
+	if (*host == '/' && c) /* a directory of sockets: the socket itself says more */
+		atr_attr_str(pb, ATR_SERVER_ADDRESS, path, atr_conn_peer_text(c, path));
+	else if (*host)
+		atr_attr_str(pb, ATR_SERVER_ADDRESS, host, strlen(host));
+	/* Semantic conventions: only a port that is not the system's default. */
+	if (*host && *host != '/' && *port && strcmp(port, "5432") != 0)
+		atr_attr_int(pb, ATR_SERVER_PORT, atoi(port));
+	if (c)
+		atr_conn_addr_attrs(c, &c->peer, c->peer_len, pb);
+}
+
+static void make_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pgconn *pg)
+{
+	struct atr_pb pb = { .p = pg->attrs, .end = pg->attrs + sizeof(pg->attrs) };
+
+	write_attrs(pq, conn, &pb);
+	pg->attrs_len = (uint16_t)(pb.p - pg->attrs);
+}
+
+/* ---- parked statements ---- */
+
+static void parked_end(struct atr_pgconn *pg, const struct outcome *o)
+{
+	if (!pg || !pg->parked)
+		return;
+	pg->parked = false;
+	statement_span(&pg->op, pg, o);
+}
+
+/* What its results have said so far is what there is. */
+static void parked_settle(struct atr_pgconn *pg)
+{
+	struct outcome o = { NULL, NULL };
+
+	if (!pg || !pg->parked)
+		return;
+	if (pg->sqlstate[0])
+		o.sqlstate = pg->sqlstate;
+	o.error = pg->error;
+	if (o.error && o.sqlstate)
+		o.error = pg->sqlstate;
+	if (!pg->op.end && !o.error)
+		o.error = "cancelled"; /* no result was ever asked for */
+	parked_end(pg, &o);
+}
+
+static void free_pgconn(void *library)
+{
+	parked_settle(library);
+	atr_pgconn_free(library);
+}
+
+/* ---- a statement's beginning ---- */
+
+enum text {
+	TEXT_SIMPLE,   /* PQexec: literals are masked */
+	TEXT_PARAMS,   /* with $1: as it is */
+	TEXT_PREPARE,  /* the same, and the operation is PREPARE */
+	TEXT_PREPARED, /* the text is the one remembered under this name */
+};
+
+static struct atr_pgconn *statement(const struct atr_libpq *pq, struct pg_conn *conn,
+				    struct atr_op *op, enum text kind, const char *text)
+{
+	struct atr_pgconn *pg = pgconn(pq, conn);
+
+	op->recording = op->entered = false;
+	if (!pg)
+		return NULL;
+	parked_settle(pg); /* libpq forgets an unfinished one now, too */
+	atr_op_begin(op, ATR_KIND_CLIENT);
+	if (!op->recording)
+		return pg;
+	if (atr_unlikely(!pg->attrs_len))
+		make_attrs(pq, conn, pg);
+	switch (kind) {
+	case TEXT_SIMPLE:
+		atr_pgconn_text(pg, text, false);
+		break;
+	case TEXT_PARAMS:
+		atr_pgconn_text(pg, text, true);
+		break;
+	case TEXT_PREPARE:
+		atr_pgconn_text(pg, text, true);
+		atr_pgconn_prefix(pg, "PREPARE");
+		break;
+	case TEXT_PREPARED:
+		atr_pgconn_recall(pg, text);
+	}
+	return pg;
+}
+
+/* The op of one call, the thread's context until the hook ends. */
+#define STATEMENT(pg, op, kind, text) \
+	__attribute__((cleanup(atr_op_leave))) struct atr_op op; \
+	struct atr_pgconn *pg = statement(pq, conn, &op, kind, text); \
+	atr_op_enter(&op)
+
+static struct pg_result *finish(const struct atr_libpq *pq, struct pg_conn *conn,
+				struct atr_pgconn *pg, struct atr_op *op, struct pg_result *res)
+{
+	atr_op_leave(op);
+	if (pg && op->recording) {
+		int saved_errno = errno;
+		struct outcome o = outcome_of(pq, conn, res);
+
+		statement_span(op, pg, &o);
+		errno = saved_errno;
+	}
+	return res;
+}
+
+/* The op moves into the connection; or ends here, when nothing could be sent. */
+static int park(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pgconn *pg,
+		struct atr_op *op, int sent)
+{
+	atr_op_leave(op);
+	if (!pg || !op->recording)
+		return sent;
+	if (sent) {
+		pg->op = *op;
+		pg->error = NULL;
+		pg->sqlstate[0] = '\0';
+		pg->parked = true;
+	} else {
+		int saved_errno = errno;
+		struct outcome o = outcome_of(pq, conn, NULL);
+
+		statement_span(op, pg, &o);
+		errno = saved_errno;
+	}
+	return sent;
+}
+
+/* ---- statements ---- */
+
+atr_export struct pg_result *PQexec(struct pg_conn *conn, const char *query)
+{
+	ATR_ENTER_LIBPQ(NULL, conn, PQexec, conn, query);
+	STATEMENT(pg, op, TEXT_SIMPLE, query);
+	return finish(pq, conn, pg, &op, pq->PQexec(conn, query));
+}
+
+atr_export struct pg_result *PQexecParams(struct pg_conn *conn, const char *command, int n_params,
+					  const unsigned *types, const char *const *values,
+					  const int *lengths, const int *formats, int result_format)
+{
+	ATR_ENTER_LIBPQ(NULL, conn, PQexecParams, conn, command, n_params, types, values, lengths,
+			formats, result_format);
+	STATEMENT(pg, op, TEXT_PARAMS, command);
+	return finish(pq, conn, pg, &op,
+		      pq->PQexecParams(conn, command, n_params, types, values, lengths, formats,
+				       result_format));
+}
+
+atr_export struct pg_result *PQprepare(struct pg_conn *conn, const char *name, const char *query,
+				       int n_params, const unsigned *types)
+{
+	ATR_ENTER_LIBPQ(NULL, conn, PQprepare, conn, name, query, n_params, types);
+	STATEMENT(pg, op, TEXT_PREPARE, query);
+	struct pg_result *res = pq->PQprepare(conn, name, query, n_params, types);
+
+	if (pg && res && pq->PQresultStatus(res) == ATR_PGRES_COMMAND_OK)
+		atr_pgconn_remember(pg, name, query);
+	return finish(pq, conn, pg, &op, res);
+}
+
+atr_export struct pg_result *PQexecPrepared(struct pg_conn *conn, const char *name, int n_params,
+					    const char *const *values, const int *lengths,
+					    const int *formats, int result_format)
+{
+	ATR_ENTER_LIBPQ(NULL, conn, PQexecPrepared, conn, name, n_params, values, lengths, formats,
+			result_format);
+	STATEMENT(pg, op, TEXT_PREPARED, name);
+	return finish(pq, conn, pg, &op,
+		      pq->PQexecPrepared(conn, name, n_params, values, lengths, formats,
+					 result_format));
+}
+
+atr_export int PQsendQuery(struct pg_conn *conn, const char *query)
+{
+	ATR_ENTER_LIBPQ(0, conn, PQsendQuery, conn, query);
+	STATEMENT(pg, op, TEXT_SIMPLE, query);
+	return park(pq, conn, pg, &op, pq->PQsendQuery(conn, query));
+}
+
+atr_export int PQsendQueryParams(struct pg_conn *conn, const char *command, int n_params,
+				 const unsigned *types, const char *const *values,
+				 const int *lengths, const int *formats, int result_format)
+{
+	ATR_ENTER_LIBPQ(0, conn, PQsendQueryParams, conn, command, n_params, types, values,
+			lengths, formats, result_format);
+	STATEMENT(pg, op, TEXT_PARAMS, command);
+	return park(pq, conn, pg, &op,
+		    pq->PQsendQueryParams(conn, command, n_params, types, values, lengths, formats,
+					  result_format));
+}
+
+atr_export int PQsendPrepare(struct pg_conn *conn, const char *name, const char *query,
+			     int n_params, const unsigned *types)
+{
+	ATR_ENTER_LIBPQ(0, conn, PQsendPrepare, conn, name, query, n_params, types);
+	STATEMENT(pg, op, TEXT_PREPARE, query);
+	int sent = pq->PQsendPrepare(conn, name, query, n_params, types);
+
+	if (pg && sent) /* should it fail, no PQsendQueryPrepared() of it succeeds either */
+		atr_pgconn_remember(pg, name, query);
+	return park(pq, conn, pg, &op, sent);
+}
+
+atr_export int PQsendQueryPrepared(struct pg_conn *conn, const char *name, int n_params,
+				   const char *const *values, const int *lengths,
+				   const int *formats, int result_format)
+{
+	ATR_ENTER_LIBPQ(0, conn, PQsendQueryPrepared, conn, name, n_params, values, lengths,
+			formats, result_format);
+	STATEMENT(pg, op, TEXT_PREPARED, name);
+	return park(pq, conn, pg, &op,
+		    pq->PQsendQueryPrepared(conn, name, n_params, values, lengths, formats,
+					    result_format));
+}
+
+/* A result was handed out: so far the statement has lasted. */
+static void note_result(struct atr_pgconn *pg, const struct outcome *o)
+{
+	pg->op.end = atr_now();
+	if (o->sqlstate) {
+		strncpy(pg->sqlstate, o->sqlstate, sizeof(pg->sqlstate) - 1);
+		pg->sqlstate[sizeof(pg->sqlstate) - 1] = '\0';
+	}
+	if (o->error)
+		pg->error = o->error == o->sqlstate ? pg->sqlstate : o->error;
+}
+
+atr_export struct pg_result *PQgetResult(struct pg_conn *conn)
+{
+	ATR_ENTER_LIBPQ(NULL, conn, PQgetResult, conn);
+	struct atr_pgconn *pg = pgconn(pq, conn);
+	struct pg_result *res;
+
+	if (!pg || !pg->parked)
+		return pq->PQgetResult(conn);
+	atr_op_enter(&pg->op);
+	res = pq->PQgetResult(conn);
+	{
+		int saved_errno = errno;
+
+		/* The connection may have been lost, and what hung on it with it. */
+		if (pgconn(pq, conn) == pg && pg->parked) {
+			atr_op_leave(&pg->op);
+			if (res) {
+				struct outcome o = outcome_of(pq, conn, res);
+
+				note_result(pg, &o);
+			} else {
+				parked_settle(pg);
+			}
+		}
+		errno = saved_errno;
+	}
+	return res;
+}
+
+/* ---- connections ---- */
+
+/* Connects that are driven by PQconnectPoll(), by their PGconn. */
+static struct start {
+	struct pg_conn *conn; /* NULL: free */
+	struct atr_op op;
+} starts[64];
+
+static struct start *start_find(struct pg_conn *conn)
+{
+	if (!conn)
+		return NULL;
+	for (size_t i = 0; i < ATR_ARRAY_LEN(starts); i++)
+		if (atr_load_acquire(&starts[i].conn) == conn)
+			return &starts[i];
+	return NULL;
+}
+
+static void start_keep(struct pg_conn *conn, const struct atr_op *op)
+{
+	for (size_t i = 0; i < ATR_ARRAY_LEN(starts); i++) {
+		struct pg_conn *none = NULL;
+
+		if (!__atomic_compare_exchange_n(&starts[i].conn, &none, conn, 0, __ATOMIC_ACQ_REL,
+						 __ATOMIC_RELAXED))
+			continue;
+		starts[i].op = *op;
+		return;
+	}
+}
+
+static void connect_span(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_op *op,
+			 const char *error)
+{
+	int saved_errno = errno;
+	const char *db = or_empty(conn && pq->PQdb ? pq->PQdb(conn) : NULL);
+	char name[8 + 256] = "connect ";
+	size_t n = strnlen(db, 255);
+	struct atr_span span;
+
+	memcpy(name + 8, db, n);
+	if (!atr_op_end(op, &span, name, n ? 8 + n : 7)) {
+		errno = saved_errno;
+		return;
+	}
+	if (conn)
+		write_attrs(pq, conn, &span.pb);
+	atr_attr_str(&span.pb, ATR_DB_OPERATION_NAME, "connect", 7);
+	if (error)
+		atr_span_error(&span, error, strlen(error));
+	atr_span_commit(&span);
+	errno = saved_errno;
+}
+
+static void connect_begin(struct atr_op *op)
+{
+	atr_tls.connect_error = NULL;
+	atr_op_begin(op, ATR_KIND_CLIENT);
+	atr_op_enter(op);
+}
+
+/* Why the connection is bad: what the last socket said, when one did. */
+static const char *connect_error(const struct atr_libpq *pq, const struct pg_conn *conn)
+{
+	if (conn && pq->PQstatus(conn) == ATR_PG_CONNECTION_OK)
+		return NULL;
+	return atr_tls.connect_error ? atr_tls.connect_error : "_OTHER";
+}
+
+static struct pg_conn *connected(const struct atr_libpq *pq, struct atr_op *op,
+				 struct pg_conn *conn)
+{
+	atr_op_leave(op);
+	connect_span(pq, conn, op, connect_error(pq, conn));
+	return conn;
+}
+
+static struct pg_conn *started(const struct atr_libpq *pq, struct atr_op *op, struct pg_conn *conn)
+{
+	atr_op_leave(op);
+	if (!conn || pq->PQstatus(conn) == ATR_PG_CONNECTION_BAD)
+		connect_span(pq, conn, op, connect_error(pq, conn));
+	else if (op->recording)
+		start_keep(conn, op);
+	return conn;
+}
+
+#define CONNECTING(op) \
+	__attribute__((cleanup(atr_op_leave))) struct atr_op op; \
+	connect_begin(&op)
+
+atr_export struct pg_conn *PQconnectdb(const char *conninfo)
+{
+	ATR_ENTER_LIBPQ(NULL, NULL, PQconnectdb, conninfo);
+	CONNECTING(op);
+	return connected(pq, &op, pq->PQconnectdb(conninfo));
+}
+
+atr_export struct pg_conn *PQconnectdbParams(const char *const *keywords,
+					     const char *const *values, int expand_dbname)
+{
+	ATR_ENTER_LIBPQ(NULL, NULL, PQconnectdbParams, keywords, values, expand_dbname);
+	CONNECTING(op);
+	return connected(pq, &op, pq->PQconnectdbParams(keywords, values, expand_dbname));
+}
+
+atr_export struct pg_conn *PQsetdbLogin(const char *host, const char *port, const char *options,
+					const char *tty, const char *db, const char *login,
+					const char *password)
+{
+	ATR_ENTER_LIBPQ(NULL, NULL, PQsetdbLogin, host, port, options, tty, db, login, password);
+	CONNECTING(op);
+	return connected(pq, &op,
+			 pq->PQsetdbLogin(host, port, options, tty, db, login, password));
+}
+
+atr_export struct pg_conn *PQconnectStart(const char *conninfo)
+{
+	ATR_ENTER_LIBPQ(NULL, NULL, PQconnectStart, conninfo);
+	CONNECTING(op);
+	return started(pq, &op, pq->PQconnectStart(conninfo));
+}
+
+atr_export struct pg_conn *PQconnectStartParams(const char *const *keywords,
+						const char *const *values, int expand_dbname)
+{
+	ATR_ENTER_LIBPQ(NULL, NULL, PQconnectStartParams, keywords, values, expand_dbname);
+	CONNECTING(op);
+	return started(pq, &op, pq->PQconnectStartParams(keywords, values, expand_dbname));
+}
+
+atr_export int PQconnectPoll(struct pg_conn *conn)
+{
+	ATR_ENTER_LIBPQ(ATR_PG_POLLING_FAILED, conn, PQconnectPoll, conn);
+	struct start *s = start_find(conn);
+	int ret;
+
+	if (!s)
+		return pq->PQconnectPoll(conn);
+	atr_op_enter(&s->op);
+	ret = pq->PQconnectPoll(conn);
+	atr_op_leave(&s->op);
+	if (ret == ATR_PG_POLLING_OK || ret == ATR_PG_POLLING_FAILED) {
+		struct atr_op op = s->op;
+
+		atr_store_release(&s->conn, NULL);
+		connect_span(pq, conn, &op, connect_error(pq, conn));
+	}
+	return ret;
+}
+
+atr_export void PQreset(struct pg_conn *conn)
+{
+	ATR_ENTER_LIBPQ(, conn, PQreset, conn);
+	CONNECTING(op);
+	pq->PQreset(conn);
+	(void)connected(pq, &op, conn);
+}
+
+atr_export void PQfinish(struct pg_conn *conn)
+{
+	ATR_ENTER_LIBPQ(, conn, PQfinish, conn);
+	struct start *s = start_find(conn);
+
+	if (s) {
+		struct atr_op op = s->op;
+
+		atr_store_release(&s->conn, NULL);
+		connect_span(pq, conn, &op, "cancelled");
+	}
+	parked_settle(pgconn(pq, conn));
+	pq->PQfinish(conn);
+}

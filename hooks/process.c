@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Threads being born and the process ending.
+ *
+ * A new thread takes over its creator's context.  Before the process ends by
+ * _exit() or becomes another program, what is recorded is sent, within
+ * AUTOTRACE_EXIT_TIMEOUT; exit() and return from main come by our destructor.
+ */
+#include <alloca.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "hooks/hook.h"
+#include "preload/pool.h"
+#include "preload/process.h"
+#include "preload/worker.h"
+
+/* ---- threads ---- */
+
+struct birth {
+	struct atr_pooled pooled;
+	void *(*run)(void *arg);
+	void *arg;
+	struct atr_context context;
+	bool background;
+};
+
+static struct atr_pool births = { .size = sizeof(struct birth), .per_chunk = 64, .max = 65536 };
+
+static void *born(void *arg)
+{
+	struct birth *b = arg;
+	void *(*run)(void *) = b->run;
+	void *run_arg = b->arg;
+
+	if (b->background)
+		atr_tls.inside = ATR_IN_BACKGROUND;
+	atr_tls.context = b->context;
+	atr_pool_give(&births, b);
+	return run(run_arg);
+}
+
+atr_export int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attr,
+			      void *(*run)(void *), void *restrict arg)
+{
+	bool background = atr_tls.inside == ATR_IN_BACKGROUND;
+	struct birth *b;
+	int err;
+
+	if (atr_unlikely(!atr_real.pthread_create))
+		atr_real_init();
+	/* A library's helper thread on behalf of our exporter is not the program's either. */
+	if (!background && (!atr_live(0) || !atr_tls.context.valid))
+		return atr_real.pthread_create(thread, attr, run, arg);
+	b = atr_pool_take(&births);
+	if (!b)
+		return atr_real.pthread_create(thread, attr, run, arg);
+	b->run = run;
+	b->arg = arg;
+	b->context = atr_tls.context;
+	b->background = background;
+	err = atr_real.pthread_create(thread, attr, born, b);
+	if (err)
+		atr_pool_give(&births, b);
+	return err;
+}
+
+/* ---- the end ---- */
+
+static void ending(void)
+{
+	int saved_errno = errno;
+
+	/* A vfork child shares our memory, but it is not we who end. */
+	if (atr_live(0) && !atr_process_foreign())
+		atr_end();
+	errno = saved_errno;
+}
+
+atr_export void _exit(int status)
+{
+	ending();
+	atr_real._exit(status);
+	__builtin_unreachable();
+}
+
+atr_export void _Exit(int status)
+{
+	ending();
+	atr_real._Exit(status);
+	__builtin_unreachable();
+}
+
+/* ---- exec: it may fail, so the thread is not stopped ---- */
+
+static void becoming(void)
+{
+	int saved_errno = errno;
+
+	if (atr_live(0) && !atr_process_foreign())
+		atr_worker_flush(false);
+	errno = saved_errno;
+}
+
+#define EXEC(name, params, ...) \
+	atr_export int name params \
+	{ \
+		if (atr_unlikely(!atr_real.name)) \
+			atr_real_init(); \
+		becoming(); \
+		return atr_real.name(__VA_ARGS__); \
+	}
+
+/* clang-format off */
+EXEC(execve, (const char *path, char *const argv[], char *const envp[]), path, argv, envp)
+EXEC(execv, (const char *path, char *const argv[]), path, argv)
+EXEC(execvp, (const char *file, char *const argv[]), file, argv)
+EXEC(execvpe, (const char *file, char *const argv[], char *const envp[]), file, argv, envp)
+EXEC(fexecve, (int fd, char *const argv[], char *const envp[]), fd, argv, envp)
+EXEC(execveat, (int fd, const char *path, char *const argv[], char *const envp[], int flags),
+     fd, path, argv, envp, flags)
+/* clang-format on */
+
+/*
+ * The variadic ones become their array twins: the arguments are counted, then
+ * listed on the stack.  execl() is async-signal-safe, and so must we be.
+ */
+#define EXEC_LIST(name, twin, path, arg, ...) \
+	do { \
+		size_t count = 0; \
+		va_list args; \
+		char **argv; \
+\
+		if (atr_unlikely(!atr_real.twin)) \
+			atr_real_init(); \
+		va_start(args, arg); \
+		for (const char *a = arg; a; a = va_arg(args, const char *)) \
+			count++; \
+		va_end(args); \
+		argv = alloca((count + 1) * sizeof(*argv)); \
+		va_start(args, arg); \
+		argv[0] = (char *)(uintptr_t)arg; \
+		for (size_t i = 1; i <= count; i++) \
+			argv[i] = va_arg(args, char *); \
+		__VA_ARGS__ \
+		va_end(args); \
+		becoming(); \
+	} while (0)
+
+atr_export int execl(const char *path, const char *arg, ...)
+{
+	char **list;
+
+	EXEC_LIST(execl, execv, path, arg, list = argv;);
+	return atr_real.execv(path, list);
+}
+
+atr_export int execlp(const char *file, const char *arg, ...)
+{
+	char **list;
+
+	EXEC_LIST(execlp, execvp, file, arg, list = argv;);
+	return atr_real.execvp(file, list);
+}
+
+atr_export int execle(const char *path, const char *arg, ...)
+{
+	char *const *envp;
+	char **list;
+
+	EXEC_LIST(execle, execve, path, arg, list = argv; envp = va_arg(args, char *const *););
+	return atr_real.execve(path, list, envp);
+}

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sockets being made, connected, accepted.
+ *
+ * A connect is an INTERNAL span, "socket connect <peer>".  A non-blocking one
+ * waits in its connection (connect_op) until the program learns how it ended:
+ * SO_ERROR is read, a poll() reports the descriptor, connect() is called again,
+ * or the first byte moves.  An accept is a SERVER span.
+ */
+#include "hooks/socket.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "hooks/errtype.h"
+#include "hooks/hook.h"
+#include "preload/clock.h"
+#include "preload/config.h"
+#include "preload/sys.h"
+
+bool atr_socket_spans(const struct atr_conn *c)
+{
+	if (atr_config.socket_spans == ATR_SOCKET_SPANS_AUTO)
+		return c->speaker == ATR_SPEAKER_PROGRAM && !atr_in_library();
+	return atr_config.socket_spans == ATR_SOCKET_SPANS_ALL;
+}
+
+/* ---- connect ---- */
+
+static void connect_span(struct atr_conn *c, struct atr_op *op, int err)
+{
+	char name[16 + ATR_PEER_TEXT_MAX] = "socket connect ";
+	size_t n = strlen(name);
+	struct atr_span span;
+
+	if (err && err != ATR_CONNECT_CANCELLED)
+		atr_tls.connect_error = atr_errtype(err);
+	n += atr_conn_peer_text(c, name + n);
+	if (!atr_op_end(op, &span, name, n))
+		return;
+	atr_conn_addr_attrs(c, &c->peer, c->peer_len, &span.pb);
+	if (err) {
+		const char *type = err == ATR_CONNECT_CANCELLED ? "cancelled" : atr_errtype(err);
+
+		atr_span_error(&span, type, strlen(type));
+	}
+	atr_span_commit(&span);
+}
+
+void atr_connect_done(struct atr_conn *c, int err)
+{
+	int saved_errno = errno;
+
+	/* Whoever clears it owns the op. */
+	if (__atomic_exchange_n(&c->connecting, 0, __ATOMIC_ACQ_REL)) {
+		__atomic_fetch_sub(&atr_conn_connecting, 1, __ATOMIC_RELAXED);
+		connect_span(c, &c->connect_op, err);
+	}
+	errno = saved_errno;
+}
+
+void atr_connect_ready(struct atr_conn *c)
+{
+	if (atr_load(&c->connecting) && !c->connect_op.end)
+		c->connect_op.end = atr_now();
+}
+
+void atr_connect_check(struct atr_conn *c, int fd)
+{
+	union atr_addr peer;
+	socklen_t len = sizeof(peer);
+
+	/* SO_ERROR was 0: established, or still on its way. */
+	if (atr_sys(SYS_getpeername, fd, &peer, &len, 0, 0, 0) == 0)
+		atr_connect_done(c, 0);
+}
+
+static bool is_stream(const struct atr_conn *c)
+{
+	return c->type != SOCK_DGRAM;
+}
+
+/* The first connect() on a stream socket. */
+static int connect_first(struct atr_conn *c, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	bool spans = atr_config.socket_spans != ATR_SOCKET_SPANS_NONE;
+	struct atr_op op;
+	int ret, err;
+
+	op.recording = false;
+	if (spans)
+		atr_op_begin(&op, ATR_KIND_INTERNAL);
+	ret = atr_real.connect(fd, addr, len);
+	err = ret < 0 ? errno : 0;
+	/* Only now is it known that the address can be read. */
+	if (err != EFAULT && err != EBADF && err != ENOTSOCK && err != EISCONN && err != EALREADY) {
+		c->role = ATR_ROLE_CLIENT;
+		atr_conn_peer(c, addr, len);
+		atr_store(&c->attrs_state, 0);
+		if (err == EINPROGRESS || (err == EINTR && is_stream(c))) {
+			c->connect_op = op;
+			atr_store_release(&c->connecting, 1);
+			__atomic_fetch_add(&atr_conn_connecting, 1, __ATOMIC_RELAXED);
+		} else if (err != EAGAIN) { /* EAGAIN: a unix socket's queue is full, try again */
+			connect_span(c, &op, err);
+		}
+	}
+	if (ret < 0)
+		errno = err;
+	return ret;
+}
+
+/* connect() again while the first is on its way: it tells how far it is. */
+static int connect_again(struct atr_conn *c, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	int ret = atr_real.connect(fd, addr, len);
+	int err = ret < 0 ? errno : 0;
+
+	if (err != EALREADY && err != EINTR && err != EFAULT)
+		atr_connect_done(c, err == EISCONN ? 0 : err);
+	return ret;
+}
+
+atr_export int connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	ATR_ENTER(connect, fd, addr, len);
+	struct atr_conn *c = atr_conn_get(fd);
+	int ret, err;
+
+	if (!c)
+		return atr_real.connect(fd, addr, len);
+	if (is_stream(c))
+		return atr_load(&c->connecting) ? connect_again(c, fd, addr, len)
+						: connect_first(c, fd, addr, len);
+	ret = atr_real.connect(fd, addr, len);
+	err = errno;
+	if (ret == 0) {
+		/* A datagram socket's default peer: nothing went over the network. */
+		if (c->role == ATR_ROLE_UNKNOWN)
+			c->role = ATR_ROLE_CLIENT;
+		c->peer_len = 0;
+		if (addr->sa_family != AF_UNSPEC)
+			atr_conn_peer(c, addr, len);
+		atr_store(&c->attrs_state, 0);
+	}
+	errno = err;
+	return ret;
+}
+
+atr_export int getsockopt(int fd, int level, int option, void *restrict value,
+			  socklen_t *restrict len)
+{
+	ATR_ENTER(getsockopt, fd, level, option, value, len);
+	int ret = atr_real.getsockopt(fd, level, option, value, len);
+	struct atr_conn *c;
+
+	if (ret == 0 && level == SOL_SOCKET && option == SO_ERROR && *len == sizeof(int) &&
+	    atr_load(&atr_conn_connecting) && (c = atr_conn_get(fd)) && atr_load(&c->connecting)) {
+		int err;
+
+		memcpy(&err, value, sizeof(err));
+		if (err)
+			atr_connect_done(c, err);
+		else
+			atr_connect_check(c, fd);
+	}
+	return ret;
+}
+
+atr_export int shutdown(int fd, int how)
+{
+	ATR_ENTER(shutdown, fd, how);
+	struct atr_conn *c = atr_conn_get(fd);
+
+	if (c && atr_load(&c->connecting))
+		atr_connect_done(c, ATR_CONNECT_CANCELLED);
+	return atr_real.shutdown(fd, how);
+}
+
+/* ---- sockets being made ---- */
+
+static void made(int fd, int family, int type)
+{
+	int saved_errno = errno;
+	struct atr_conn *c = atr_conn_new(fd, family, type, ATR_ROLE_UNKNOWN);
+
+	if (c && atr_tls.inside & ATR_IN_LIBPQ)
+		c->speaker = ATR_SPEAKER_LIBPQ;
+	errno = saved_errno;
+}
+
+atr_export int socket(int domain, int type, int protocol)
+{
+	ATR_ENTER(socket, domain, type, protocol);
+	int fd = atr_real.socket(domain, type, protocol);
+
+	if (fd >= 0)
+		made(fd, domain, type);
+	return fd;
+}
+
+atr_export int socketpair(int domain, int type, int protocol, int fds[2])
+{
+	ATR_ENTER(socketpair, domain, type, protocol, fds);
+	int ret = atr_real.socketpair(domain, type, protocol, fds);
+
+	if (ret == 0) {
+		made(fds[0], domain, type);
+		made(fds[1], domain, type);
+	}
+	return ret;
+}
+
+atr_export int bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	ATR_ENTER(bind, fd, addr, len);
+	int ret = atr_real.bind(fd, addr, len);
+	int err = errno;
+	struct atr_conn *c;
+
+	/* A bound datagram socket waits for others; a bound stream may still connect. */
+	if (ret == 0 && (c = atr_conn_get(fd)) && !is_stream(c) && c->role == ATR_ROLE_UNKNOWN)
+		c->role = ATR_ROLE_SERVER;
+	errno = err;
+	return ret;
+}
+
+atr_export int listen(int fd, int backlog)
+{
+	ATR_ENTER(listen, fd, backlog);
+	int ret = atr_real.listen(fd, backlog);
+	int err = errno;
+	struct atr_conn *c;
+
+	if (ret == 0 && (c = atr_conn_get(fd)))
+		c->role = ATR_ROLE_LISTEN;
+	errno = err;
+	return ret;
+}
+
+/* ---- accept ---- */
+
+struct accepting {
+	struct atr_op op;
+	union atr_addr peer; /* ours, for a program that does not ask for the address */
+	socklen_t peer_len;
+};
+
+static void accept_begin(struct accepting *a)
+{
+	a->op.recording = false;
+	a->peer_len = sizeof(a->peer);
+	if (atr_config.socket_spans != ATR_SOCKET_SPANS_NONE)
+		atr_op_begin(&a->op, ATR_KIND_SERVER);
+}
+
+static struct atr_conn *accepted(int fd, int listen_fd, const struct sockaddr *addr, socklen_t len)
+{
+	const struct atr_conn *listener = atr_conn_get(listen_fd);
+	struct atr_conn *c = atr_conn_new(fd, addr->sa_family,
+					  listener ? listener->type : SOCK_STREAM, ATR_ROLE_SERVER);
+
+	if (c)
+		atr_conn_peer(c, addr, len);
+	return c;
+}
+
+/* addr and len are what the program gave; NULL when it gave nothing. */
+static int accept_end(struct accepting *a, int listen_fd, int fd, const struct sockaddr *addr,
+		      const socklen_t *len, socklen_t room)
+{
+	int err = errno;
+	struct atr_conn *c = NULL;
+	struct atr_span span;
+
+	if (fd >= 0) {
+		if (addr && *len <= room)
+			c = accepted(fd, listen_fd, addr, *len);
+		else if (!addr || atr_sys(SYS_getpeername, fd, &a->peer, &a->peer_len, 0, 0, 0) == 0)
+			c = accepted(fd, listen_fd, &a->peer.any, a->peer_len);
+	} else if (err == EAGAIN || err == EINTR || err == EFAULT || err == EBADF ||
+		   err == ENOTSOCK || err == EINVAL) {
+		atr_op_drop(&a->op);
+	}
+	if (atr_op_end(&a->op, &span, "accept", 6)) {
+		if (c)
+			atr_conn_attrs(c, fd, &span.pb);
+		if (fd < 0)
+			atr_span_error(&span, atr_errtype(err), strlen(atr_errtype(err)));
+		atr_span_commit(&span);
+	}
+	errno = err;
+	return fd;
+}
+
+atr_export int accept4(int fd, struct sockaddr *restrict addr, socklen_t *restrict len, int flags)
+{
+	ATR_ENTER(accept4, fd, addr, len, flags);
+	struct accepting a;
+	socklen_t room;
+	int ret;
+
+	accept_begin(&a);
+	if (!addr || !len) {
+		if (addr)
+			return atr_real.accept4(fd, addr, len, flags); /* its own mistake */
+		ret = atr_real.accept4(fd, &a.peer.any, &a.peer_len, flags);
+		return accept_end(&a, fd, ret, NULL, NULL, 0);
+	}
+	room = *len;
+	ret = atr_real.accept4(fd, addr, len, flags);
+	return accept_end(&a, fd, ret, addr, len, room);
+}
+
+atr_export int accept(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
+{
+	ATR_ENTER(accept, fd, addr, len);
+	struct accepting a;
+	socklen_t room;
+	int ret;
+
+	accept_begin(&a);
+	if (!addr || !len) {
+		if (addr)
+			return atr_real.accept(fd, addr, len);
+		ret = atr_real.accept(fd, &a.peer.any, &a.peer_len);
+		return accept_end(&a, fd, ret, NULL, NULL, 0);
+	}
+	room = *len;
+	ret = atr_real.accept(fd, addr, len);
+	return accept_end(&a, fd, ret, addr, len, room);
+}
