@@ -104,7 +104,7 @@ static inline void atr_library_leave(const struct atr_outer *outer)
 		atr_thread_abandon(); \
 	if (atr_unlikely(atr_libpq_itself(pq, object, __builtin_return_address(0)))) \
 		return pq->name(__VA_ARGS__); \
-	__attribute__((cleanup(atr_library_leave))) struct atr_outer atr_outer = \
+	__attribute__((cleanup(atr_library_leave), unused)) struct atr_outer atr_outer = \
 		atr_library_enter(ATR_IN_LIBPQ, object, atr_frame)
 
 /* Is the thread inside any library we hook? */

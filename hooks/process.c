@@ -2,9 +2,12 @@
 /*
  * Threads being born and the process ending.
  *
- * A new thread takes over its creator's context.  Before the process ends by
- * _exit() or becomes another program, what is recorded is sent, within
- * AUTOTRACE_EXIT_TIMEOUT; exit() and return from main come by our destructor.
+ * A new thread takes over its creator's context.  Before the process ends or
+ * becomes another program, what is recorded is sent, within AUTOTRACE_EXIT_TIMEOUT.
+ *
+ * That must happen before the exit handlers: the program may have an OpenSSL of
+ * its own, the very one our exporter uses, and its handler leaves it unusable.
+ * So exit() is a hook, and __libc_start_main(), in which a return from main ends.
  */
 #include <alloca.h>
 #include <errno.h>
@@ -78,6 +81,45 @@ static void ending(void)
 	errno = saved_errno;
 }
 
+static void finishing(void)
+{
+	int saved_errno = errno;
+
+	if (atr_live(0) && !atr_process_foreign())
+		atr_worker_ending();
+	errno = saved_errno;
+}
+
+atr_export void exit(int status)
+{
+	if (atr_unlikely(!atr_real.exit))
+		atr_real_init();
+	finishing();
+	atr_real.exit(status);
+	__builtin_unreachable();
+}
+
+static int (*program_main)(int argc, char **argv, char **envp);
+
+static int traced_main(int argc, char **argv, char **envp)
+{
+	int status = program_main(argc, argv, envp);
+
+	finishing();
+	return status;
+}
+
+atr_export int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv,
+				 void (*init)(void), void (*fini)(void), void (*rtld_fini)(void),
+				 void *stack_end)
+{
+	if (atr_unlikely(!atr_real.__libc_start_main))
+		atr_real_init();
+	program_main = main;
+	return atr_real.__libc_start_main(traced_main, argc, argv, init, fini, rtld_fini,
+					  stack_end);
+}
+
 atr_export void _exit(int status)
 {
 	ending();
@@ -99,7 +141,7 @@ static void becoming(void)
 	int saved_errno = errno;
 
 	if (atr_live(0) && !atr_process_foreign())
-		atr_worker_flush(false);
+		atr_worker_flush();
 	errno = saved_errno;
 }
 

@@ -23,6 +23,11 @@
  * calls (architecture.md, section 5).
  */
 
+/* What crt1.o calls; no header declares it. */
+int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv,
+		      void (*init)(void), void (*fini)(void), void (*rtld_fini)(void),
+		      void *stack_end);
+
 /* glibc's fortified entry points, which no header declares without _FORTIFY_SOURCE. */
 ssize_t __recv_chk(int fd, void *buf, size_t len, size_t buf_size, int flags);
 ssize_t __recvfrom_chk(int fd, void *__restrict buf, size_t len, size_t buf_size, int flags,

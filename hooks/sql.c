@@ -477,6 +477,7 @@ enum elsewhere {
 	IN_INTO = 1 << 7,
 	IN_CTE = 1 << 8, /* and the name is that of a common table expression */
 	IN_GRANT = 1 << 9,
+	IN_NOTHING = 1 << 10, /* no word has it: the next one is the name */
 };
 
 /* Keywords by number; FIRST_X is that of the first with X. */
@@ -741,7 +742,7 @@ static void statement(struct summary *su, unsigned k, size_t start)
 		su->expect = IN_NAME;
 		break;
 	case NAME:
-		su->expect = IN_NAME;
+		su->expect = k == KW_SHOW ? IN_NOTHING : IN_NAME;
 		break;
 	case EXECUTE:
 		if (su->lx.dialect == ATR_SQL_OTHER)

@@ -10,6 +10,10 @@
 #define atr_noinline __attribute__((noinline, cold))
 #define atr_printf(fmt, args) __attribute__((format(printf, fmt, args)))
 
+/* Our own object in memory, from the linker. */
+extern const char __ehdr_start __attribute__((visibility("hidden")));
+extern const char _end __attribute__((visibility("hidden")));
+
 #define ATR_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Relaxed unless the name says otherwise; the weakest order that is right is chosen at the call. */

@@ -175,6 +175,22 @@ struct atr_conn *atr_conn_new(int fd, int family, int type, enum atr_role role)
 	return c;
 }
 
+/* One more reference to what *at says; false when it is no longer there. */
+static bool hold(struct atr_conn *c, struct atr_conn **at)
+{
+	uint32_t refs = atr_load(&c->refs);
+
+	do {
+		if (!refs)
+			return false;
+	} while (!__atomic_compare_exchange_n(&c->refs, &refs, refs + 1, 0, __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	if (atr_load_acquire(at) == c)
+		return true;
+	conn_drop(c);
+	return false;
+}
+
 void atr_conn_dup(int fd, int new_fd)
 {
 	struct atr_conn **at = slot(fd);
@@ -186,8 +202,8 @@ void atr_conn_dup(int fd, int new_fd)
 		return;
 	if (atr_process_foreign())
 		return; /* a vfork child arranges its own descriptors */
-	if (c && c != UNKNOWN)
-		__atomic_fetch_add(&c->refs, 1, __ATOMIC_RELAXED);
+	if (c && c != UNKNOWN && !hold(c, at))
+		c = NULL; /* closed by another thread at this moment */
 	set(new_fd, c);
 }
 

@@ -135,9 +135,9 @@ static bool step_fork(void)
 	return pthread_atfork(atr_worker_fork_prepare, atr_worker_fork_parent, child) == 0;
 }
 
-static void at_quick_exit_stop(void)
+static void quick_exit_stop(void)
 {
-	atr_worker_flush(true);
+	atr_end();
 }
 
 static bool step_gate(void)
@@ -148,7 +148,7 @@ static bool step_gate(void)
 		return false;
 	/* Before Linux 4.14 only the fork handler above finds a child out. */
 	(void)atr_sys(SYS_madvise, page, PAGE, MADV_WIPEONFORK, 0, 0, 0);
-	(void)at_quick_exit(at_quick_exit_stop);
+	(void)at_quick_exit(quick_exit_stop);
 	enabled = true;
 	atr_gate = page;
 	atr_store(&page->live, 1);
@@ -234,21 +234,32 @@ static void print_stats(void)
 	atr_debug(ATR_DEBUG_STATS, "stats%s", line);
 }
 
-void atr_end(void)
+static void print_stats_once(void)
 {
 	static uint32_t printed;
 
-	if (!enabled || !atr_load(&atr_gate->live))
-		return;
-	atr_worker_flush(true);
-	if ((atr_debug_domains & ATR_DEBUG_STATS) && !__atomic_exchange_n(&printed, 1, __ATOMIC_RELAXED))
+	if ((atr_debug_domains & ATR_DEBUG_STATS) &&
+	    !__atomic_exchange_n(&printed, 1, __ATOMIC_RELAXED))
 		print_stats();
 }
 
+void atr_end(void)
+{
+	if (!enabled || !atr_load(&atr_gate->live))
+		return;
+	atr_worker_stop();
+	print_stats_once();
+}
+
+/*
+ * Exit handlers have run, those of the exporter's libraries too: nothing is sent
+ * any more.  Our own stop ran before theirs (preload/worker.c).
+ */
 __attribute__((destructor)) static void end(void)
 {
 	int saved_errno = errno;
 
-	atr_end();
+	if (enabled && atr_load(&atr_gate->live))
+		print_stats_once();
 	errno = saved_errno;
 }

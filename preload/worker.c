@@ -18,6 +18,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
@@ -42,6 +43,7 @@
 #define STACK_SIZE (512 * 1024)
 #define EXPORTER_FILE "libautotrace-exporter.so"
 #define FORK_WAIT_NS 200000000u /* longest a fork waits for the gate */
+#define STOP_WAIT_NS 100000000u /* and the end of the process, after its flush */
 
 #ifndef CLOSE_RANGE_UNSHARE
 #define CLOSE_RANGE_UNSHARE 2
@@ -65,6 +67,8 @@ static struct {
 	bool gate_got;	     /* by the fork that is under way */
 	bool inside_library;
 	bool exporter_unusable; /* a child was born while the parent's was at work */
+	uint64_t end_until;	/* the process is ending: all its flushes end by then (monotonic ns) */
+	uint32_t stop_asked;
 } w;
 
 int (*atr_worker_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
@@ -198,7 +202,10 @@ static void host_flushed(void)
 
 static void stop_at_exit(void)
 {
-	atr_worker_flush(true);
+	int saved_errno = errno;
+
+	atr_worker_stop();
+	errno = saved_errno;
 }
 
 static void host_loaded(void)
@@ -342,6 +349,7 @@ static void count_unsent(void *arg, const struct atr_record *record)
 
 static void *run_thread(void *arg)
 {
+	static const uint32_t parked;
 	atr_exporter_run_fn *run;
 
 	(void)arg;
@@ -361,6 +369,10 @@ static void *run_thread(void *arg)
 	(void)take_requests();
 	host_flushed();
 	library_leave();
+	/* Not an end of the thread: what libraries do at the end of a thread would
+	 * race with what they do at the end of the process. */
+	while (run)
+		(void)atr_sys_futex_wait(&parked, 0, UINT64_MAX);
 	return NULL;
 }
 
@@ -375,8 +387,10 @@ static void start(void)
 	uint32_t inside = atr_tls.inside;
 
 	atr_tls.inside |= ATR_IN_SELF;
-	if (w.exporter_unusable || pthread_attr_init(&attr) != 0)
+	/* Not when the process is ending: OpenSSL may have cleaned up already. */
+	if (w.exporter_unusable || atr_load(&w.end_until) || pthread_attr_init(&attr) != 0)
 		goto out;
+	(void)atexit(stop_at_exit);
 	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	(void)pthread_attr_setstacksize(&attr, STACK_SIZE);
 	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all_but_glibcs, &before, 8, 0, 0);
@@ -386,9 +400,12 @@ static void start(void)
 out:
 	if (err) {
 		atr_store(&w.state, FAILED);
-		atr_log(ATR_LOG_WARN, "no background thread could be started (%s); "
-				      "spans are dropped when their rings are full",
-			w.exporter_unusable ? "forked in the middle of an export" : "pthread_create");
+		if (!atr_load(&w.end_until))
+			atr_log(ATR_LOG_WARN,
+				"no background thread could be started (%s); "
+				"no span of this process is exported",
+				w.exporter_unusable ? "forked in the middle of an export"
+						    : "pthread_create");
 	}
 	atr_tls.inside = inside;
 	errno = saved_errno;
@@ -418,43 +435,96 @@ void atr_worker_wake_ring(void)
 		wake(ATR_WAKE_RING);
 }
 
-void atr_worker_flush(bool stop)
+/* True when the thread answered before `until`. */
+static bool flush(uint32_t bits, uint64_t until)
 {
-	uint64_t until = atr_now() + (uint64_t)atr_config.exit_timeout * 1000000u;
 	uint32_t asked, done;
 
-	if (atr_load(&w.state) != RUNNING || atr_tls.inside == ATR_IN_BACKGROUND)
-		return;
 	__atomic_store_n(&w.deadline, until, __ATOMIC_RELEASE);
 	asked = __atomic_add_fetch(&w.flush_asked, 1, __ATOMIC_ACQ_REL);
-	wake(stop ? ATR_WAKE_FLUSH | ATR_WAKE_STOP : ATR_WAKE_FLUSH);
+	wake(bits);
 	/* Pairs with the release in host_flushed(). */
 	while ((int32_t)((done = atr_load_acquire(&w.flush_done)) - asked) < 0) {
 		uint64_t now = atr_now();
 
 		if (now >= until)
-			break;
+			return false;
 		(void)atr_sys_futex_wait(&w.flush_done, done, until - now);
 	}
+	return true;
+}
+
+static uint64_t exit_timeout_ns(void)
+{
+	return (uint64_t)atr_config.exit_timeout * 1000000u;
+}
+
+static bool running(void)
+{
+	return atr_load(&w.state) == RUNNING && atr_tls.inside != ATR_IN_BACKGROUND;
+}
+
+void atr_worker_flush(void)
+{
+	if (running())
+		(void)flush(ATR_WAKE_FLUSH, atr_now() + exit_timeout_ns());
+}
+
+/* However often the end is announced, it is held up once. */
+static uint64_t end_until(void)
+{
+	uint64_t none = 0, until = atr_now() + exit_timeout_ns();
+
+	(void)__atomic_compare_exchange_n(&w.end_until, &none, until, 0, __ATOMIC_RELAXED,
+					  __ATOMIC_RELAXED);
+	return atr_load(&w.end_until);
+}
+
+void atr_worker_ending(void)
+{
+	uint64_t until = end_until();
+
+	if (running() && !atr_load(&w.stop_asked))
+		(void)flush(ATR_WAKE_FLUSH, until);
+}
+
+void atr_worker_stop(void)
+{
+	uint64_t until = end_until();
+
+	if (!running() || __atomic_exchange_n(&w.stop_asked, 1, __ATOMIC_RELAXED))
+		return;
+	/* When it does not answer in time it must at least stay out of its
+	 * libraries, whose exit handlers run next: the gate is never given back. */
+	if (!flush(ATR_WAKE_FLUSH | ATR_WAKE_STOP, until))
+		(void)gate_take(STOP_WAIT_NS);
+}
+
+static int our_object(struct dl_phdr_info *info, size_t size, void *ret)
+{
+	(void)size;
+	if (info->dlpi_addr != (uintptr_t)&__ehdr_start)
+		return 0;
+	*(const char **)ret = info->dlpi_name;
+	return 1;
 }
 
 void atr_worker_init(void)
 {
+	const char *path = NULL, *slash;
 	char cwd[2048] = "";
-	Dl_info info;
-	const char *slash;
 	long len;
 
-	if (!dladdr(&atr_gate, &info) || !info.dli_fname)
+	(void)dl_iterate_phdr(our_object, &path);
+	if (!path)
 		return;
 	/* A relative LD_PRELOAD means something else after a chdir(). */
-	if (info.dli_fname[0] != '/') {
+	if (path[0] != '/') {
 		len = atr_sys(SYS_getcwd, cwd, sizeof(cwd), 0, 0, 0, 0);
 		if (len <= 0 || cwd[0] != '/')
 			cwd[0] = '\0';
 	}
-	slash = strrchr(info.dli_fname, '/');
-	(void)atr_format(exporter_path, sizeof(exporter_path), "%s%s%.*s%s", cwd,
-			 cwd[0] ? "/" : "", slash ? (int)(slash + 1 - info.dli_fname) : 0,
-			 info.dli_fname, EXPORTER_FILE);
+	slash = strrchr(path, '/');
+	(void)atr_format(exporter_path, sizeof(exporter_path), "%s%s%.*s%s", cwd, cwd[0] ? "/" : "",
+			 slash ? (int)(slash + 1 - path) : 0, path, EXPORTER_FILE);
 }

@@ -21,11 +21,17 @@ void atr_worker_committed(bool half_full);
 void atr_worker_wake_ring(void);
 
 /*
- * Everything recorded so far is exported, or the time of AUTOTRACE_EXIT_TIMEOUT
- * is up.  With stop, the thread will not export any more.  Returns at once when
- * there is no thread.  errno is kept.
+ * These return when everything recorded so far is exported, or after
+ * AUTOTRACE_EXIT_TIMEOUT; at once when there is no thread.
+ *
+ * flush: the process may go on (an exec that may fail).
+ * ending: main has returned or exit() was called; exit handlers come next.
+ * stop: the last chance; the thread exports no more, nor is it started any more.
+ * ending and stop share one AUTOTRACE_EXIT_TIMEOUT.
  */
-void atr_worker_flush(bool stop);
+void atr_worker_flush(void);
+void atr_worker_ending(void);
+void atr_worker_stop(void);
 
 /* Around fork(): no child may be born while the thread is inside a library. */
 void atr_worker_fork_prepare(void);

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o preload/context.o preload/sampler.o preload/text.o exporter/otlp.pb-c.o -lprotobuf-c */
+#include "preload/op.c"
+#include "exporter/otlp.pb-c.h"
+#include "tests/unit/test.h"
+
+/* The thread's side, without rings: one record at a time in a guarded buffer. */
+__thread struct atr_tls atr_tls;
+struct atr_process atr_process;
+struct atr_stats atr_stats;
+
+static struct atr_thread self;
+static uint64_t counter;
+static uint8_t *room; /* ATR_RECORD_MAX bytes before an unreadable page */
+static struct atr_record *committed;
+static bool ring_is_full;
+static uint32_t inside_at_reserve;
+
+struct atr_thread *atr_thread_self(void)
+{
+	atr_tls.thread = &self;
+	self.tid = 77;
+	return &self;
+}
+
+uint64_t atr_thread_random(struct atr_thread *t)
+{
+	(void)t;
+	return ++counter * 0x9e3779b97f4a7c15u;
+}
+
+struct atr_record *atr_thread_reserve(struct atr_thread *t)
+{
+	(void)t;
+	inside_at_reserve = atr_tls.inside;
+	if (!room)
+		room = test_edge(NULL, ATR_RECORD_MAX);
+	return ring_is_full ? NULL : (struct atr_record *)room;
+}
+
+void atr_thread_commit(struct atr_thread *t, struct atr_record *record)
+{
+	(void)t;
+	committed = record;
+}
+
+static void fresh(enum atr_SAMPLER sampler)
+{
+	memset(&atr_tls, 0, sizeof(atr_tls));
+	memset(&atr_context_process, 0, sizeof(atr_context_process));
+	self.depth = 0;
+	committed = NULL;
+	ring_is_full = false;
+	atr_sampler_init(sampler, 1);
+	atr_clock_sync();
+}
+
+static Atr__Otlp__Span *span_of(struct atr_op *op, const char *name, const char *error)
+{
+	struct atr_span span;
+
+	committed = NULL;
+	if (!atr_op_end(op, &span, name, strlen(name)))
+		return NULL;
+	if (error)
+		atr_span_error(&span, error, strlen(error));
+	atr_span_commit(&span);
+	if (!committed)
+		return NULL;
+	CHECK_INT(committed->size % ATR_RECORD_ALIGN, 0);
+	CHECK(committed->size >= sizeof(*committed) + committed->span_len);
+	return atr__otlp__span__unpack(NULL, committed->span_len, committed->span);
+}
+
+TEST(a_root_has_ids_times_and_no_parent)
+{
+	Atr__Otlp__Span *s;
+	struct atr_op op;
+
+	fresh(ATR_SAMPLER_ALWAYS_ON);
+	atr_op_begin(&op, ATR_KIND_CLIENT);
+	s = span_of(&op, "root", NULL);
+	if (!CHECK(s != NULL))
+		return;
+	CHECK_STR(s->name, "root");
+	CHECK_INT(s->trace_id.len, 16);
+	CHECK_INT(s->span_id.len, 8);
+	CHECK_INT(s->parent_span_id.len, 0);
+	CHECK_INT(s->kind, 3);
+	CHECK_INT(s->flags, 0x100 | ATR_FLAG_RANDOM | ATR_FLAG_SAMPLED);
+	CHECK(s->start_time_unix_nano > 1600000000ull * 1000000000);
+	CHECK(s->end_time_unix_nano >= s->start_time_unix_nano);
+	CHECK(s->status == NULL);
+	CHECK_STR(s->attributes[0]->key, "thread.id");
+	CHECK_INT(s->attributes[0]->value->int_value, 77);
+	CHECK_MEM(committed->local_root, s->span_id.data, 8);
+	atr__otlp__span__free_unpacked(s, NULL);
+}
+
+TEST(what_starts_inside_an_entered_op_is_its_child_and_only_while_it_is_open)
+{
+	struct atr_op outer, inner, after;
+	Atr__Otlp__Span *s;
+
+	fresh(ATR_SAMPLER_PARENTBASED_ALWAYS_ON);
+	atr_op_begin(&outer, ATR_KIND_CLIENT);
+	atr_op_enter(&outer);
+	atr_op_begin(&inner, ATR_KIND_INTERNAL);
+	s = span_of(&inner, "inner", NULL);
+	CHECK_MEM(s->trace_id.data, outer.context.trace_id, 16);
+	CHECK_MEM(s->parent_span_id.data, outer.context.span_id, 8);
+	CHECK_INT(s->flags & 0x300, 0x100);
+	CHECK_MEM(committed->local_root, outer.context.span_id, 8);
+	atr__otlp__span__free_unpacked(s, NULL);
+	{
+		/* The context as another thread was handed it. */
+		struct atr_context handed = atr_tls.context;
+
+		CHECK(atr_context_usable(&handed));
+		atr_op_leave(&outer);
+		CHECK(!atr_context_usable(&handed));
+	}
+	atr_op_begin(&after, ATR_KIND_INTERNAL);
+	s = span_of(&after, "after", NULL);
+	CHECK_INT(s->parent_span_id.len, 0);
+	CHECK(memcmp(s->trace_id.data, outer.context.trace_id, 16) != 0);
+	atr__otlp__span__free_unpacked(s, NULL);
+}
+
+TEST(the_processs_traceparent_is_a_remote_parent_with_its_tracestate)
+{
+	Atr__Otlp__Span *s;
+	struct atr_op op;
+
+	fresh(ATR_SAMPLER_PARENTBASED_ALWAYS_OFF);
+	CHECK(atr_context_parse(&atr_context_process,
+				"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b"));
+	atr_op_begin(&op, ATR_KIND_SERVER);
+	s = span_of(&op, "x", "timed_out");
+	if (!CHECK(s != NULL))
+		return;
+	CHECK_MEM(s->parent_span_id.data, atr_context_process.span_id, 8);
+	CHECK_INT(s->flags, 0x301);
+	CHECK_STR(s->trace_state, "a=b");
+	CHECK_INT(s->status->code, 2);
+	CHECK_STR(s->attributes[s->n_attributes - 1]->value->string_value, "timed_out");
+	CHECK_INT(committed->flags, ATR_RECORD_ERROR);
+	CHECK_MEM(committed->local_root, s->span_id.data, 8);
+	atr__otlp__span__free_unpacked(s, NULL);
+}
+
+TEST(the_unsampled_leave_nothing_and_hand_on_their_trace)
+{
+	struct atr_op op, child;
+
+	fresh(ATR_SAMPLER_PARENTBASED_ALWAYS_ON);
+	CHECK(atr_context_parse(&atr_context_process,
+				"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", NULL));
+	atr_op_begin(&op, ATR_KIND_CLIENT);
+	CHECK(op.context.valid && !op.recording);
+	atr_op_enter(&op);
+	atr_op_begin(&child, ATR_KIND_INTERNAL);
+	CHECK(!child.recording);
+	CHECK_MEM(child.context.trace_id, op.context.trace_id, 16);
+	CHECK(span_of(&child, "child", NULL) == NULL);
+	atr_op_leave(&op);
+	CHECK(span_of(&op, "op", NULL) == NULL);
+}
+
+TEST(an_op_ends_once_and_not_in_a_child_process)
+{
+	struct atr_op op;
+	Atr__Otlp__Span *s;
+
+	fresh(ATR_SAMPLER_ALWAYS_ON);
+	atr_op_begin(&op, ATR_KIND_CLIENT);
+	s = span_of(&op, "once", NULL);
+	CHECK(s != NULL);
+	atr__otlp__span__free_unpacked(s, NULL);
+	CHECK(span_of(&op, "twice", NULL) == NULL);
+	atr_op_begin(&op, ATR_KIND_CLIENT);
+	atr_process.epoch++;
+	CHECK(span_of(&op, "in the child", NULL) == NULL);
+}
+
+TEST(the_mask_is_held_while_writing_and_given_back)
+{
+	struct atr_op op;
+	struct atr_span span;
+
+	fresh(ATR_SAMPLER_ALWAYS_ON);
+	atr_tls.inside = 2;
+	atr_op_begin(&op, ATR_KIND_CLIENT);
+	CHECK(atr_op_end(&op, &span, "x", 1));
+	CHECK_INT(inside_at_reserve, ATR_IN_SELF | 2);
+	atr_span_commit(&span);
+	CHECK_INT(atr_tls.inside, 2);
+	ring_is_full = true;
+	atr_op_begin(&op, ATR_KIND_CLIENT);
+	CHECK(!atr_op_end(&op, &span, "x", 1));
+	CHECK_INT(atr_tls.inside, 2);
+}
+
+TEST(a_span_that_does_not_fit_is_dropped_and_counted)
+{
+	static char big[ATR_VALUE_MAX];
+	uint64_t before = atr_stats.too_long;
+	struct atr_span span;
+	struct atr_op op;
+
+	fresh(ATR_SAMPLER_ALWAYS_ON);
+	memset(big, 'y', sizeof(big));
+	atr_op_begin(&op, ATR_KIND_CLIENT);
+	CHECK(atr_op_end(&op, &span, big, sizeof(big)));
+	atr_attr_str(&span.pb, ATR_DB_QUERY_TEXT, big, sizeof(big));
+	atr_attr_str(&span.pb, ATR_DB_QUERY_TEXT, big, sizeof(big));
+	atr_span_commit(&span);
+	CHECK(committed == NULL);
+	CHECK_INT(atr_stats.too_long, before + 1);
+}
+
+TEST(nesting_deeper_than_the_cells_records_and_restores)
+{
+	struct atr_op ops[ATR_DEPTH_MAX + 4];
+
+	fresh(ATR_SAMPLER_ALWAYS_ON);
+	for (int i = 0; i < ATR_DEPTH_MAX + 4; i++) {
+		atr_op_begin(&ops[i], ATR_KIND_CLIENT);
+		atr_op_enter(&ops[i]);
+	}
+	CHECK_INT(self.depth, ATR_DEPTH_MAX);
+	for (int i = ATR_DEPTH_MAX + 3; i >= 0; i--)
+		atr_op_leave(&ops[i]);
+	CHECK_INT(self.depth, 0);
+	CHECK(!atr_tls.context.valid);
+}
+
+TEST(an_end_before_the_start_is_the_start)
+{
+	Atr__Otlp__Span *s;
+	struct atr_op op;
+
+	fresh(ATR_SAMPLER_ALWAYS_ON);
+	atr_op_begin(&op, ATR_KIND_CLIENT);
+	op.end = 1;
+	s = span_of(&op, "x", NULL);
+	CHECK_INT(s->end_time_unix_nano, s->start_time_unix_nano);
+	atr__otlp__span__free_unpacked(s, NULL);
+}

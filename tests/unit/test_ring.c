@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/sys.o -lpthread */
+#include "preload/ring.c"
+#include "preload/sys.h"
+#include "tests/unit/test.h"
+
+#include <pthread.h>
+
+#define SIZE 65536
+
+static struct atr_ring *ring_new(void)
+{
+	struct atr_ring *ring = atr_sys_map(ATR_RING_DATA + SIZE);
+
+	atr_ring_init(ring, SIZE);
+	return ring;
+}
+
+static void ring_free(struct atr_ring *ring)
+{
+	atr_sys_unmap(ring, ATR_RING_DATA + SIZE);
+}
+
+/* A record of span_len bytes that all say `value`; false when the ring is full. */
+static bool push(struct atr_ring *ring, size_t span_len, uint8_t value)
+{
+	struct atr_record *r = atr_ring_reserve(ring);
+
+	if (!r)
+		return false;
+	memset(r->span, value, span_len);
+	r->span_len = (uint32_t)span_len;
+	r->size = (uint32_t)((sizeof(*r) + span_len + 7) & ~(size_t)7);
+	atr_ring_commit(ring, r);
+	return true;
+}
+
+static bool is_all(const struct atr_record *r, uint8_t value)
+{
+	for (uint32_t i = 0; i < r->span_len; i++)
+		if (r->span[i] != value)
+			return false;
+	return true;
+}
+
+TEST(an_empty_ring_gives_nothing)
+{
+	struct atr_ring *ring = ring_new();
+	uint64_t pos = atr_ring_tail(ring);
+
+	CHECK(atr_ring_next(ring, &pos) == NULL);
+	CHECK_INT(atr_ring_used(ring), 0);
+	ring_free(ring);
+}
+
+TEST(records_come_out_in_order_and_whole_over_many_rounds)
+{
+	struct atr_ring *ring = ring_new();
+	unsigned seed = 7, in = 0, out = 0;
+	bool ok = true;
+
+	while (out < 20000) {
+		uint64_t pos = atr_ring_tail(ring);
+		const struct atr_record *r;
+
+		for (int i = 0; i < 5; i++)
+			if (push(ring, 1 + (seed = seed * 1103515245 + 12345) % 9000, (uint8_t)in))
+				in++;
+		while ((r = atr_ring_next(ring, &pos)))
+			ok &= is_all(r, (uint8_t)out++);
+		atr_ring_release(ring, pos);
+	}
+	CHECK(ok);
+	CHECK_INT(in, out);
+	CHECK_INT(ring->written, in);
+	ring_free(ring);
+}
+
+TEST(a_full_ring_drops_the_new_one_and_counts_it)
+{
+	struct atr_ring *ring = ring_new();
+	unsigned in = 0, out = 0;
+	uint64_t pos = 0;
+
+	while (push(ring, 500, 1))
+		in++;
+	CHECK(in > 50);
+	CHECK_INT(ring->dropped, 1);
+	CHECK(!push(ring, 500, 1));
+	CHECK_INT(ring->dropped, 2);
+	while (atr_ring_next(ring, &pos))
+		out++;
+	CHECK_INT(out, in);
+	atr_ring_release(ring, pos);
+	CHECK(push(ring, 500, 1));
+	ring_free(ring);
+}
+
+TEST(a_reserved_record_is_invisible_until_it_is_committed)
+{
+	struct atr_ring *ring = ring_new();
+	struct atr_record *r = atr_ring_reserve(ring);
+	uint64_t pos = 0;
+
+	memset(r, 0xff, 64);
+	CHECK(atr_ring_next(ring, &pos) == NULL);
+	ring_free(ring);
+}
+
+/* A ring in a file may be anything: no length in it is believed. */
+TEST(a_corrupt_record_is_skipped_to_the_head)
+{
+	static const struct {
+		uint32_t size, span_len;
+	} bad[] = { { 0, 1 },	   { 7, 1 },	      { 33, 1 },	      { 40, 100 },
+		    { 1 << 30, 1 }, { 0xfffffff8, 1 }, { 64, 0xffffffff } };
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(bad); i++) {
+		struct atr_ring *ring = ring_new();
+		uint64_t pos = 0;
+
+		push(ring, 100, 1);
+		((struct atr_record *)data(ring))->size = bad[i].size;
+		((struct atr_record *)data(ring))->span_len = bad[i].span_len;
+		CHECK(atr_ring_next(ring, &pos) == NULL);
+		CHECK_INT(pos, ring->head);
+		ring_free(ring);
+	}
+}
+
+#define N_THREADED 200000
+
+static void *writer(void *arg)
+{
+	for (unsigned n = 0; n < N_THREADED;)
+		if (push(arg, 1 + n % 700, (uint8_t)n))
+			n++;
+	return NULL;
+}
+
+TEST(one_writer_and_one_reader_lose_and_spoil_nothing)
+{
+	struct atr_ring *ring = ring_new();
+	unsigned out = 0;
+	pthread_t thread;
+	bool ok = true;
+
+	CHECK_INT(pthread_create(&thread, NULL, writer, ring), 0);
+	while (out < N_THREADED) {
+		uint64_t pos = atr_ring_tail(ring);
+		const struct atr_record *r;
+
+		while ((r = atr_ring_next(ring, &pos))) {
+			ok &= r->span_len == 1 + out % 700 && is_all(r, (uint8_t)out);
+			out++;
+		}
+		atr_ring_release(ring, pos);
+	}
+	(void)pthread_join(thread, NULL);
+	CHECK(ok);
+	CHECK_INT(ring->written, N_THREADED);
+	ring_free(ring);
+}
