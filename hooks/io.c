@@ -30,19 +30,17 @@ bool atr_io_begin(struct atr_io *io, int fd, enum atr_direction direction)
 	if (atr_likely(!c))
 		return false;
 	spans = atr_socket_spans(c);
-	if (!spans && !atr_load(&c->connecting))
-		return false;
 	io->conn = c;
 	io->gen = atr_load(&c->gen);
 	io->fd = fd;
 	io->direction = direction;
-	if (c->role == ATR_ROLE_UNKNOWN && c->type == SOCK_DGRAM && c->family != AF_UNIX &&
+	if (c->role == ATR_ROLE_UNKNOWN && c->type == SOCK_DGRAM && !c->paired &&
 	    direction == ATR_SEND)
 		c->role = ATR_ROLE_CLIENT; /* it speaks first */
 	io->op.recording = false;
 	if (spans)
 		atr_op_begin(&io->op, kinds[c->role]);
-	return true;
+	return io->op.recording || atr_load(&c->connecting);
 }
 
 /* Is it worth a span?  A span says that bytes moved, or why they did not. */
@@ -65,7 +63,7 @@ static void write_span(struct atr_io *io, ssize_t bytes, int err, const union at
 	if (!atr_op_end(&io->op, &span, sent ? "send" : "recv", 4))
 		return;
 	if (peer_len)
-		atr_conn_addr_attrs(io->conn, peer, peer_len, &span.pb);
+		atr_conn_addr_attrs(io->conn, io->fd, peer, peer_len, &span.pb);
 	else
 		atr_conn_attrs(io->conn, io->fd, &span.pb);
 	if (bytes >= 0)

@@ -54,15 +54,16 @@ static struct outcome outcome_of(const struct atr_libpq *pq, const struct pg_con
 
 static void statement_span(struct atr_op *op, struct atr_pgconn *pg, const struct outcome *o)
 {
+	const char *name = pg->summary_len ? pg->summary : pg->fallback;
 	struct atr_span span;
 
-	if (!atr_op_end(op, &span, pg->summary, pg->summary_len))
+	if (!atr_op_end(op, &span, name, pg->summary_len ? pg->summary_len : strlen(name)))
 		return;
 	atr_pb_raw(&span.pb, pg->attrs, pg->attrs_len);
 	if (pg->text_len)
-		atr_attr_str(&span.pb, ATR_DB_QUERY_TEXT, pg->text, pg->text_len);
+		atr_attr_utf8(&span.pb, ATR_DB_QUERY_TEXT, pg->text, pg->text_len);
 	if (pg->summary_len)
-		atr_attr_str(&span.pb, ATR_DB_QUERY_SUMMARY, pg->summary, pg->summary_len);
+		atr_attr_utf8(&span.pb, ATR_DB_QUERY_SUMMARY, pg->summary, pg->summary_len);
 	if (o->sqlstate)
 		atr_attr_str(&span.pb, ATR_DB_RESPONSE_STATUS_CODE, o->sqlstate,
 			     strlen(o->sqlstate));
@@ -75,7 +76,7 @@ static void statement_span(struct atr_op *op, struct atr_pgconn *pg, const struc
 
 static void free_pgconn(void *library);
 
-/* NULL when libpq has no socket or there is no room: then there is no span either. */
+/* NULL when libpq has no socket, or there is no room. */
 static struct atr_pgconn *pgconn(const struct atr_libpq *pq, struct pg_conn *conn)
 {
 	struct atr_conn *c;
@@ -85,7 +86,11 @@ static struct atr_pgconn *pgconn(const struct atr_libpq *pq, struct pg_conn *con
 	if (!c)
 		return NULL;
 	if (atr_unlikely(!c->library)) {
-		c->library = atr_pgconn_new();
+		struct atr_pgconn *pg = atr_pgconn_new();
+
+		if (pg)
+			pg->attached = true;
+		c->library = pg;
 		c->library_free = free_pgconn;
 		c->speaker = ATR_SPEAKER_LIBPQ;
 	}
@@ -102,7 +107,7 @@ static void write_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct
 	struct atr_conn *c = fd >= 0 ? atr_conn_get(fd) : NULL;
 	char path[ATR_PEER_TEXT_MAX];
 
-	atr_attr_str(pb, ATR_DB_SYSTEM_NAME, "postgresql", 10);
+	atr_attr_utf8(pb, ATR_DB_SYSTEM_NAME, "postgresql", 10);
 	if (*db)
 		atr_attr_str(pb, ATR_DB_NAMESPACE, db, strlen(db));
 	if (*host == '/' && c) /* a directory of sockets: the socket itself says more */
@@ -113,15 +118,18 @@ static void write_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct
 	if (*host && *host != '/' && *port && strcmp(port, "5432") != 0)
 		atr_attr_int(pb, ATR_SERVER_PORT, atoi(port));
 	if (c)
-		atr_conn_addr_attrs(c, &c->peer, c->peer_len, pb);
+		atr_conn_addr_attrs(c, fd, &c->peer, c->peer_len, pb);
 }
 
 static void make_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pgconn *pg)
 {
 	struct atr_pb pb = { .p = pg->attrs, .end = pg->attrs + sizeof(pg->attrs) };
 
+	const char *db = or_empty(pq->PQdb ? pq->PQdb(conn) : NULL);
+
 	write_attrs(pq, conn, &pb);
 	pg->attrs_len = (uint16_t)(pb.p - pg->attrs);
+	strncpy(pg->fallback, *db ? db : "postgresql", sizeof(pg->fallback) - 1);
 }
 
 /* ---- parked statements ---- */
@@ -151,10 +159,16 @@ static void parked_settle(struct atr_pgconn *pg)
 	parked_end(pg, &o);
 }
 
+/* The connection is gone.  While a hook is still at work the struct outlives it. */
 static void free_pgconn(void *library)
 {
-	parked_settle(library);
-	atr_pgconn_free(library);
+	struct atr_pgconn *pg = library;
+
+	pg->attached = false;
+	if (pg->in_use)
+		return;
+	parked_settle(pg);
+	atr_pgconn_free(pg);
 }
 
 /* ---- a statement's beginning ---- */
@@ -173,7 +187,10 @@ static struct atr_pgconn *statement(const struct atr_libpq *pq, struct pg_conn *
 
 	op->recording = op->entered = false;
 	if (!pg)
+		pg = atr_pgconn_new(); /* the connection is lost: this call will fail, and say so */
+	if (!pg)
 		return NULL;
+	pg->in_use = true;
 	parked_settle(pg); /* libpq forgets an unfinished one now, too */
 	atr_op_begin(op, ATR_KIND_CLIENT);
 	if (!op->recording)
@@ -203,17 +220,36 @@ static struct atr_pgconn *statement(const struct atr_libpq *pq, struct pg_conn *
 	struct atr_pgconn *pg = statement(pq, conn, &op, kind, text); \
 	atr_op_enter(&op)
 
+/* The hook is done with it; when the connection went meanwhile, so does this. */
+static void release(struct atr_pgconn *pg)
+{
+	pg->in_use = false;
+	if (!pg->attached)
+		free_pgconn(pg);
+}
+
+static void end_now(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pgconn *pg,
+		    struct atr_op *op, struct pg_result *res)
+{
+	struct outcome o;
+
+	if (!op->recording)
+		return;
+	o = outcome_of(pq, conn, res);
+	statement_span(op, pg, &o);
+}
+
 static struct pg_result *finish(const struct atr_libpq *pq, struct pg_conn *conn,
 				struct atr_pgconn *pg, struct atr_op *op, struct pg_result *res)
 {
-	atr_op_leave(op);
-	if (pg && op->recording) {
-		int saved_errno = errno;
-		struct outcome o = outcome_of(pq, conn, res);
+	int saved_errno = errno;
 
-		statement_span(op, pg, &o);
-		errno = saved_errno;
+	atr_op_leave(op);
+	if (pg) {
+		end_now(pq, conn, pg, op, res);
+		release(pg);
 	}
+	errno = saved_errno;
 	return res;
 }
 
@@ -221,21 +257,20 @@ static struct pg_result *finish(const struct atr_libpq *pq, struct pg_conn *conn
 static int park(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pgconn *pg,
 		struct atr_op *op, int sent)
 {
+	int saved_errno = errno;
+
 	atr_op_leave(op);
-	if (!pg || !op->recording)
-		return sent;
-	if (sent) {
+	if (pg && sent && op->recording) {
 		pg->op = *op;
 		pg->error = NULL;
 		pg->sqlstate[0] = '\0';
 		pg->parked = true;
-	} else {
-		int saved_errno = errno;
-		struct outcome o = outcome_of(pq, conn, NULL);
-
-		statement_span(op, pg, &o);
-		errno = saved_errno;
+	} else if (pg) {
+		end_now(pq, conn, pg, op, NULL);
 	}
+	if (pg)
+		release(pg);
+	errno = saved_errno;
 	return sent;
 }
 
@@ -345,26 +380,24 @@ atr_export struct pg_result *PQgetResult(struct pg_conn *conn)
 	struct atr_pgconn *pg = pgconn(pq, conn);
 	struct pg_result *res;
 
+	int saved_errno;
+
 	if (!pg || !pg->parked)
 		return pq->PQgetResult(conn);
+	pg->in_use = true;
 	atr_op_enter(&pg->op);
 	res = pq->PQgetResult(conn);
-	{
-		int saved_errno = errno;
+	saved_errno = errno;
+	atr_op_leave(&pg->op);
+	if (res) {
+		struct outcome o = outcome_of(pq, conn, res);
 
-		/* The connection may have been lost, and what hung on it with it. */
-		if (pgconn(pq, conn) == pg && pg->parked) {
-			atr_op_leave(&pg->op);
-			if (res) {
-				struct outcome o = outcome_of(pq, conn, res);
-
-				note_result(pg, &o);
-			} else {
-				parked_settle(pg);
-			}
-		}
-		errno = saved_errno;
+		note_result(pg, &o);
+	} else {
+		parked_settle(pg);
 	}
+	release(pg);
+	errno = saved_errno;
 	return res;
 }
 
@@ -415,7 +448,7 @@ static void connect_span(const struct atr_libpq *pq, struct pg_conn *conn, struc
 	}
 	if (conn)
 		write_attrs(pq, conn, &span.pb);
-	atr_attr_str(&span.pb, ATR_DB_OPERATION_NAME, "connect", 7);
+	atr_attr_utf8(&span.pb, ATR_DB_OPERATION_NAME, "connect", 7);
 	if (error)
 		atr_span_error(&span, error, strlen(error));
 	atr_span_commit(&span);

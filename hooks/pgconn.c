@@ -18,7 +18,7 @@ struct atr_pgconn *atr_pgconn_new(void)
 
 	if (!pg)
 		return NULL;
-	pg->parked = false;
+	pg->parked = pg->attached = pg->in_use = false;
 	pg->attrs_len = 0;
 	pg->arena_used = 0;
 	memset(pg->buckets, 0, sizeof(pg->buckets));
@@ -55,17 +55,17 @@ void atr_pgconn_text(struct atr_pgconn *pg, const char *sql, bool parameterised)
 		pg->text_len = atr_sql_sanitise(ATR_SQL_POSTGRESQL, sql, len, pg->text,
 						sizeof(pg->text));
 	pg->summary_len = atr_sql_summary(ATR_SQL_POSTGRESQL, sql, len, pg->summary);
-	if (!pg->summary_len) {
-		/* No operation in it (an empty query): semconv falls back to the system. */
-		memcpy(pg->summary, "postgresql", 10);
-		pg->summary_len = 10;
-	}
 }
 
 void atr_pgconn_prefix(struct atr_pgconn *pg, const char *word)
 {
 	size_t n = strlen(word);
 
+	if (!pg->summary_len) {
+		memcpy(pg->summary, word, n);
+		pg->summary_len = n;
+		return;
+	}
 	if (n + 1 + pg->summary_len > ATR_SQL_SUMMARY_MAX)
 		pg->summary_len = ATR_SQL_SUMMARY_MAX - n - 1;
 	memmove(pg->summary + n + 1, pg->summary, pg->summary_len);

@@ -30,6 +30,10 @@ struct atr_pgconn {
 	const char *error; /* error.type so far; NULL: none */
 	struct atr_op op;
 
+	bool attached; /* hangs on a connection, which frees it */
+	bool in_use;   /* a hook is at work with it: not to be freed now */
+
+	char fallback[64];  /* the name of a span without summary: the database */
 	uint16_t attrs_len; /* constant attributes in wire form; 0: not made yet */
 	uint8_t attrs[1024];
 
@@ -46,7 +50,7 @@ void atr_pgconn_free(struct atr_pgconn *pg);
 /*
  * Makes text and summary of a statement.  Literals are masked, unless
  * parameterised says that the text comes with parameters and it really has some
- * ($1): such a text stays as it is.
+ * ($1): such a text stays as it is.  A text with no operation in it has no summary.
  */
 void atr_pgconn_text(struct atr_pgconn *pg, const char *sql, bool parameterised);
 

@@ -36,9 +36,11 @@ static void connect_span(struct atr_conn *c, struct atr_op *op, int err)
 	if (err && err != ATR_CONNECT_CANCELLED)
 		atr_tls.connect_error = atr_errtype(err);
 	n += atr_conn_peer_text(c, name + n);
+	if (name[n - 1] == ' ')
+		n--; /* the peer is not known */
 	if (!atr_op_end(op, &span, name, n))
 		return;
-	atr_conn_addr_attrs(c, &c->peer, c->peer_len, &span.pb);
+	atr_conn_addr_attrs(c, -1, &c->peer, c->peer_len, &span.pb);
 	if (err) {
 		const char *type = err == ATR_CONNECT_CANCELLED ? "cancelled" : atr_errtype(err);
 
@@ -54,6 +56,7 @@ void atr_connect_done(struct atr_conn *c, int err)
 	/* Whoever clears it owns the op. */
 	if (__atomic_exchange_n(&c->connecting, 0, __ATOMIC_ACQ_REL)) {
 		__atomic_fetch_sub(&atr_conn_connecting, 1, __ATOMIC_RELAXED);
+		atr_store(&c->connected, !err);
 		connect_span(c, &c->connect_op, err);
 	}
 	errno = saved_errno;
@@ -97,11 +100,12 @@ static int connect_first(struct atr_conn *c, int fd, const struct sockaddr *addr
 		c->role = ATR_ROLE_CLIENT;
 		atr_conn_peer(c, addr, len);
 		atr_store(&c->attrs_state, 0);
-		if (err == EINPROGRESS || (err == EINTR && is_stream(c))) {
+		if (err == EINPROGRESS || err == EINTR) {
 			c->connect_op = op;
 			atr_store_release(&c->connecting, 1);
 			__atomic_fetch_add(&atr_conn_connecting, 1, __ATOMIC_RELAXED);
 		} else if (err != EAGAIN) { /* EAGAIN: a unix socket's queue is full, try again */
+			atr_store(&c->connected, !err);
 			connect_span(c, &op, err);
 		}
 	}
@@ -121,21 +125,13 @@ static int connect_again(struct atr_conn *c, int fd, const struct sockaddr *addr
 	return ret;
 }
 
-atr_export int connect(int fd, const struct sockaddr *addr, socklen_t len)
+/* A datagram socket's default peer: nothing goes over the network. */
+static int connect_datagram(struct atr_conn *c, int fd, const struct sockaddr *addr, socklen_t len)
 {
-	ATR_ENTER(connect, fd, addr, len);
-	struct atr_conn *c = atr_conn_get(fd);
-	int ret, err;
+	int ret = atr_real.connect(fd, addr, len);
+	int err = errno;
 
-	if (!c)
-		return atr_real.connect(fd, addr, len);
-	if (is_stream(c))
-		return atr_load(&c->connecting) ? connect_again(c, fd, addr, len)
-						: connect_first(c, fd, addr, len);
-	ret = atr_real.connect(fd, addr, len);
-	err = errno;
 	if (ret == 0) {
-		/* A datagram socket's default peer: nothing went over the network. */
 		if (c->role == ATR_ROLE_UNKNOWN)
 			c->role = ATR_ROLE_CLIENT;
 		c->peer_len = 0;
@@ -145,6 +141,20 @@ atr_export int connect(int fd, const struct sockaddr *addr, socklen_t len)
 	}
 	errno = err;
 	return ret;
+}
+
+atr_export int connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	ATR_ENTER(connect, fd, addr, len);
+	struct atr_conn *c = atr_conn_get(fd);
+
+	/* Connected already: the call only says so (or undoes it, with AF_UNSPEC). */
+	if (!c || (is_stream(c) && atr_load(&c->connected)))
+		return atr_real.connect(fd, addr, len);
+	if (!is_stream(c))
+		return connect_datagram(c, fd, addr, len);
+	return atr_load(&c->connecting) ? connect_again(c, fd, addr, len)
+					: connect_first(c, fd, addr, len);
 }
 
 atr_export int getsockopt(int fd, int level, int option, void *restrict value,
@@ -179,11 +189,13 @@ atr_export int shutdown(int fd, int how)
 
 /* ---- sockets being made ---- */
 
-static void made(int fd, int family, int type)
+static void made(int fd, int family, int type, bool paired)
 {
 	int saved_errno = errno;
 	struct atr_conn *c = atr_conn_new(fd, family, type, ATR_ROLE_UNKNOWN);
 
+	if (c)
+		c->paired = paired;
 	if (c && atr_tls.inside & ATR_IN_LIBPQ)
 		c->speaker = ATR_SPEAKER_LIBPQ;
 	errno = saved_errno;
@@ -195,7 +207,7 @@ atr_export int socket(int domain, int type, int protocol)
 	int fd = atr_real.socket(domain, type, protocol);
 
 	if (fd >= 0)
-		made(fd, domain, type);
+		made(fd, domain, type, false);
 	return fd;
 }
 
@@ -205,8 +217,8 @@ atr_export int socketpair(int domain, int type, int protocol, int fds[2])
 	int ret = atr_real.socketpair(domain, type, protocol, fds);
 
 	if (ret == 0) {
-		made(fds[0], domain, type);
-		made(fds[1], domain, type);
+		made(fds[0], domain, type, true);
+		made(fds[1], domain, type, true);
 	}
 	return ret;
 }

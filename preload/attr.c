@@ -40,17 +40,32 @@ size_t atr_attr_cut(const char *s, size_t len, size_t max)
 	return max;
 }
 
-void atr_attr_str(struct atr_pb *pb, enum atr_attr attr, const char *value, size_t len)
+/* Everything up to the string's bytes; false when there is no room for them. */
+static bool put_str_head(struct atr_pb *pb, enum atr_attr attr, size_t len)
 {
-	len = atr_attr_cut(value, len, ATR_VALUE_MAX);
 	if (!atr_pb_room(pb, len + sizeof(keys[0].bytes) + 24))
-		return;
+		return false;
 	put_head(pb, attr, 1 + atr_pb_size(len) + len);
 	*pb->p++ = ANYVALUE_STRING;
 	atr_pb_put_varint(pb, len);
+	return true;
+}
+
+void atr_attr_str(struct atr_pb *pb, enum atr_attr attr, const char *value, size_t len)
+{
+	len = atr_attr_cut(value, len, ATR_VALUE_MAX);
+	if (!put_str_head(pb, attr, len))
+		return;
 	/* One byte in, one byte out: the length stands. */
 	(void)atr_utf8_copy((char *)pb->p, len, value, len);
 	pb->p += len;
+}
+
+void atr_attr_utf8(struct atr_pb *pb, enum atr_attr attr, const char *value, size_t len)
+{
+	len = atr_attr_cut(value, len, ATR_VALUE_MAX);
+	if (put_str_head(pb, attr, len))
+		atr_pb_put(pb, value, len);
 }
 
 void atr_attr_int(struct atr_pb *pb, enum atr_attr attr, int64_t value)

@@ -19,6 +19,9 @@ enum atr_attr {
 
 /* Strings become valid UTF-8 on the way: a byte that is no character becomes '?'. */
 void atr_attr_str(struct atr_pb *pb, enum atr_attr attr, const char *value, size_t len);
+/* For a value that is known to be valid UTF-8: a word of ours, a sanitised text. */
+void atr_attr_utf8(struct atr_pb *pb, enum atr_attr attr, const char *value, size_t len);
+
 void atr_attr_int(struct atr_pb *pb, enum atr_attr attr, int64_t value);
 
 /* Length of s cut to at most max bytes without cutting a character in two. */

@@ -166,7 +166,8 @@ struct atr_conn *atr_conn_new(int fd, int family, int type, enum atr_role role)
 	c->type = (uint8_t)(type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC));
 	c->role = (uint8_t)role;
 	c->speaker = ATR_SPEAKER_PROGRAM;
-	c->connecting = 0;
+	c->paired = false;
+	c->connecting = c->connected = 0;
 	c->attrs_state = 0;
 	c->peer_len = c->local_len = 0;
 	c->connect_op.recording = false;
@@ -309,29 +310,32 @@ static void put_kind(const struct atr_conn *c, const struct addr_text *t, struct
 							   : "tcp";
 	bool v6 = t ? t->v6 : c->family == AF_INET6;
 
-	atr_attr_str(pb, ATR_NETWORK_TRANSPORT, transport, strlen(transport));
+	atr_attr_utf8(pb, ATR_NETWORK_TRANSPORT, transport, strlen(transport));
 	if (c->family != AF_UNIX)
-		atr_attr_str(pb, ATR_NETWORK_TYPE, v6 ? "ipv6" : "ipv4", 4);
+		atr_attr_utf8(pb, ATR_NETWORK_TYPE, v6 ? "ipv6" : "ipv4", 4);
 }
 
-void atr_conn_addr_attrs(const struct atr_conn *c, const union atr_addr *peer, socklen_t len,
-			 struct atr_pb *pb)
-{
-	struct addr_text t;
-	bool known = addr_text(peer, len, &t);
-
-	put_kind(c, known ? &t : NULL, pb);
-	if (known)
-		put_addr(pb, &t, ATR_NETWORK_PEER_ADDRESS, ATR_NETWORK_PEER_PORT);
-	put_server(c, &t, pb);
-}
-
+/* Our own end of an accepted connection, or of a datagram socket that was bound. */
 static void find_local(struct atr_conn *c, int fd)
 {
 	socklen_t len = sizeof(c->local);
 
 	if (atr_sys(SYS_getsockname, fd, &c->local, &len, 0, 0, 0) == 0 && len <= sizeof(c->local))
 		c->local_len = len;
+}
+
+void atr_conn_addr_attrs(struct atr_conn *c, int fd, const union atr_addr *peer, socklen_t len,
+			 struct atr_pb *pb)
+{
+	struct addr_text t;
+	bool known = addr_text(peer, len, &t);
+
+	if (c->role == ATR_ROLE_SERVER && !c->local_len && fd >= 0)
+		find_local(c, fd);
+	put_kind(c, known ? &t : NULL, pb);
+	if (known)
+		put_addr(pb, &t, ATR_NETWORK_PEER_ADDRESS, ATR_NETWORK_PEER_PORT);
+	put_server(c, &t, pb);
 }
 
 void atr_conn_attrs(struct atr_conn *c, int fd, struct atr_pb *pb)
@@ -348,15 +352,13 @@ void atr_conn_attrs(struct atr_conn *c, int fd, struct atr_pb *pb)
 					__ATOMIC_RELAXED)) {
 		struct atr_pb own = { .p = c->attrs, .end = c->attrs + sizeof(c->attrs) };
 
-		if (c->role == ATR_ROLE_SERVER)
-			find_local(c, fd);
-		atr_conn_addr_attrs(c, &c->peer, c->peer_len, &own);
+		atr_conn_addr_attrs(c, fd, &c->peer, c->peer_len, &own);
 		if (!own.overflow) {
 			c->attrs_len = (uint16_t)(own.p - c->attrs);
 			atr_store_release(&c->attrs_state, 2);
 		}
 	}
-	atr_conn_addr_attrs(c, &c->peer, c->peer_len, pb);
+	atr_conn_addr_attrs(c, fd, &c->peer, c->peer_len, pb);
 }
 
 size_t atr_conn_peer_text(const struct atr_conn *c, char buf[static ATR_PEER_TEXT_MAX])

@@ -46,7 +46,9 @@ struct atr_conn {
 	uint8_t type;	/* SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET */
 	uint8_t role;
 	uint8_t speaker;
+	bool paired; /* one end of a socketpair() */
 	uint32_t connecting; /* a connect is on its way; connect_op waits for its outcome */
+	uint32_t connected;   /* a stream's connect has succeeded */
 	uint32_t attrs_state; /* of attrs[]: 0 none, 1 being written, 2 ready */
 	uint16_t attrs_len;
 	socklen_t peer_len; /* 0: not known */
@@ -83,11 +85,12 @@ void atr_conn_unknown(int fd);
 /* Remembers the peer; an address longer than ours or of length 0 is not known. */
 void atr_conn_peer(struct atr_conn *c, const struct sockaddr *addr, socklen_t len);
 
-/* network.* and server.* of the connection, into a span.  fd is one of its descriptors. */
+/* network.* and server.* of the connection, into a span.  fd is one of its descriptors,
+ * -1 when there is none at hand. */
 void atr_conn_attrs(struct atr_conn *c, int fd, struct atr_pb *pb);
 
-/* network.* (and server.*, for a client) of another peer: a datagram's. */
-void atr_conn_addr_attrs(const struct atr_conn *c, const union atr_addr *peer, socklen_t len,
+/* The same with another peer: a datagram's. */
+void atr_conn_addr_attrs(struct atr_conn *c, int fd, const union atr_addr *peer, socklen_t len,
 			 struct atr_pb *pb);
 
 /* "127.0.0.1:80", "[::1]:80", "/path" or "@abstract"; returns its length. */

@@ -2,6 +2,7 @@
 #ifndef ATR_PRELOAD_PB_H
 #define ATR_PRELOAD_PB_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -85,8 +86,8 @@ static inline void atr_pb_fixed64(struct atr_pb *pb, unsigned field, uint64_t v)
 {
 	if (atr_pb_room(pb, 10)) {
 		atr_pb_put_tag(pb, field, ATR_PB_FIXED64);
-		for (int i = 0; i < 8; i++)
-			*pb->p++ = (uint8_t)(v >> (8 * i));
+		v = htole64(v);
+		atr_pb_put(pb, &v, 8);
 	}
 }
 
@@ -94,8 +95,8 @@ static inline void atr_pb_fixed32(struct atr_pb *pb, unsigned field, uint32_t v)
 {
 	if (atr_pb_room(pb, 6)) {
 		atr_pb_put_tag(pb, field, ATR_PB_FIXED32);
-		for (int i = 0; i < 4; i++)
-			*pb->p++ = (uint8_t)(v >> (8 * i));
+		v = htole32(v);
+		atr_pb_put(pb, &v, 4);
 	}
 }
 

@@ -328,9 +328,25 @@ static void leave_fd_table(void)
 	/* Neither allowed: the table stays shared, curl's descriptors are CLOEXEC. */
 }
 
+/*
+ * The exporter's libraries shall use each other, not namesakes in the program:
+ * node exports an OpenSSL of its own, and libcurl would be bound to that.  Not
+ * where the program brings its own malloc (a sanitizer, jemalloc): then libc's
+ * strdup() allocates with that and libcurl would free with another.
+ */
+static int bind_deep(void)
+{
+	Dl_info info;
+	void *p = dlsym(RTLD_DEFAULT, "malloc");
+	const char *base = p && dladdr(p, &info) && info.dli_fname ? strrchr(info.dli_fname, '/')
+								   : NULL;
+
+	return base && strncmp(base, "/libc.so", 8) == 0 ? RTLD_DEEPBIND : 0;
+}
+
 static atr_exporter_run_fn *load(void)
 {
-	void *handle = dlopen(exporter_path, RTLD_NOW | RTLD_LOCAL);
+	void *handle = dlopen(exporter_path, RTLD_NOW | RTLD_LOCAL | bind_deep());
 	void *run = handle ? dlsym(handle, ATR_EXPORTER_RUN) : NULL;
 
 	if (!run)
@@ -369,11 +385,25 @@ static void *run_thread(void *arg)
 	(void)take_requests();
 	host_flushed();
 	library_leave();
-	/* Not an end of the thread: what libraries do at the end of a thread would
-	 * race with what they do at the end of the process. */
-	while (run)
+	/* Never an end of the thread: what libraries do at the end of a thread would
+	 * race with what they do at the end of the process, and glibc would count a
+	 * thread less than there are (not_counted()). */
+	for (;;)
 		(void)atr_sys_futex_wait(&parked, 0, UINT64_MAX);
 	return NULL;
+}
+
+/*
+ * A process ends when its last thread does, though main left by pthread_exit()
+ * long ago: glibc counts.  We are not to be counted, or it would never end.
+ * It never ends, so nothing is taken off for it again.
+ */
+static void not_counted(void)
+{
+	unsigned *n_threads = dlsym(RTLD_DEFAULT, "__nptl_nthreads");
+
+	if (n_threads && atr_load(n_threads) > 1)
+		__atomic_fetch_sub(n_threads, 1, __ATOMIC_RELAXED);
 }
 
 static void start(void)
@@ -395,6 +425,8 @@ static void start(void)
 	(void)pthread_attr_setstacksize(&attr, STACK_SIZE);
 	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all_but_glibcs, &before, 8, 0, 0);
 	err = atr_worker_pthread_create(&thread, &attr, run_thread, NULL);
+	if (!err)
+		not_counted();
 	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8, 0, 0);
 	(void)pthread_attr_destroy(&attr);
 out:

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/sys.o preload/text.o */
+#include "preload/config.c"
+
+#include "tests/unit/test.h"
+
+/* The environment of a test, and what was warned about. */
+static const char *variables[8][2];
+static char warnings[64][512];
+static unsigned n_warnings;
+
+static const char *get(const char *name)
+{
+	for (size_t i = 0; i < 8 && variables[i][0]; i++)
+		if (strcmp(variables[i][0], name) == 0)
+			return variables[i][1];
+	return NULL;
+}
+
+static void warn(const char *line)
+{
+	if (n_warnings < 64)
+		snprintf(warnings[n_warnings], sizeof(warnings[0]), "%s", line);
+	n_warnings++;
+}
+
+/* Reads the settings where `name` is `value`; NULL: where nothing is set. */
+static struct atr_config config_of(const char *name, const char *value)
+{
+	struct atr_config config;
+
+	memset(&config, 0xa5, sizeof(config));
+	memset(variables, 0, sizeof(variables));
+	variables[0][0] = name;
+	variables[0][1] = value;
+	n_warnings = 0;
+	atr_config_read(&config, get, warn);
+	return config;
+}
+
+static bool same_string(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : !a && !b;
+}
+
+/* One row: is its field as without the variable? */
+#define SAME_BOOL(a, b) ((a) == (b))
+#define SAME_INT(a, b) ((a) == (b))
+#define SAME_DURATION(a, b) ((a) == (b))
+#define SAME_TIMEOUT(a, b) ((a) == (b))
+#define SAME_RATIO(a, b) ((a) == (b))
+#define SAME_STRING(a, b) same_string(a, b)
+#define SAME_SAMPLER(a, b) ((a) == (b))
+#define SAME_EXPORTER(a, b) ((a) == (b))
+#define SAME_PROTOCOL(a, b) ((a) == (b))
+#define SAME_COMPRESSION(a, b) ((a) == (b))
+#define SAME_LOG_LEVEL(a, b) ((a) == (b))
+#define SAME_SOCKET_SPANS(a, b) ((a) == (b))
+
+static bool same(const struct atr_config *a, const struct atr_config *b)
+{
+	bool yes = true;
+
+#define OPTION(field, type, env, def, min, max, doc) \
+	yes = yes && SAME_##type(a->field, b->field) && a->field##_set == b->field##_set;
+#include "preload/config.def"
+	return yes;
+}
+
+TEST(what_is_unset_or_empty_has_its_default_and_is_not_warned_about)
+{
+	struct atr_config unset = config_of(NULL, NULL), empty;
+
+	CHECK_INT(n_warnings, 0);
+#define OPTION(field, type, env, def, min, max, doc) \
+	CHECK(SAME_##type(unset.field, def));        \
+	CHECK(!unset.field##_set);                   \
+	empty = config_of(env, "");                  \
+	CHECK(same(&unset, &empty));                 \
+	CHECK_INT(n_warnings, 0);
+#include "preload/config.def"
+}
+
+#define BAD_BOOL "yes"
+#define BAD_INT "12x"
+#define BAD_DURATION "-1"
+#define BAD_TIMEOUT "-1"
+#define BAD_RATIO "1.5"
+#define BAD_STRING NULL
+#define BAD_SAMPLER "NoSuch Word"
+#define BAD_EXPORTER "NoSuch Word"
+#define BAD_PROTOCOL "NoSuch Word"
+#define BAD_COMPRESSION "NoSuch Word"
+#define BAD_LOG_LEVEL "NoSuch Word"
+#define BAD_SOCKET_SPANS "NoSuch Word"
+
+/* How a default is written in a warning. */
+#define USED_NUMBER(def) snprintf(used, sizeof(used), "using %.10g", (double)(def))
+#define USED_WORD(name, def) \
+	snprintf(used, sizeof(used), "using %s", spelling(words_##name, (int)(def)))
+#define USED_BOOL(def) snprintf(used, sizeof(used), "using false")
+#define USED_INT(def) USED_NUMBER(def)
+#define USED_DURATION(def) USED_NUMBER(def)
+#define USED_TIMEOUT(def) USED_NUMBER(def)
+#define USED_RATIO(def) USED_NUMBER(def)
+#define USED_STRING(def) ((void)0)
+#define USED_SAMPLER(def) USED_WORD(SAMPLER, def)
+#define USED_EXPORTER(def) USED_WORD(EXPORTER, def)
+#define USED_PROTOCOL(def) USED_WORD(PROTOCOL, def)
+#define USED_COMPRESSION(def) USED_WORD(COMPRESSION, def)
+#define USED_LOG_LEVEL(def) USED_WORD(LOG_LEVEL, def)
+#define USED_SOCKET_SPANS(def) USED_WORD(SOCKET_SPANS, def)
+
+static void check_warning(const char *env, const char *bad, const char *used)
+{
+	if (!CHECK_INT(n_warnings, 1))
+		return;
+	if (!CHECK(strstr(warnings[0], env)) || !CHECK(strstr(warnings[0], bad)) ||
+	    !CHECK(strstr(warnings[0], used)))
+		printf("  %s=%s, \"%s\": %s\n", env, bad, used, warnings[0]);
+}
+
+TEST(a_bad_value_is_warned_about_once_with_its_name_itself_and_what_is_used_instead)
+{
+	struct atr_config config;
+	char used[64];
+
+#define OPTION(field, type, env, def, min, max, doc)   \
+	if (BAD_##type) {                              \
+		const char *bad = BAD_##type;          \
+		config = config_of(env, bad);          \
+		CHECK(SAME_##type(config.field, def)); \
+		(void)USED_##type(def);                \
+		check_warning(env, bad, used);         \
+	}
+#include "preload/config.def"
+}
+
+TEST(only_true_in_any_case_is_true)
+{
+	static const struct {
+		const char *value;
+		bool is, warns;
+	} cases[] = {
+		{ "true", true, false },   { "TRUE", true, false },   { "True", true, false },
+		{ "tRuE", true, false },   { "false", false, false }, { "FALSE", false, false },
+		{ "False", false, false }, { "1", false, true },      { "0", false, true },
+		{ "yes", false, true },	   { "on", false, true },     { "t", false, true },
+		{ "truee", false, true },  { "tru", false, true },    { "enabled", false, true },
+	};
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(cases); i++) {
+		struct atr_config c = config_of("OTEL_SDK_DISABLED", cases[i].value);
+
+		CHECK_INT(c.sdk_disabled, cases[i].is);
+		CHECK_INT(n_warnings, cases[i].warns);
+	}
+}
+
+TEST(a_number_is_whole_decimal_and_within_its_bounds)
+{
+	static const struct {
+		const char *value;
+		int number; /* -1: bad */
+	} cases[] = {
+		{ "1", 1 },
+		{ "2048", 2048 },
+		{ " 512\t", 512 },
+		{ "007", 7 },
+		{ "1048576", 1048576 },
+		{ "1048577", -1 },
+		{ "0", -1 },
+		{ "-1", -1 },
+		{ "1.0", -1 },
+		{ "1e3", -1 },
+		{ "0x10", -1 },
+		{ "12x", -1 },
+		{ "x", -1 },
+		{ "1 2", -1 },
+		{ " ", -1 },
+		{ "+", -1 },
+		{ "2147483648", -1 },
+		{ "4294967297", -1 },		/* 1 modulo 2^32 */
+		{ "18446744073709551617", -1 }, /* 1 modulo 2^64 */
+		{ "99999999999999999999999999999999999999999", -1 },
+	};
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(cases); i++) {
+		struct atr_config c = config_of("OTEL_BSP_MAX_QUEUE_SIZE", cases[i].value);
+		bool bad = cases[i].number < 0;
+
+		CHECK_INT(c.bsp_max_queue_size, bad ? 2048 : cases[i].number);
+		CHECK_INT(c.bsp_max_queue_size_set, !bad);
+		CHECK_INT(n_warnings, bad);
+	}
+}
+
+TEST(times_are_milliseconds_up_to_the_largest_int_and_never_negative)
+{
+	CHECK_INT(config_of("OTEL_BSP_SCHEDULE_DELAY", "0").bsp_schedule_delay, 0);
+	CHECK_INT(config_of("OTEL_BSP_SCHEDULE_DELAY", "2147483647").bsp_schedule_delay,
+		  2147483647);
+	CHECK_INT(n_warnings, 0);
+	CHECK_INT(config_of("OTEL_BSP_SCHEDULE_DELAY", "2147483648").bsp_schedule_delay, 5000);
+	CHECK_INT(n_warnings, 1);
+	CHECK_INT(config_of("OTEL_BSP_SCHEDULE_DELAY", "-5").bsp_schedule_delay, 5000);
+	CHECK_INT(n_warnings, 1);
+	CHECK_INT(config_of("OTEL_BSP_SCHEDULE_DELAY", "5s").bsp_schedule_delay, 5000);
+	CHECK_INT(n_warnings, 1);
+	/* 0 is a value here too: no limit. */
+	CHECK_INT(config_of("OTEL_EXPORTER_OTLP_TIMEOUT", "0").otlp_timeout, 0);
+	CHECK(config_of("OTEL_EXPORTER_OTLP_TIMEOUT", "0").otlp_timeout_set);
+	CHECK_INT(n_warnings, 0);
+	CHECK_INT(config_of("OTEL_EXPORTER_OTLP_TIMEOUT", "-1").otlp_timeout, 10000);
+	CHECK_INT(n_warnings, 1);
+}
+
+TEST(every_word_is_known_in_any_case)
+{
+#define WORD(constant, spelling) { spelling, constant },
+#define ENUM(name, words)             \
+	static const struct {         \
+		const char *spelling; \
+		int value;            \
+	} all_##name[] = { words };
+#include "preload/config.def"
+#define CHECK_WORDS(name, field, env)                                                         \
+	for (size_t i = 0; i < ATR_ARRAY_LEN(all_##name); i++) {                              \
+		char upper[64];                                                               \
+		size_t n = strlen(all_##name[i].spelling);                                    \
+		for (size_t k = 0; k <= n; k++)                                               \
+			upper[k] = all_##name[i].spelling[k] >= 'a' &&                        \
+						   all_##name[i].spelling[k] <= 'z'           \
+					   ? (char)(all_##name[i].spelling[k] - 32)           \
+					   : all_##name[i].spelling[k];                       \
+		CHECK_INT(config_of(env, all_##name[i].spelling).field, all_##name[i].value); \
+		CHECK_INT(n_warnings, 0);                                                     \
+		CHECK_INT(config_of(env, upper).field, all_##name[i].value);                  \
+		CHECK(config_of(env, upper).field##_set);                                     \
+		CHECK_INT(n_warnings, 0);                                                     \
+	}
+	CHECK_WORDS(SAMPLER, sampler, "OTEL_TRACES_SAMPLER")
+	CHECK_WORDS(EXPORTER, exporter, "OTEL_TRACES_EXPORTER")
+	CHECK_WORDS(PROTOCOL, otlp_protocol, "OTEL_EXPORTER_OTLP_PROTOCOL")
+	CHECK_WORDS(COMPRESSION, otlp_compression, "OTEL_EXPORTER_OTLP_COMPRESSION")
+	CHECK_WORDS(LOG_LEVEL, log_level, "OTEL_LOG_LEVEL")
+	CHECK_WORDS(SOCKET_SPANS, socket_spans, "AUTOTRACE_SOCKET_SPANS")
+#undef CHECK_WORDS
+}
+
+TEST(an_unknown_word_is_ignored_and_shown_as_the_user_wrote_it)
+{
+	struct atr_config c = config_of("OTEL_TRACES_SAMPLER", "Always_On_Sundays");
+
+	CHECK_INT(c.sampler, ATR_SAMPLER_PARENTBASED_ALWAYS_ON);
+	CHECK(!c.sampler_set);
+	CHECK_STR(warnings[0],
+		  "OTEL_TRACES_SAMPLER=Always_On_Sundays is not one of always_on, always_off, "
+		  "traceidratio, parentbased_always_on, parentbased_always_off, "
+		  "parentbased_traceidratio; using parentbased_always_on");
+	/* Neither the beginning of a word nor more than one is the word. */
+	CHECK_INT(config_of("OTEL_TRACES_SAMPLER", "always").sampler_set, false);
+	CHECK_INT(config_of("OTEL_TRACES_SAMPLER", "always_offf").sampler_set, false);
+}
+
+TEST(a_ratio_is_a_number_from_0_to_1_in_every_locale)
+{
+	static const struct {
+		const char *value;
+		double ratio; /* -1: bad */
+	} cases[] = {
+		{ "0", 0 },	   { "1", 1 },	    { "0.5", 0.5 },    { "0.25", 0.25 },
+		{ ".125", 0.125 }, { "1.", 1 },	    { "1.000", 1 },    { "0.0", 0 },
+		{ "5e-1", 0.5 },   { "5E-1", 0.5 }, { "0.05e1", 0.5 }, { "1e-3", 0.001 },
+		{ " 0.5 ", 0.5 },  { "1e0", 1 },    { "1.0001", -1 },  { "2", -1 },
+		{ "-0.5", -1 },	   { "50%", -1 },   { "0,5", -1 },     { "half", -1 },
+		{ "nan", -1 },	   { "inf", -1 },   { ".", -1 },       { "e", -1 },
+		{ "1e", -1 },	   { "1e-", -1 },   { "0.5.5", -1 },   { "1e999999999", -1 },
+		{ "0x1p-1", -1 },
+	};
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(cases); i++) {
+		struct atr_config c = config_of("OTEL_TRACES_SAMPLER_ARG", cases[i].value);
+		bool bad = cases[i].ratio < 0;
+		double want = bad ? 1.0 : cases[i].ratio;
+
+		if (!CHECK(c.sampler_arg > want - 1e-12 && c.sampler_arg < want + 1e-12))
+			printf("  %s: %.17g\n", cases[i].value, c.sampler_arg);
+		CHECK_INT(c.sampler_arg_set, !bad);
+		CHECK_INT(n_warnings, bad);
+	}
+}
+
+TEST(strings_are_copied_as_they_are)
+{
+	char name[] = " a shop, =\xc3\xa9 ";
+	struct atr_config c = config_of("OTEL_SERVICE_NAME", name);
+
+	name[1] = 'X'; /* programs write over their environment */
+	CHECK_STR(c.service_name, " a shop, =\xc3\xa9 ");
+	CHECK(c.service_name_set);
+	CHECK_INT(n_warnings, 0);
+}
+
+TEST(more_strings_than_the_buffer_holds_are_kept_all_the_same)
+{
+	static char big[100000];
+	struct atr_config c;
+
+	memset(big, 'b', sizeof(big) - 1);
+	c = config_of("OTEL_RESOURCE_ATTRIBUTES", big);
+	CHECK_STR(c.resource_attributes, big);
+	for (unsigned i = 0; i < 100; i++) {
+		char value[512];
+
+		memset(value, 'a' + (int)(i % 26), sizeof(value));
+		value[511] = '\0';
+		c = config_of("OTEL_EXPORTER_OTLP_HEADERS", value);
+		CHECK_STR(c.otlp_headers, value);
+	}
+}
+
+TEST(a_long_bad_value_makes_a_line_that_still_names_everything)
+{
+	static char big[4000];
+
+	memset(big, 'x', sizeof(big) - 1);
+	(void)config_of("OTEL_BSP_SCHEDULE_DELAY", big);
+	CHECK_INT(n_warnings, 1);
+	CHECK(strncmp(warnings[0], "OTEL_BSP_SCHEDULE_DELAY=xxxx", 28) == 0);
+	CHECK(strstr(warnings[0], "using 5000"));
+	CHECK(!strchr(warnings[0], '\n'));
+	(void)config_of("OTEL_TRACES_SAMPLER", big);
+	CHECK(strstr(warnings[0], "using parentbased_always_on"));
+}
+
+TEST(several_bad_values_are_each_warned_about)
+{
+	struct atr_config c;
+
+	memset(variables, 0, sizeof(variables));
+	variables[0][0] = "OTEL_SDK_DISABLED";
+	variables[0][1] = "1";
+	variables[1][0] = "OTEL_BSP_MAX_QUEUE_SIZE";
+	variables[1][1] = "many";
+	variables[2][0] = "OTEL_TRACES_EXPORTER";
+	variables[2][1] = "jaeger";
+	variables[3][0] = "OTEL_SERVICE_NAME";
+	variables[3][1] = "shop";
+	n_warnings = 0;
+	atr_config_read(&c, get, warn);
+	CHECK_INT(n_warnings, 3);
+	CHECK_STR(c.service_name, "shop");
+}
