@@ -87,8 +87,9 @@ $(PROTO_OBJ): $(B)/exporter/otlp.pb-c.c
 # names what it links besides.
 unit_link = $(shell sed -n 's/^.*LINK: *\(.*\)\*\/.*/\1/p' tests/unit/$(1).c 2>/dev/null | \
 	sed 's:\([^ ]*\)\.o:$(B)/\1.o:g')
+unit_objects = $(filter %.o,$(call unit_link,$(1)))
 .SECONDEXPANSION:
-$(B)/tests/unit/%: tests/unit/%.c $(B)/preload/sys.o $$(filter %.o,$$(call unit_link,$$*))
+$(B)/tests/unit/%: tests/unit/%.c $(B)/preload/sys.o $$(call unit_objects,$$*)
 	@mkdir -p $(@D)
 	@echo "  UNIT    $@"
 	$(Q)$(CC) $(ATR_CFLAGS) $(CFLAGS) -Wno-unused-function $(LDFLAGS) -o $@ $< \
@@ -130,11 +131,11 @@ check: all ## Symbols, self-calls, layers, style, documentation
 
 asan: ## Unit and e2e tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/asan SAN=address,undefined test-bin
-	@$(MAKE) --no-print-directory -j1 B=$(B)/asan SAN=address,undefined unit e2e
+	@$(MAKE) --no-print-directory -k -j1 B=$(B)/asan SAN=address,undefined unit e2e
 
 tsan: ## Unit and e2e tests under ThreadSanitizer
 	@$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/tsan SAN=thread test-bin
-	@$(MAKE) --no-print-directory -j1 B=$(B)/tsan SAN=thread unit e2e
+	@$(MAKE) --no-print-directory -k -j1 B=$(B)/tsan SAN=thread unit e2e
 
 # Each fuzzer includes the .c it tests.  New inputs go to $(B)/fuzz/<name>.corpus.
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -181,7 +182,7 @@ help: ## This list
 	@echo
 	@sed -n 's/^# \(Variables:.*\)/\1/p; s/^# \(           .*\)/\1/p' $(MAKEFILE_LIST)
 
-.PHONY: all setup demo test test-bin unit e2e check asan tsan bench lint format check-format install \
+.PHONY: all setup demo test test-bin unit e2e check asan tsan fuzz bench lint format check-format install \
 	uninstall clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
