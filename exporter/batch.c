@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/batch.h"
+
+#include <string.h>
+
+#include "exporter/otlp.h"
+#include "preload/record.h"
+
+/* A span's field is at most this long: tag, length, and what a record can hold. */
+#define FIELD_MAX (ATR_RECORD_MAX + 16)
+
+void atr_batch_init(struct atr_batch *b, size_t max_spans, size_t max_batch)
+{
+	*b = (struct atr_batch){
+		.max_spans = max_spans,
+		.max_batch = max_batch < max_spans ? max_batch : max_spans,
+	};
+}
+
+void atr_batch_finish(struct atr_batch *b)
+{
+	atr_buf_free(&b->bytes);
+}
+
+size_t atr_batch_room(const struct atr_batch *b)
+{
+	size_t spans = b->max_spans - atr_batch_len(b);
+	size_t used = b->bytes.len - b->head;
+	size_t by_bytes = used < ATR_BATCH_BYTES ? (ATR_BATCH_BYTES - used) / FIELD_MAX : 0;
+
+	return spans < by_bytes ? spans : by_bytes;
+}
+
+/* Moves the queue to the front of its memory when that makes room and costs little. */
+static void compact(struct atr_batch *b, size_t more)
+{
+	struct atr_buf *bytes = &b->bytes;
+
+	if (bytes->room - bytes->len >= more || b->head < bytes->len - b->head)
+		return;
+	bytes->len -= b->head;
+	memmove(bytes->bytes, bytes->bytes + b->head, bytes->len);
+	b->head = 0;
+}
+
+bool atr_batch_push(struct atr_batch *b, const uint8_t *span, size_t len)
+{
+	size_t before;
+
+	if (b->head)
+		compact(b, len + FIELD_MAX - ATR_RECORD_MAX);
+	before = b->bytes.len;
+	atr_otlp_add_span(&b->bytes, span, len);
+	if (b->bytes.failed) {
+		b->bytes.len = before;
+		b->bytes.failed = false;
+		return false;
+	}
+	b->pushed++;
+	return true;
+}
+
+size_t atr_batch_front(const struct atr_batch *b, const uint8_t **bytes, size_t *len)
+{
+	size_t left = b->bytes.len - b->head;
+	size_t n = 0;
+
+	*bytes = b->bytes.bytes + b->head;
+	*len = 0;
+	while (n < b->max_batch && n < atr_batch_len(b)) {
+		size_t field = atr_otlp_span_field(*bytes + *len, left - *len);
+
+		if (n && *len + field > ATR_BATCH_BYTES)
+			break;
+		*len += field;
+		n++;
+	}
+	return n;
+}
+
+void atr_batch_pop(struct atr_batch *b, size_t n_spans, size_t len)
+{
+	b->popped += n_spans;
+	b->head += len;
+	if (b->head == b->bytes.len)
+		b->head = b->bytes.len = 0;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ATR_EXPORTER_DELIVERY_H
+#define ATR_EXPORTER_DELIVERY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "exporter/buf.h"
+#include "exporter/endpoint.h"
+#include "exporter/gzip.h"
+#include "exporter/http.h"
+#include "exporter/otlp.h"
+
+/*
+ * One batch on its way to the collector: as many requests as it takes until it
+ * is accepted, refused, or given up.  Says what went wrong, once per trouble.
+ */
+struct atr_delivery {
+	const struct atr_host *host;
+	struct atr_endpoint endpoint;
+	struct atr_http http;
+	bool ready; /* http is */
+	struct atr_gzip gz;
+	struct atr_buf request, packed;
+	const uint8_t *body; /* one of the two */
+	size_t body_len;
+
+	size_t n_spans;	   /* in the batch under way; 0 = there is none */
+	unsigned attempts; /* begun */
+	uint64_t deadline; /* of the batch */
+	uint64_t next;	   /* attempt; UINT64_MAX while one is under way */
+	bool told;	   /* `next` is the collector's word, not ours */
+
+	char error[256]; /* of the last attempt that failed */
+	bool down;	 /* the collector is known not to work, and that was said */
+	int said_status; /* of the last refusal that was said */
+	bool said_partial;
+};
+
+enum atr_delivery_state {
+	ATR_DELIVERY_BUSY,
+	ATR_DELIVERY_DONE,   /* accepted or refused, and counted as such */
+	ATR_DELIVERY_FAILED, /* given up; to be counted by the caller */
+};
+
+/* How much hurry there is. */
+enum atr_delivery_haste {
+	ATR_HASTE_NONE,
+	ATR_HASTE_FLUSH, /* who is not there now is not tried again, nor who would be too late */
+	ATR_HASTE_STOP,	 /* the same, and what is said about it the caller says */
+};
+
+/* 0 or -ENOMEM.  Nothing is connected before the first batch. */
+int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host);
+
+/* Begins with n_spans spans (ScopeSpans fields); copies what it needs.  0 or -errno. */
+int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
+		       const uint8_t *spans, size_t len, size_t n_spans);
+
+/* Does what can be done now; waits only while a request is under way, shortly, at most until
+ * `until`. */
+enum atr_delivery_state atr_delivery_step(struct atr_delivery *d, uint64_t until,
+					  enum atr_delivery_haste haste);
+
+/* When there is something to do: 0 = now (a request is under way), else the next attempt. */
+uint64_t atr_delivery_due(const struct atr_delivery *d);
+
+/* Makes the next attempt now, unless the collector named the time. */
+void atr_delivery_hurry(struct atr_delivery *d);
+
+/* Lets go of the batch; returns how many spans it held. */
+size_t atr_delivery_cancel(struct atr_delivery *d);
+
+void atr_delivery_finish(struct atr_delivery *d);
+
+#endif

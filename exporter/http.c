@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/http.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <strings.h>
+
+#include "exporter/endpoint.h"
+#include "preload/host.h"
+#include "preload/version.h"
+
+#define RESPONSE_MAX (4u << 20) /* OTLP: a longer response is an error */
+#define SLICE_NS 10000000u	/* longest sleep: requests of the program are to be noticed */
+#define N_FDS 8			/* one connection, perhaps two tried at once (IPv6, IPv4) */
+#define USER_AGENT "libautotrace/" ATR_VERSION " OTel-OTLP-Exporter-C/" ATR_VERSION
+
+static size_t take_body(char *bytes, size_t size, size_t n, void *arg)
+{
+	struct atr_http *http = arg;
+
+	if (http->body.len + size * n > RESPONSE_MAX) {
+		http->too_long = true;
+		return 0; /* ends the transfer */
+	}
+	atr_buf_add(&http->body, bytes, size * n);
+	return size * n;
+}
+
+static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
+{
+	CURL *easy = http->easy;
+
+	curl_easy_setopt(easy, CURLOPT_URL, ep->url);
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, ep->headers);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, USER_AGENT);
+	curl_easy_setopt(easy, CURLOPT_POST, 1L);
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, http);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, http->error);
+#if LIBCURL_VERSION_NUM >= 0x075500
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+}
+
+int atr_http_init(struct atr_http *http, const struct atr_host *host,
+		  const struct atr_endpoint *endpoint)
+{
+	*http = (struct atr_http){ .host = host, .fixed_host = endpoint->configured };
+	if (curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK)
+		return -ENOMEM;
+	host->loaded();
+	http->multi = curl_multi_init();
+	http->easy = curl_easy_init();
+	if (!http->multi || !http->easy) {
+		atr_http_finish(http);
+		return -ENOMEM;
+	}
+	set_options(http, endpoint);
+	return 0;
+}
+
+/*
+ * Hands libcurl the addresses the host looked up.  libcurl itself would ask a
+ * resolver on a thread of its own, inside our descriptor table.
+ */
+static void set_addresses(struct atr_http *http)
+{
+	if (!http->fixed_host || http->resolved == http->host->resolved)
+		return;
+	curl_easy_setopt(http->easy, CURLOPT_RESOLVE, NULL);
+	curl_slist_free_all(http->resolve);
+	http->resolved = http->host->resolved;
+	http->resolve = http->resolved ? curl_slist_append(NULL, http->resolved) : NULL;
+	curl_easy_setopt(http->easy, CURLOPT_RESOLVE, http->resolve);
+}
+
+int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len)
+{
+	set_addresses(http);
+	atr_buf_reset(&http->body);
+	http->too_long = false;
+	http->error[0] = '\0';
+	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDS, body);
+	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
+	if (curl_multi_add_handle(http->multi, http->easy) != CURLM_OK)
+		return -ENOMEM;
+	http->in_flight = true;
+	return 0;
+}
+
+/* Sleeps until libcurl has something to do, a slice has passed, or it is `until`. */
+static void nap(struct atr_http *http, uint64_t until)
+{
+	uint64_t now = http->host->now();
+	uint64_t left = now < until ? until - now : 0;
+	struct pollfd fds[N_FDS];
+	unsigned n_fds = 0;
+	fd_set in, out, err;
+	int max = -1, ms;
+	long curl_ms = -1;
+
+	if (left > SLICE_NS)
+		left = SLICE_NS;
+	ms = (int)((left + 999999) / 1000000);
+	(void)curl_multi_timeout(http->multi, &curl_ms);
+	if (curl_ms >= 0 && curl_ms < ms)
+		ms = (int)curl_ms;
+	FD_ZERO(&in);
+	FD_ZERO(&out);
+	FD_ZERO(&err);
+	(void)curl_multi_fdset(http->multi, &in, &out, &err, &max);
+	for (int fd = 0; fd <= max && n_fds < N_FDS; fd++) {
+		short events = (short)((FD_ISSET(fd, &in) ? POLLIN : 0) |
+				       (FD_ISSET(fd, &out) ? POLLOUT : 0));
+
+		if (events || FD_ISSET(fd, &err))
+			fds[n_fds++] = (struct pollfd){ .fd = fd, .events = events };
+	}
+	if (ms > 0)
+		(void)http->host->sleep_fds(fds, n_fds, ms);
+}
+
+static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_reply *reply)
+{
+	const char *type = NULL;
+	curl_off_t after = 0;
+	long status = 0;
+
+	(void)curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &status);
+	(void)curl_easy_getinfo(http->easy, CURLINFO_RETRY_AFTER, &after);
+	(void)curl_easy_getinfo(http->easy, CURLINFO_CONTENT_TYPE, &type);
+	*reply = (struct atr_http_reply){
+		.error = http->error[0] ? http->error : curl_easy_strerror(code),
+		.nobody = code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
+			  code == CURLE_COULDNT_RESOLVE_PROXY,
+		.too_long = http->too_long,
+		.protobuf = !type || strncasecmp(type, "application/x-protobuf", 22) == 0,
+		.retry_after = after > 0 ? (uint64_t)after : 0,
+		.body = http->body.bytes,
+		.len = http->body.len,
+	};
+	/* A response cut off in the middle is none. */
+	if (code == CURLE_OK || http->too_long)
+		reply->status = (int)status;
+	/* A body for which there was no memory is not worth more than its status. */
+	if (http->body.failed)
+		reply->len = 0;
+}
+
+bool atr_http_step(struct atr_http *http, uint64_t until, struct atr_http_reply *reply)
+{
+	int running = 0, left = 0;
+	CURLMsg *msg;
+	CURLcode code;
+
+	(void)curl_multi_perform(http->multi, &running);
+	msg = curl_multi_info_read(http->multi, &left);
+	if (!msg || msg->msg != CURLMSG_DONE) {
+		nap(http, until);
+		return false;
+	}
+	code = msg->data.result;
+	read_reply(http, code, reply);
+	atr_http_cancel(http);
+	return true;
+}
+
+void atr_http_cancel(struct atr_http *http)
+{
+	if (http->in_flight)
+		(void)curl_multi_remove_handle(http->multi, http->easy);
+	http->in_flight = false;
+}
+
+void atr_http_finish(struct atr_http *http)
+{
+	if (http->multi)
+		atr_http_cancel(http);
+	curl_easy_cleanup(http->easy);
+	curl_multi_cleanup(http->multi);
+	curl_slist_free_all(http->resolve);
+	atr_buf_free(&http->body);
+	*http = (struct atr_http){ 0 };
+}

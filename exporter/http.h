@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ATR_EXPORTER_HTTP_H
+#define ATR_EXPORTER_HTTP_H
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "exporter/buf.h"
+
+struct atr_endpoint;
+struct atr_host;
+
+/*
+ * One POST at a time over one connection that is kept, by libcurl's multi
+ * interface.  libcurl never waits here: atr_http_step() lets it do what it can
+ * do now and then sleeps through the host, which lets go of the fork gate.
+ */
+struct atr_http {
+	const struct atr_host *host;
+	CURLM *multi;
+	CURL *easy;
+	struct curl_slist *resolve;
+	const char *resolved; /* what `resolve` was made from */
+	bool fixed_host;      /* the host's name must not be looked up by us */
+	bool in_flight;
+	bool too_long; /* the response */
+	struct atr_buf body;
+	char error[CURL_ERROR_SIZE];
+};
+
+/* What came of a request.  Its memory is good until the next one. */
+struct atr_http_reply {
+	int status;	      /* 0: none came, see error */
+	const char *error;    /* why not; printable */
+	bool nobody;	      /* no connection could be made */
+	bool too_long;	      /* more than 4 MiB of response */
+	bool protobuf;	      /* the body's type */
+	uint64_t retry_after; /* seconds; 0 = not said */
+	const uint8_t *body;
+	size_t len;
+};
+
+/* Initialises libcurl; nothing is connected yet.  0 or -errno. */
+int atr_http_init(struct atr_http *http, const struct atr_host *host,
+		  const struct atr_endpoint *endpoint);
+
+/* Begins a POST of the body, which must stay until there is a reply.  0 or -errno. */
+int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len);
+
+/* Goes on with it, waiting once, at most until `until` and never long; true when *reply is there.
+ */
+bool atr_http_step(struct atr_http *http, uint64_t until, struct atr_http_reply *reply);
+
+/* Lets go of a request under way, and its connection. */
+void atr_http_cancel(struct atr_http *http);
+
+/* Also of one that was never set up. */
+void atr_http_finish(struct atr_http *http);
+
+#endif

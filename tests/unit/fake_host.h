@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ATR_TEST_FAKE_HOST_H
+#define ATR_TEST_FAKE_HOST_H
+
+/*
+ * A stand-in for the shim: what preload/host.h asks for, over a list of spans and
+ * a condition variable, and atr_exporter_run() on a thread.  Every wait is
+ * bounded.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <time.h>
+
+#include "exporter/otlp.pb-c.h"
+#include "preload/host.h"
+#include "preload/sys.h"
+#include "tests/unit/test.h"
+
+#define FAKE_LOG 16384
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t wake, done;
+	struct atr_config config;
+	struct atr_stats stats;
+	struct atr_host host;
+	pthread_t thread;
+
+	uint64_t added, drained; /* spans; their ids count from 1 */
+	bool wake_at_half;	 /* report ATR_WAKE_RING while something is there */
+	unsigned requests;
+	uint64_t deadline;
+	unsigned asked, seen, flushed;
+	bool returned;
+	unsigned loaded;
+	int stderr_error;
+	char log[FAKE_LOG];
+	char out[FAKE_LOG];
+} fake;
+
+static uint64_t fake_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static struct timespec fake_timespec(uint64_t ns)
+{
+	return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000u),
+				  .tv_nsec = (long)(ns % 1000000000u) };
+}
+
+/* A span message with that number as its id. */
+static size_t fake_span(uint8_t *out, uint64_t id)
+{
+	Atr__Otlp__Span span = ATR__OTLP__SPAN__INIT;
+	uint8_t trace_id[16] = { 7 }, span_id[8];
+	char name[32];
+
+	for (int i = 0; i < 8; i++)
+		span_id[i] = (uint8_t)(id >> (56 - 8 * i));
+	span.trace_id = (ProtobufCBinaryData){ 16, trace_id };
+	span.span_id = (ProtobufCBinaryData){ 8, span_id };
+	span.kind = ATR__OTLP__SPAN__SPAN_KIND__SPAN_KIND_CLIENT;
+	span.start_time_unix_nano = 1700000000000000000u + id;
+	span.end_time_unix_nano = span.start_time_unix_nano + 1500;
+	(void)snprintf(name, sizeof(name), "span %llu", (unsigned long long)id);
+	span.name = name;
+	return atr__otlp__span__pack(&span, out);
+}
+
+static size_t fake_drain(size_t max, void (*to)(void *, const struct atr_record *), void *arg)
+{
+	union {
+		struct atr_record record;
+		uint8_t room[512];
+	} u = { .record = { 0 } };
+	size_t n = 0;
+
+	pthread_mutex_lock(&fake.lock);
+	for (; n < max && fake.drained < fake.added; n++) {
+		u.record.span_len = (uint32_t)fake_span(u.record.span, ++fake.drained);
+		to(arg, &u.record);
+	}
+	pthread_mutex_unlock(&fake.lock);
+	return n;
+}
+
+/* With the lock held. */
+static unsigned fake_take_requests(void)
+{
+	unsigned bits = fake.requests;
+
+	fake.requests &= ~(unsigned)ATR_WAKE_RING;
+	if (fake.wake_at_half && fake.drained < fake.added)
+		bits |= ATR_WAKE_RING;
+	if (bits & ATR_WAKE_FLUSH)
+		fake.seen = fake.asked;
+	return bits;
+}
+
+static unsigned fake_pending(void)
+{
+	unsigned bits;
+
+	pthread_mutex_lock(&fake.lock);
+	bits = fake_take_requests();
+	pthread_mutex_unlock(&fake.lock);
+	return bits;
+}
+
+static unsigned fake_wait(uint64_t until)
+{
+	struct timespec ts = fake_timespec(until);
+	unsigned bits;
+
+	pthread_mutex_lock(&fake.lock);
+	while ((bits = fake_take_requests()) == 0)
+		if (pthread_cond_timedwait(&fake.wake, &fake.lock, &ts) != 0)
+			break;
+	pthread_mutex_unlock(&fake.lock);
+	return bits;
+}
+
+static int fake_sleep_fds(struct pollfd *fds, unsigned n, int ms)
+{
+	struct timespec ts = fake_timespec((uint64_t)ms * 1000000u);
+
+	return atr_sys_ppoll(fds, n, &ts);
+}
+
+static uint64_t fake_deadline(void)
+{
+	return __atomic_load_n(&fake.deadline, __ATOMIC_ACQUIRE);
+}
+
+static void fake_flushed(void)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake.flushed = fake.seen;
+	if (fake.asked == fake.seen)
+		fake.requests &= ~(unsigned)ATR_WAKE_FLUSH;
+	pthread_cond_broadcast(&fake.done);
+	pthread_mutex_unlock(&fake.lock);
+}
+
+static void atr_printf(2, 3) fake_log(enum atr_LOG_LEVEL level, const char *fmt, ...)
+{
+	size_t n;
+	va_list args;
+
+	if (level > fake.config.log_level)
+		return;
+	pthread_mutex_lock(&fake.lock);
+	n = strlen(fake.log);
+	va_start(args, fmt);
+	(void)vsnprintf(fake.log + n, sizeof(fake.log) - n, fmt, args);
+	va_end(args);
+	n = strlen(fake.log);
+	(void)snprintf(fake.log + n, sizeof(fake.log) - n, "\n");
+	pthread_mutex_unlock(&fake.lock);
+}
+
+static int fake_write_stderr(const char *bytes, size_t len)
+{
+	size_t n;
+
+	if (fake.stderr_error)
+		return fake.stderr_error;
+	pthread_mutex_lock(&fake.lock);
+	n = strlen(fake.out);
+	(void)snprintf(fake.out + n, sizeof(fake.out) - n, "%.*s", (int)len, bytes);
+	pthread_mutex_unlock(&fake.lock);
+	return 0;
+}
+
+static void fake_loaded(void)
+{
+	fake.loaded++;
+}
+
+static void *fake_run(void *arg)
+{
+	atr_exporter_run_fn *run = *(atr_exporter_run_fn **)arg;
+
+	run(&fake.host);
+	pthread_mutex_lock(&fake.lock);
+	fake.returned = true;
+	pthread_cond_broadcast(&fake.done);
+	pthread_mutex_unlock(&fake.lock);
+	return NULL;
+}
+
+/* Fresh, with default settings; change fake.config, then fake_start(). */
+static void fake_init(void)
+{
+	pthread_condattr_t attr;
+
+	memset(&fake, 0, sizeof(fake));
+	pthread_mutex_init(&fake.lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&fake.wake, &attr);
+	pthread_cond_init(&fake.done, &attr);
+#define WORD(constant, spelling)
+#define OPTION(field, type, env, def, min, max, doc) fake.config.field = def;
+#include "preload/config.def"
+	fake.host = (struct atr_host){
+		.abi = ATR_HOST_ABI,
+		.config = &fake.config,
+		.stats = &fake.stats,
+		.drain = fake_drain,
+		.now = fake_now,
+		.wait = fake_wait,
+		.pending = fake_pending,
+		.sleep_fds = fake_sleep_fds,
+		.deadline = fake_deadline,
+		.flushed = fake_flushed,
+		.log = fake_log,
+		.write_stderr = fake_write_stderr,
+		.loaded = fake_loaded,
+	};
+}
+
+static atr_exporter_run_fn *fake_run_fn;
+
+static void fake_start(atr_exporter_run_fn *run)
+{
+	fake_run_fn = run;
+	if (pthread_create(&fake.thread, NULL, fake_run, &fake_run_fn) != 0)
+		abort();
+}
+
+static void fake_add(uint64_t n)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake.added += n;
+	if (fake.wake_at_half)
+		pthread_cond_broadcast(&fake.wake);
+	pthread_mutex_unlock(&fake.lock);
+}
+
+static void fake_wake_ring(void)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake.requests |= ATR_WAKE_RING;
+	pthread_cond_broadcast(&fake.wake);
+	pthread_mutex_unlock(&fake.lock);
+}
+
+/* Asks for a flush (and stop) within ms; returns the ms it took, or -1 when it took ms or more. */
+static int fake_flush(unsigned bits, unsigned ms)
+{
+	uint64_t start = fake_now(), until = start + (uint64_t)ms * 1000000u;
+	struct timespec ts = fake_timespec(until);
+	bool over = false;
+	unsigned mine;
+
+	pthread_mutex_lock(&fake.lock);
+	__atomic_store_n(&fake.deadline, until, __ATOMIC_RELEASE);
+	mine = ++fake.asked;
+	fake.requests |= ATR_WAKE_FLUSH | bits;
+	pthread_cond_broadcast(&fake.wake);
+	while (!(over = fake.returned || fake.flushed >= mine))
+		if (pthread_cond_timedwait(&fake.done, &fake.lock, &ts) != 0)
+			break;
+	pthread_mutex_unlock(&fake.lock);
+	return over ? (int)((fake_now() - start) / 1000000u) : -1;
+}
+
+/* Stops it; the ms that took. */
+static int fake_stop(unsigned ms)
+{
+	int took = fake_flush(ATR_WAKE_STOP, ms);
+
+	pthread_join(fake.thread, NULL);
+	return took;
+}
+
+static unsigned fake_log_lines(void)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&fake.lock);
+	for (const char *c = fake.log; *c; c++)
+		n += *c == '\n';
+	pthread_mutex_unlock(&fake.lock);
+	return n;
+}
+
+/* Is that text in the log? */
+static bool fake_said(const char *text)
+{
+	bool said;
+
+	pthread_mutex_lock(&fake.lock);
+	said = strstr(fake.log, text) != NULL;
+	if (!said)
+		printf("  the log is \"%s\"\n", fake.log);
+	pthread_mutex_unlock(&fake.lock);
+	return said;
+}
+
+static uint64_t fake_drained(void)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&fake.lock);
+	n = fake.drained;
+	pthread_mutex_unlock(&fake.lock);
+	return n;
+}
+
+/* Waits until a counter has reached n, at most 20 s. */
+static bool fake_wait_for(const uint64_t *counter, uint64_t n)
+{
+	for (int i = 0; i < 20000; i++) {
+		if (__atomic_load_n(counter, __ATOMIC_ACQUIRE) >= n)
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+#endif

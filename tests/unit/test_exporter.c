@@ -1,0 +1,760 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The whole exporter object but its entry's loader: atr_exporter_run() on a
+ * thread, between a fake host and a fake collector.
+ */
+/* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
+/* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
+/* LINK: exporter/http.o exporter/line.o exporter/list.o exporter/otlp.o */
+/* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o exporter/otlp.pb-c.o */
+/* LINK: preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */
+#include "exporter/exporter.c"
+
+#include <sys/wait.h>
+
+#include "tests/unit/fake_collector.h"
+#include "tests/unit/fake_host.h"
+#include "tests/unit/test.h"
+
+static const struct step always_ok[] = { { .status = 200 } };
+
+static char base_url[64];
+
+/* A fresh host that exports to that port, at once. */
+static void aim(int port)
+{
+	fake_init();
+	(void)snprintf(base_url, sizeof(base_url), "http://127.0.0.1:%d", port);
+	fake.config.otlp_endpoint = base_url;
+	fake.config.bsp_schedule_delay = 20;
+}
+
+static void begin(const struct step *steps, size_t n)
+{
+	collector_start(steps, n, 0);
+	aim(col.port);
+}
+
+#define BEGIN(steps) begin(steps, ATR_ARRAY_LEN(steps))
+
+static void go(void)
+{
+	fake_start(atr_exporter_run);
+}
+
+/* Every span is accounted for, once. */
+static bool books_balance(void)
+{
+	const struct atr_stats *s = &fake.stats;
+
+	return CHECK_INT(s->exported + s->rejected + s->failed + s->unsent + s->no_memory,
+			 fake.drained);
+}
+
+TEST(spans_arrive_once_with_the_right_request_around_them)
+{
+	BEGIN(always_ok);
+	fake.config.service_name = "shop";
+	fake.config.resource_attributes = "deployment.environment.name=test,a=b%2Cc";
+	go();
+	fake_add(3);
+	CHECK(fake_wait_for(&col.accepted, 3));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(col.bad, 0);
+	CHECK_INT(col.requests, 1);
+	CHECK(collector_once(1, 3));
+	CHECK_INT(fake.stats.exported, 3);
+	CHECK_INT(fake.stats.requests, 1);
+	CHECK_INT(fake.stats.retries, 0);
+	CHECK_INT(fake.loaded, 1);
+	CHECK_STR(fake.log, "");
+	CHECK(strstr(col.resource, "service.name=shop\n") != NULL);
+	CHECK(strstr(col.resource, "\na=b,c\n") != NULL);
+	CHECK(strstr(col.resource, "telemetry.sdk.name=libautotrace\n") != NULL);
+	CHECK_STR(col.scope, "libautotrace 0.1.0 https://opentelemetry.io/schemas/1.44.0 "
+			     "https://opentelemetry.io/schemas/1.44.0");
+	CHECK(strncmp(col.head, "POST /v1/traces HTTP/1.1\r\n", 26) == 0);
+	CHECK(strstr(col.head, "\r\nContent-Type: application/x-protobuf\r\n") != NULL);
+	CHECK(strstr(col.head,
+		     "\r\nUser-Agent: libautotrace/0.1.0 OTel-OTLP-Exporter-C/0.1.0\r\n") != NULL);
+	CHECK(strcasestr(col.head, "expect:") == NULL);
+	CHECK(strcasestr(col.head, "content-encoding:") == NULL);
+	books_balance();
+}
+
+TEST(one_connection_serves_many_batches)
+{
+	BEGIN(always_ok);
+	go();
+	for (uint64_t i = 1; i <= 5; i++) {
+		fake_add(10);
+		CHECK(fake_wait_for(&col.accepted, 10 * i));
+	}
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(col.requests, 5);
+	CHECK_INT(col.connections, 1);
+	CHECK(collector_once(1, 50));
+	books_balance();
+}
+
+TEST(nothing_is_ever_sent_when_there_is_no_span)
+{
+	BEGIN(always_ok);
+	go();
+	usleep(100000);
+	CHECK(fake_flush(0, 1000) >= 0);
+	CHECK(fake_stop(1000) >= 0);
+	collector_stop();
+	CHECK_INT(col.connections, 0);
+	CHECK_INT(fake.loaded, 1);
+}
+
+TEST(full_batches_go_at_once_and_the_rest_at_its_time)
+{
+	BEGIN(always_ok);
+	fake.config.bsp_schedule_delay = 60000;
+	fake.config.bsp_max_export_batch_size = 100;
+	go();
+	fake_add(250);
+	usleep(50000);
+	CHECK_INT(col.accepted, 0); /* nobody woke it */
+	fake_wake_ring();
+	CHECK(fake_wait_for(&col.accepted, 200));
+	usleep(100000);
+	CHECK_INT(col.accepted, 200);
+	CHECK(fake_flush(0, 2000) >= 0);
+	CHECK_INT(col.accepted, 250);
+	CHECK_INT(col.largest, 100);
+	CHECK(fake_stop(1000) >= 0);
+	collector_stop();
+	CHECK_INT(col.requests, 3);
+	CHECK(collector_once(1, 250));
+	books_balance();
+}
+
+TEST(a_span_waits_no_longer_than_the_schedule_delay)
+{
+	uint64_t start;
+
+	BEGIN(always_ok);
+	fake.config.bsp_schedule_delay = 300;
+	go();
+	start = fake_now();
+	fake_add(1);
+	CHECK(fake_wait_for(&col.accepted, 1));
+	CHECK(fake_now() - start >= 200 * 1000000ull);
+	CHECK(fake_now() - start < 1000 * 1000000ull);
+	CHECK(fake_stop(1000) >= 0);
+	collector_stop();
+}
+
+TEST(many_spans_none_lost_none_doubled)
+{
+	BEGIN(always_ok);
+	fake.wake_at_half = true;
+	fake.config.bsp_max_queue_size = 1000;
+	fake.config.bsp_max_export_batch_size = 128;
+	go();
+	for (int i = 0; i < 500; i++) {
+		fake_add(100);
+		if (i % 50 == 0)
+			usleep(1000);
+	}
+	CHECK(fake_flush(0, 10000) >= 0);
+	CHECK_INT(col.accepted, 50000);
+	CHECK(fake_stop(5000) >= 0);
+	collector_stop();
+	CHECK(collector_once(1, 50000));
+	CHECK_INT(col.connections, 1);
+	CHECK_INT(fake.stats.exported, 50000);
+	books_balance();
+}
+
+TEST(gzip_arrives_and_unpacks)
+{
+	BEGIN(always_ok);
+	fake.config.otlp_traces_compression = ATR_COMPRESSION_GZIP;
+	fake.config.otlp_traces_compression_set = true;
+	go();
+	for (uint64_t i = 1; i <= 3; i++) {
+		fake_add(100);
+		CHECK(fake_wait_for(&col.accepted, 100 * i));
+	}
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(strstr(col.head, "\r\nContent-Encoding: gzip\r\n") != NULL);
+	CHECK_INT(col.bad, 0);
+	CHECK(collector_once(1, 300));
+	books_balance();
+}
+
+TEST(headers_of_the_user_are_sent_and_bad_ones_named_without_their_value)
+{
+	BEGIN(always_ok);
+	fake.config.otlp_headers = "never=seen";
+	fake.config.otlp_traces_headers =
+		" api-key = a%20secret , x-empty=, bad key=hidden1,content-type=hidden2,"
+		"cr=%0d%0ahidden3,novalue,pct=%zzhidden4";
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&col.accepted, 1));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(strstr(col.head, "\r\napi-key: a secret\r\n") != NULL);
+	CHECK(strstr(col.head, "\r\nx-empty:\r\n") != NULL);
+	CHECK(strstr(col.head, "never") == NULL);
+	CHECK(strstr(col.head, "hidden") == NULL);
+	CHECK_STR(fake.log,
+		  "OTEL_EXPORTER_OTLP_TRACES_HEADERS: 5 bad headers left out, first \"bad key\"\n");
+}
+
+TEST(an_unavailable_collector_is_tried_again)
+{
+	static const struct step steps[] = { { .status = 503 }, { .status = 200 } };
+
+	BEGIN(steps);
+	go();
+	fake_add(7);
+	CHECK(fake_wait_for(&col.accepted, 7));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(fake.stats.requests, 2);
+	CHECK_INT(fake.stats.retries, 1);
+	CHECK_INT(fake.stats.exported, 7);
+	CHECK(col.last_ns - col.first_ns >= 800 * 1000000ull);
+	CHECK(col.last_ns - col.first_ns < 1400 * 1000000ull);
+	CHECK_INT(col.connections, 1);
+	CHECK_STR(fake.log, "");
+	books_balance();
+}
+
+TEST(a_time_named_by_retry_after_is_kept)
+{
+	static const struct step steps[] = { { .status = 429, .headers = "Retry-After: 2\r\n" },
+					     { .status = 200 } };
+
+	BEGIN(steps);
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&col.accepted, 1));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(col.last_ns - col.first_ns >= 2000 * 1000000ull);
+	CHECK(col.last_ns - col.first_ns < 2300 * 1000000ull);
+	books_balance();
+}
+
+TEST(a_date_named_by_retry_after_is_kept)
+{
+	static char header[128];
+	static struct step steps[] = { { .status = 503, .headers = header }, { .status = 200 } };
+	time_t at = time(NULL) + 3;
+	struct tm tm;
+
+	(void)strftime(header, sizeof(header), "Retry-After: %a, %d %b %Y %H:%M:%S GMT\r\n",
+		       gmtime_r(&at, &tm));
+	BEGIN(steps);
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&col.accepted, 1));
+	CHECK(time(NULL) >= at - 1);
+	CHECK(col.last_ns - col.first_ns >= 1500 * 1000000ull);
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	books_balance();
+}
+
+TEST(a_long_retry_after_is_capped_by_the_timeout)
+{
+	static const struct step steps[] = { { .status = 429, .headers = "Retry-After: 3600\r\n" },
+					     { .status = 200 } };
+
+	BEGIN(steps);
+	fake.config.otlp_timeout = 500;
+	go();
+	fake_add(4);
+	CHECK(fake_wait_for(&fake.stats.failed, 4));
+	fake_add(1);
+	CHECK(fake_wait_for(&col.accepted, 1));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(fake.stats.failed, 4);
+	CHECK_INT(fake.stats.exported, 1);
+	CHECK_INT(fake_log_lines(), 2);
+	CHECK(fake_said("failed: HTTP 429; spans are kept up to 2048"));
+	CHECK(fake_said("works again"));
+	books_balance();
+}
+
+TEST(after_five_attempts_a_batch_is_given_up)
+{
+	static const struct step steps[] = { { .status = 504, .headers = "Retry-After: 1\r\n" } };
+
+	BEGIN(steps);
+	go();
+	fake_add(2);
+	CHECK(fake_wait_for(&fake.stats.failed, 2));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(fake.stats.requests, 5);
+	CHECK_INT(fake.stats.retries, 4);
+	CHECK_INT(fake_log_lines(), 1);
+	books_balance();
+}
+
+TEST(a_refusal_is_final_counted_and_said_once)
+{
+	/* code 3, message "no such tenant" */
+	static const char status[] = "\x08\x03\x12\x0eno such tenant";
+	static const struct step steps[] = { { .status = 400,
+					       .headers =
+						       "Content-Type: application/x-protobuf\r\n",
+					       .body = status,
+					       .len = sizeof(status) - 1 } };
+
+	BEGIN(steps);
+	go();
+	for (uint64_t i = 1; i <= 3; i++) {
+		fake_add(2);
+		CHECK(fake_wait_for(&fake.stats.rejected, 2 * i));
+	}
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(fake.stats.requests, 3);
+	CHECK_INT(fake.stats.retries, 0);
+	CHECK_INT(fake.stats.rejected, 6);
+	CHECK_INT(fake_log_lines(), 1);
+	CHECK(strstr(fake.log, "refused 2 spans: HTTP 400, no such tenant; they are dropped") !=
+	      NULL);
+	books_balance();
+}
+
+TEST(a_refusal_in_plain_text_is_shown_as_one_safe_line)
+{
+	static const char text[] = "404 page \x1b[31mnot found\nmore";
+	static const struct step steps[] = { { .status = 404,
+					       .headers = "Content-Type: text/plain\r\n",
+					       .body = text,
+					       .len = sizeof(text) - 1 } };
+
+	BEGIN(steps);
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&fake.stats.rejected, 1));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(fake_said("HTTP 404, 404 page \\x1b[31mnot found; they"));
+}
+
+TEST(a_redirect_is_not_followed)
+{
+	static const struct step steps[] = { { .status = 302, .headers = "Location: /other\r\n" } };
+
+	BEGIN(steps);
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&fake.stats.rejected, 1));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(col.requests, 1);
+	books_balance();
+}
+
+TEST(a_partial_success_counts_the_rejected_and_is_not_repeated)
+{
+	/* partial_success { rejected_spans: 3, error_message: "too old" } */
+	static const char partial[] = "\x0a\x0b\x08\x03\x12\x07too old";
+	static const struct step steps[] = { { .status = 200,
+					       .headers =
+						       "Content-Type: application/x-protobuf\r\n",
+					       .body = partial,
+					       .len = sizeof(partial) - 1 } };
+
+	BEGIN(steps);
+	go();
+	fake_add(10);
+	CHECK(fake_wait_for(&fake.stats.exported, 7));
+	fake_add(10);
+	CHECK(fake_wait_for(&fake.stats.exported, 14));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(fake.stats.rejected, 6);
+	CHECK_INT(fake.stats.exported, 14);
+	CHECK_INT(fake.stats.requests, 2);
+	CHECK_INT(fake_log_lines(), 1);
+	CHECK(fake_said("rejected 3 of 10 spans: too old"));
+	books_balance();
+}
+
+TEST(a_response_beyond_4_mib_is_final)
+{
+	static const struct step steps[] = { { .how = ANSWER_HUGE }, { .status = 200 } };
+
+	BEGIN(steps);
+	go();
+	fake_add(5);
+	CHECK(fake_wait_for(&fake.stats.rejected, 5));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(fake.stats.requests, 1);
+	CHECK(fake_said("a response of more than 4 MiB"));
+	books_balance();
+}
+
+TEST(a_connection_closed_without_an_answer_is_tried_again)
+{
+	static const struct step steps[] = { { .how = ANSWER_CLOSE },
+					     { .how = ANSWER_CUT },
+					     { .status = 200 } };
+
+	BEGIN(steps);
+	go();
+	fake_add(5);
+	CHECK(fake_wait_for(&col.accepted, 5));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(fake.stats.exported, 5);
+	CHECK_INT(fake.stats.retries, 2);
+	CHECK(collector_once(1, 5));
+	CHECK_INT(fake_log_lines(), 2); /* it failed; it works again */
+	books_balance();
+}
+
+TEST(an_unreachable_collector_is_said_once_and_again_when_it_works)
+{
+	int fd = collector_listen(0, 1), port = collector_port(fd);
+
+	close(fd);
+	aim(port);
+	fake.config.otlp_timeout = 300;
+	go();
+	for (uint64_t i = 1; i <= 3; i++) {
+		fake_add(1);
+		CHECK(fake_wait_for(&fake.stats.failed, i));
+	}
+	CHECK_INT(fake_log_lines(), 1);
+	CHECK(fake_said(base_url));
+	CHECK(fake_said("connect"));
+	CHECK(fake_said("spans are kept up to 2048 and then dropped"));
+	collector_start(always_ok, 1, port);
+	fake_add(1);
+	CHECK(fake_wait_for(&col.accepted, 1));
+	CHECK(fake_stop(2000) >= 0);
+	CHECK_INT(fake_log_lines(), 2);
+	CHECK_INT(fake.stats.failed, 3);
+	CHECK_INT(fake.stats.exported, 1);
+	collector_stop();
+	books_balance();
+}
+
+TEST(while_one_batch_waits_the_queue_fills_and_no_further)
+{
+	static const struct step steps[] = { { .status = 503, .headers = "Retry-After: 1\r\n" },
+					     { .status = 200 } };
+
+	BEGIN(steps);
+	fake.wake_at_half = true;
+	fake.config.bsp_max_queue_size = 100;
+	fake.config.bsp_max_export_batch_size = 50;
+	go();
+	fake_add(1000);
+	CHECK(fake_wait_for(&col.requests, 1));
+	usleep(300000);
+	CHECK_INT(fake_drained(), 150); /* the batch on its way, and a full queue */
+	CHECK(fake_wait_for(&col.accepted, 1000));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(collector_once(1, 1000));
+	books_balance();
+}
+
+TEST(a_connection_that_was_closed_while_idle_is_replaced_in_silence)
+{
+	int port;
+
+	BEGIN(always_ok);
+	port = col.port;
+	go();
+	fake_add(3);
+	CHECK(fake_wait_for(&fake.stats.exported, 3));
+	collector_stop();
+	collector_start(always_ok, 1, port);
+	fake_add(4);
+	CHECK(fake_wait_for(&fake.stats.exported, 7));
+	CHECK(fake_stop(1000) >= 0);
+	collector_stop();
+	CHECK_INT(col.accepted, 4);
+	CHECK_INT(fake.stats.retries, 0);
+	CHECK_STR(fake.log, "");
+	books_balance();
+}
+
+TEST(a_flush_exports_everything_before_it_returns)
+{
+	BEGIN(always_ok);
+	fake.config.bsp_schedule_delay = 60000;
+	go();
+	for (uint64_t i = 1; i <= 20; i++) {
+		fake_add(30);
+		CHECK(fake_flush(0, 2000) >= 0);
+		CHECK_INT(col.accepted, 30 * i);
+	}
+	CHECK(fake_stop(1000) >= 0);
+	collector_stop();
+	CHECK_INT(col.connections, 1);
+	books_balance();
+}
+
+TEST(a_stop_exports_everything_first)
+{
+	BEGIN(always_ok);
+	fake.config.bsp_schedule_delay = 60000;
+	go();
+	fake_add(5000); /* more than the queue holds */
+	CHECK(fake_stop(3000) >= 0);
+	collector_stop();
+	CHECK_INT(col.accepted, 5000);
+	CHECK_INT(fake.stats.unsent, 0);
+	CHECK_STR(fake.log, "");
+	books_balance();
+}
+
+TEST(a_stop_under_a_hanging_collector_ends_before_its_deadline)
+{
+	static const struct step steps[] = { { .how = ANSWER_NEVER } };
+	int took;
+
+	BEGIN(steps);
+	go();
+	fake_add(10);
+	CHECK(fake_wait_for(&col.requests, 1));
+	took = fake_stop(300);
+	CHECK(took >= 250 && took < 300);
+	collector_stop();
+	CHECK_INT(fake.stats.unsent, 10);
+	CHECK_INT(fake_log_lines(), 1);
+	CHECK(fake_said("no answer in time; 10 spans were not sent"));
+	books_balance();
+}
+
+TEST(a_flush_under_a_hanging_collector_ends_in_time_and_loses_nothing)
+{
+	static const struct step steps[] = { { .status = 200, .delay_ms = 600 } };
+	int took;
+
+	BEGIN(steps);
+	go();
+	fake_add(10);
+	took = fake_flush(0, 200);
+	CHECK(took >= 150 && took < 200);
+	CHECK(fake_wait_for(&fake.stats.exported, 10));
+	CHECK(fake_stop(1000) >= 0);
+	collector_stop();
+	CHECK_INT(fake.stats.requests, 1);
+	books_balance();
+}
+
+TEST(a_stop_with_nobody_there_ends_at_once)
+{
+	int fd = collector_listen(0, 1), port = collector_port(fd), took;
+
+	close(fd);
+	aim(port);
+	fake.config.bsp_schedule_delay = 60000;
+	go();
+	fake_add(3000);
+	took = fake_stop(2000);
+	CHECK(took >= 0 && took < 500);
+	CHECK_INT(fake.stats.unsent, 3000);
+	CHECK_INT(fake_log_lines(), 1);
+	CHECK(fake_said("; 3000 spans were not sent"));
+	CHECK(fake_said("connect"));
+	books_balance();
+}
+
+TEST(a_stop_in_the_middle_of_a_back_off_tries_once_more)
+{
+	static const struct step steps[] = { { .status = 503 }, { .status = 200 } };
+
+	BEGIN(steps);
+	go();
+	fake_add(3);
+	CHECK(fake_wait_for(&col.requests, 1));
+	usleep(50000);
+	CHECK(fake_stop(500) < 400);
+	collector_stop();
+	CHECK_INT(col.accepted, 3);
+	CHECK_INT(fake.stats.unsent, 0);
+	books_balance();
+}
+
+TEST(a_flush_with_nobody_there_counts_what_it_gave_up)
+{
+	int fd = collector_listen(0, 1), port = collector_port(fd), took;
+
+	close(fd);
+	aim(port);
+	fake.config.bsp_schedule_delay = 60000;
+	go();
+	fake_add(20);
+	took = fake_flush(0, 1000);
+	CHECK(took >= 0 && took < 500);
+	CHECK_INT(fake.stats.failed, 20);
+	CHECK(fake_said("; 20 spans are dropped"));
+	CHECK(fake_stop(1000) >= 0);
+	CHECK_INT(fake_log_lines(), 1);
+	books_balance();
+}
+
+TEST(a_black_hole_does_not_hold_the_end_up)
+{
+	int fd = collector_listen(0, 0), port = collector_port(fd), fill[4], took;
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+				   .sin_port = htons((uint16_t)port),
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	/* A full backlog: the kernel drops further SYNs. */
+	for (int i = 0; i < 4; i++) {
+		fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		(void)!connect(fill[i], (struct sockaddr *)&sin, sizeof(sin));
+	}
+	aim(port);
+	go();
+	fake_add(5);
+	CHECK(fake_wait_for(&fake.stats.requests, 1));
+	took = fake_stop(200);
+	CHECK(took >= 150 && took < 200);
+	CHECK_INT(fake.stats.unsent, 5);
+	for (int i = 0; i < 4; i++)
+		close(fill[i]);
+	close(fd);
+	books_balance();
+}
+
+TEST(a_hanging_collector_costs_one_timeout_per_batch)
+{
+	static const struct step steps[] = { { .how = ANSWER_NEVER }, { .status = 200 } };
+
+	BEGIN(steps);
+	fake.config.otlp_timeout = 5000;
+	fake.config.bsp_export_timeout = 200; /* the upper bound */
+	go();
+	fake_add(5);
+	CHECK(fake_wait_for(&fake.stats.failed, 5));
+	fake_add(5);
+	CHECK(fake_wait_for(&fake.stats.exported, 5));
+	CHECK(fake_stop(1000) >= 0);
+	collector_stop();
+	CHECK(fake_said("failed: no answer within 200 ms"));
+	CHECK_INT(col.connections, 2);
+	books_balance();
+}
+
+TEST(bad_settings_are_said_once_and_replaced)
+{
+	fake_init();
+	fake.config.otlp_traces_endpoint = "collector:4318";
+	fake.config.resource_attributes = "a=b,c\n";
+	fake.config.bsp_max_queue_size = 10;
+	fake.config.bsp_max_export_batch_size_set = true;
+	go();
+	CHECK(fake_stop(1000) >= 0);
+	CHECK_STR(fake.log,
+		  "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: \"512\" is more than the queue holds; using 10\n"
+		  "OTEL_RESOURCE_ATTRIBUTES: \"a=b,c\\n\" cannot be read as key=value,key=value; "
+		  "none of it is used\n"
+		  "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: \"collector:4318\" is no http or https URL; "
+		  "using http://localhost:4318/v1/traces\n");
+}
+
+TEST(a_name_that_was_not_resolved_is_not_looked_up_here)
+{
+	fake_init();
+	fake.config.otlp_endpoint = "http://collector.invalid:4318";
+	fake.host.resolve_error = "Name or service not known";
+	fake.config.bsp_schedule_delay = 20;
+	go();
+	fake_add(2);
+	for (int i = 0; i < 1000 && !fake_log_lines(); i++)
+		usleep(1000);
+	CHECK(fake_stop(500) >= 0);
+	CHECK_STR(fake.log,
+		  "export to http://collector.invalid:4318/v1/traces failed: Name or service "
+		  "not known; spans are kept up to 2048 and then dropped\n");
+	CHECK_INT(fake.stats.requests, 0);
+	CHECK_INT(fake.stats.unsent, 2);
+}
+
+TEST(a_name_that_was_resolved_is_reached_without_asking)
+{
+	char url[80], resolved[80];
+
+	collector_start(always_ok, 1, 0);
+	fake_init();
+	(void)snprintf(url, sizeof(url), "http://collector.invalid:%d/base/", col.port);
+	(void)snprintf(resolved, sizeof(resolved), "collector.invalid:%d:127.0.0.1", col.port);
+	fake.config.otlp_endpoint = url;
+	fake.config.bsp_schedule_delay = 20;
+	fake.host.resolved = resolved;
+	go();
+	fake_add(2);
+	CHECK(fake_wait_for(&col.accepted, 2));
+	CHECK(fake_stop(500) >= 0);
+	collector_stop();
+	CHECK(strncmp(col.head, "POST /base/v1/traces HTTP/1.1\r\n", 31) == 0);
+}
+
+TEST(the_console_prints_every_span)
+{
+	fake_init();
+	fake.config.exporter = ATR_EXPORTER_CONSOLE;
+	fake.config.service_name = "shop";
+	fake.config.bsp_schedule_delay = 60000;
+	go();
+	fake_add(2);
+	CHECK(fake_flush(0, 1000) >= 0);
+	CHECK(strstr(fake.out, "  shop[") != NULL);
+	CHECK(strstr(fake.out, "├─ CLIENT span 1  1.50 us\n└─ CLIENT span 2  1.50 us\n") != NULL);
+	fake.stderr_error = -EPIPE;
+	fake_add(1);
+	CHECK(fake_flush(0, 1000) >= 0);
+	fake_add(1);
+	CHECK(fake_stop(1000) >= 0);
+	CHECK_INT(fake.stats.exported, 2);
+	CHECK_INT(fake.stats.failed, 1);
+	CHECK_INT(fake.stats.unsent, 1);
+	CHECK_INT(fake.loaded, 0);
+	books_balance();
+}
+
+TEST(a_forked_child_begins_anew_and_disturbs_nobody)
+{
+	int status = 0;
+	pid_t child;
+
+#ifdef __SANITIZE_THREAD__
+	SKIP("the thread sanitizer allows no thread in a forked child");
+#endif
+	BEGIN(always_ok);
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&fake.stats.exported, 1));
+	child = fork(); /* run() is waiting: here its frame is abandoned, as after any fork */
+	if (child == 0) {
+		aim(col.port);
+		go();
+		fake.added = fake.drained = 10;
+		fake_add(1);
+		_exit(fake_stop(2000) >= 0 && fake.stats.exported == 1 ? 0 : 1);
+	}
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+	fake_add(1);
+	CHECK(fake_wait_for(&fake.stats.exported, 2));
+	CHECK(fake_stop(1000) >= 0);
+	collector_stop();
+	CHECK_INT(col.connections, 2);
+	CHECK(collector_once(1, 2));
+	CHECK(collector_once(11, 11));
+}
