@@ -102,6 +102,7 @@ atr_export int dup3(int fd, int new_fd, int flags)
 }
 
 /* fcntl() is variadic: every command takes one word or none, and one more is not looked at. */
+/* clang-format off */
 #define FCNTL(name) \
 	atr_export int name(int fd, int command, ...) \
 	{ \
@@ -121,3 +122,4 @@ atr_export int dup3(int fd, int new_fd, int flags)
 FCNTL(fcntl)
 FCNTL(fcntl64)
 #undef FCNTL
+/* clang-format on */

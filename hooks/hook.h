@@ -12,6 +12,7 @@
  * of these; `grep -n ^atr_export` over the hook files is the list of what we do to a program.
  */
 
+/* clang-format off */
 /* Masks: the libraries a thread is inside, one bit per LIB row. */
 enum {
 #define LIB(name, soname) ATR_LIB_##name,
@@ -21,6 +22,7 @@ enum {
 #define LIB(name, soname) ATR_IN_##name = 1 << ATR_LIB_##name,
 #include "hooks/hooks.def"
 };
+/* clang-format on */
 
 /* May this call be looked at?  Not from our own code, nor from inside the library of `mask`. */
 static inline bool atr_live(uint32_t mask)
@@ -32,10 +34,10 @@ static inline bool atr_live(uint32_t mask)
  * A libc hook: RETURNS what the real function returns when there is nothing to
  * do.  Nothing is held across the real call: programs siglongjmp() out of it.
  */
-#define ATR_ENTER(name, ...) \
+#define ATR_ENTER(name, ...)              \
 	if (atr_unlikely(!atr_real.name)) \
-		atr_real_init(); \
-	if (atr_unlikely(!atr_live(0))) \
+		atr_real_init();          \
+	if (atr_unlikely(!atr_live(0)))   \
 	return atr_real.name(__VA_ARGS__)
 
 /*
@@ -93,17 +95,17 @@ static inline void atr_library_leave(const struct atr_outer *outer)
  * libpq is calling itself; otherwise holds the mask until the hook ends.
  * `object` is the connection.
  */
-#define ATR_ENTER_LIBPQ(none, object, name, ...) \
-	const struct atr_libpq *pq = atr_real_libpq(__builtin_return_address(0)); \
-	const void *atr_frame = __builtin_frame_address(0); \
-	if (atr_unlikely(!pq->name)) \
-		return none; \
-	if (atr_unlikely(!atr_live(0))) \
-		return pq->name(__VA_ARGS__); \
-	if (atr_unlikely(atr_library_left(atr_frame))) \
-		atr_thread_abandon(); \
-	if (atr_unlikely(atr_libpq_itself(pq, object, __builtin_return_address(0)))) \
-		return pq->name(__VA_ARGS__); \
+#define ATR_ENTER_LIBPQ(none, object, name, ...)                                         \
+	const struct atr_libpq *pq = atr_real_libpq(__builtin_return_address(0));        \
+	const void *atr_frame = __builtin_frame_address(0);                              \
+	if (atr_unlikely(!pq->name))                                                     \
+		return none;                                                             \
+	if (atr_unlikely(!atr_live(0)))                                                  \
+		return pq->name(__VA_ARGS__);                                            \
+	if (atr_unlikely(atr_library_left(atr_frame)))                                   \
+		atr_thread_abandon();                                                    \
+	if (atr_unlikely(atr_libpq_itself(pq, object, __builtin_return_address(0))))     \
+		return pq->name(__VA_ARGS__);                                            \
 	__attribute__((cleanup(atr_library_leave), unused)) struct atr_outer atr_outer = \
 		atr_library_enter(ATR_IN_LIBPQ, object, atr_frame)
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * libpq: a PostgreSQL statement is one CLIENT span, from the call that sends its
- * text to the call that hands back its result; making a connection is another.
+ * text to the call that hands back its result.  (Connections: libpq-connect.c.)
  *
  * A synchronous call keeps its op on the stack.  PQsendQuery() and its kin park
  * theirs in the connection; each PQgetResult() that hands out a result moves the
@@ -13,6 +13,8 @@
  * op, the constant attributes in wire form, the texts of prepared statements
  * (hooks/pgconn.c).  Semantic conventions: "PostgreSQL client operations".
  */
+#include "hooks/libpq.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -20,11 +22,6 @@
 #include "hooks/pgconn.h"
 #include "preload/clock.h"
 #include "preload/conn.h"
-
-static const char *or_empty(const char *s)
-{
-	return s ? s : "";
-}
 
 /* ---- a statement's end ---- */
 
@@ -48,7 +45,8 @@ static struct outcome outcome_of(const struct atr_libpq *pq, const struct pg_con
 	else if (o.sqlstate)
 		o.error = o.sqlstate;
 	else
-		o.error = pq->PQstatus(conn) == ATR_PG_CONNECTION_BAD ? "connection_lost" : "_OTHER";
+		o.error =
+			pq->PQstatus(conn) == ATR_PG_CONNECTION_BAD ? "connection_lost" : "_OTHER";
 	return o;
 }
 
@@ -76,8 +74,7 @@ static void statement_span(struct atr_op *op, struct atr_pgconn *pg, const struc
 
 static void free_pgconn(void *library);
 
-/* NULL when libpq has no socket, or there is no room. */
-static struct atr_pgconn *pgconn(const struct atr_libpq *pq, struct pg_conn *conn)
+struct atr_pgconn *atr_libpq_conn(const struct atr_libpq *pq, struct pg_conn *conn)
 {
 	struct atr_conn *c;
 	int fd = conn && pq->PQsocket ? pq->PQsocket(conn) : -1;
@@ -97,12 +94,11 @@ static struct atr_pgconn *pgconn(const struct atr_libpq *pq, struct pg_conn *con
 	return c->library;
 }
 
-/* db.system.name ... network.*: written once per connection. */
-static void write_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pb *pb)
+void atr_libpq_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pb *pb)
 {
-	const char *db = or_empty(pq->PQdb ? pq->PQdb(conn) : NULL);
-	const char *host = or_empty(pq->PQhost ? pq->PQhost(conn) : NULL);
-	const char *port = or_empty(pq->PQport ? pq->PQport(conn) : NULL);
+	const char *db = atr_libpq_text(pq->PQdb ? pq->PQdb(conn) : NULL);
+	const char *host = atr_libpq_text(pq->PQhost ? pq->PQhost(conn) : NULL);
+	const char *port = atr_libpq_text(pq->PQport ? pq->PQport(conn) : NULL);
 	int fd = pq->PQsocket(conn);
 	struct atr_conn *c = fd >= 0 ? atr_conn_get(fd) : NULL;
 	char path[ATR_PEER_TEXT_MAX];
@@ -125,9 +121,9 @@ static void make_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct 
 {
 	struct atr_pb pb = { .p = pg->attrs, .end = pg->attrs + sizeof(pg->attrs) };
 
-	const char *db = or_empty(pq->PQdb ? pq->PQdb(conn) : NULL);
+	const char *db = atr_libpq_text(pq->PQdb ? pq->PQdb(conn) : NULL);
 
-	write_attrs(pq, conn, &pb);
+	atr_libpq_attrs(pq, conn, &pb);
 	pg->attrs_len = (uint16_t)(pb.p - pg->attrs);
 	strncpy(pg->fallback, *db ? db : "postgresql", sizeof(pg->fallback) - 1);
 }
@@ -142,8 +138,7 @@ static void parked_end(struct atr_pgconn *pg, const struct outcome *o)
 	statement_span(&pg->op, pg, o);
 }
 
-/* What its results have said so far is what there is. */
-static void parked_settle(struct atr_pgconn *pg)
+void atr_libpq_settle(struct atr_pgconn *pg)
 {
 	struct outcome o = { NULL, NULL };
 
@@ -167,7 +162,7 @@ static void free_pgconn(void *library)
 	pg->attached = false;
 	if (pg->in_use)
 		return;
-	parked_settle(pg);
+	atr_libpq_settle(pg);
 	atr_pgconn_free(pg);
 }
 
@@ -183,7 +178,7 @@ enum text {
 static struct atr_pgconn *statement(const struct atr_libpq *pq, struct pg_conn *conn,
 				    struct atr_op *op, enum text kind, const char *text)
 {
-	struct atr_pgconn *pg = pgconn(pq, conn);
+	struct atr_pgconn *pg = atr_libpq_conn(pq, conn);
 
 	op->recording = op->entered = false;
 	if (!pg)
@@ -191,7 +186,7 @@ static struct atr_pgconn *statement(const struct atr_libpq *pq, struct pg_conn *
 	if (!pg)
 		return NULL;
 	pg->in_use = true;
-	parked_settle(pg); /* libpq forgets an unfinished one now, too */
+	atr_libpq_settle(pg); /* libpq forgets an unfinished one now, too */
 	atr_op_begin(op, ATR_KIND_CLIENT);
 	if (!op->recording)
 		return pg;
@@ -215,8 +210,8 @@ static struct atr_pgconn *statement(const struct atr_libpq *pq, struct pg_conn *
 }
 
 /* The op of one call, the thread's context until the hook ends. */
-#define STATEMENT(pg, op, kind, text) \
-	__attribute__((cleanup(atr_op_leave))) struct atr_op op; \
+#define STATEMENT(pg, op, kind, text)                                 \
+	__attribute__((cleanup(atr_op_leave))) struct atr_op op;      \
 	struct atr_pgconn *pg = statement(pq, conn, &op, kind, text); \
 	atr_op_enter(&op)
 
@@ -314,9 +309,9 @@ atr_export struct pg_result *PQexecPrepared(struct pg_conn *conn, const char *na
 	ATR_ENTER_LIBPQ(NULL, conn, PQexecPrepared, conn, name, n_params, values, lengths, formats,
 			result_format);
 	STATEMENT(pg, op, TEXT_PREPARED, name);
-	return finish(pq, conn, pg, &op,
-		      pq->PQexecPrepared(conn, name, n_params, values, lengths, formats,
-					 result_format));
+	return finish(
+		pq, conn, pg, &op,
+		pq->PQexecPrepared(conn, name, n_params, values, lengths, formats, result_format));
 }
 
 atr_export int PQsendQuery(struct pg_conn *conn, const char *query)
@@ -330,8 +325,8 @@ atr_export int PQsendQueryParams(struct pg_conn *conn, const char *command, int 
 				 const unsigned *types, const char *const *values,
 				 const int *lengths, const int *formats, int result_format)
 {
-	ATR_ENTER_LIBPQ(0, conn, PQsendQueryParams, conn, command, n_params, types, values,
-			lengths, formats, result_format);
+	ATR_ENTER_LIBPQ(0, conn, PQsendQueryParams, conn, command, n_params, types, values, lengths,
+			formats, result_format);
 	STATEMENT(pg, op, TEXT_PARAMS, command);
 	return park(pq, conn, pg, &op,
 		    pq->PQsendQueryParams(conn, command, n_params, types, values, lengths, formats,
@@ -377,7 +372,7 @@ static void note_result(struct atr_pgconn *pg, const struct outcome *o)
 atr_export struct pg_result *PQgetResult(struct pg_conn *conn)
 {
 	ATR_ENTER_LIBPQ(NULL, conn, PQgetResult, conn);
-	struct atr_pgconn *pg = pgconn(pq, conn);
+	struct atr_pgconn *pg = atr_libpq_conn(pq, conn);
 	struct pg_result *res;
 
 	int saved_errno;
@@ -394,183 +389,9 @@ atr_export struct pg_result *PQgetResult(struct pg_conn *conn)
 
 		note_result(pg, &o);
 	} else {
-		parked_settle(pg);
+		atr_libpq_settle(pg);
 	}
 	release(pg);
 	errno = saved_errno;
 	return res;
-}
-
-/* ---- connections ---- */
-
-/* Connects that are driven by PQconnectPoll(), by their PGconn. */
-static struct start {
-	struct pg_conn *conn; /* NULL: free */
-	struct atr_op op;
-} starts[64];
-
-static struct start *start_find(struct pg_conn *conn)
-{
-	if (!conn)
-		return NULL;
-	for (size_t i = 0; i < ATR_ARRAY_LEN(starts); i++)
-		if (atr_load_acquire(&starts[i].conn) == conn)
-			return &starts[i];
-	return NULL;
-}
-
-static void start_keep(struct pg_conn *conn, const struct atr_op *op)
-{
-	for (size_t i = 0; i < ATR_ARRAY_LEN(starts); i++) {
-		struct pg_conn *none = NULL;
-
-		if (!__atomic_compare_exchange_n(&starts[i].conn, &none, conn, 0, __ATOMIC_ACQ_REL,
-						 __ATOMIC_RELAXED))
-			continue;
-		starts[i].op = *op;
-		return;
-	}
-}
-
-static void connect_span(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_op *op,
-			 const char *error)
-{
-	int saved_errno = errno;
-	const char *db = or_empty(conn && pq->PQdb ? pq->PQdb(conn) : NULL);
-	char name[8 + 256] = "connect ";
-	size_t n = strnlen(db, 255);
-	struct atr_span span;
-
-	memcpy(name + 8, db, n);
-	if (!atr_op_end(op, &span, name, n ? 8 + n : 7)) {
-		errno = saved_errno;
-		return;
-	}
-	if (conn)
-		write_attrs(pq, conn, &span.pb);
-	atr_attr_utf8(&span.pb, ATR_DB_OPERATION_NAME, "connect", 7);
-	if (error)
-		atr_span_error(&span, error, strlen(error));
-	atr_span_commit(&span);
-	errno = saved_errno;
-}
-
-static void connect_begin(struct atr_op *op)
-{
-	atr_tls.connect_error = NULL;
-	atr_op_begin(op, ATR_KIND_CLIENT);
-	atr_op_enter(op);
-}
-
-/* Why the connection is bad: what the last socket said, when one did. */
-static const char *connect_error(const struct atr_libpq *pq, const struct pg_conn *conn)
-{
-	if (conn && pq->PQstatus(conn) == ATR_PG_CONNECTION_OK)
-		return NULL;
-	return atr_tls.connect_error ? atr_tls.connect_error : "_OTHER";
-}
-
-static struct pg_conn *connected(const struct atr_libpq *pq, struct atr_op *op,
-				 struct pg_conn *conn)
-{
-	atr_op_leave(op);
-	connect_span(pq, conn, op, connect_error(pq, conn));
-	return conn;
-}
-
-static struct pg_conn *started(const struct atr_libpq *pq, struct atr_op *op, struct pg_conn *conn)
-{
-	atr_op_leave(op);
-	if (!conn || pq->PQstatus(conn) == ATR_PG_CONNECTION_BAD)
-		connect_span(pq, conn, op, connect_error(pq, conn));
-	else if (op->recording)
-		start_keep(conn, op);
-	return conn;
-}
-
-#define CONNECTING(op) \
-	__attribute__((cleanup(atr_op_leave))) struct atr_op op; \
-	connect_begin(&op)
-
-atr_export struct pg_conn *PQconnectdb(const char *conninfo)
-{
-	ATR_ENTER_LIBPQ(NULL, NULL, PQconnectdb, conninfo);
-	CONNECTING(op);
-	return connected(pq, &op, pq->PQconnectdb(conninfo));
-}
-
-atr_export struct pg_conn *PQconnectdbParams(const char *const *keywords,
-					     const char *const *values, int expand_dbname)
-{
-	ATR_ENTER_LIBPQ(NULL, NULL, PQconnectdbParams, keywords, values, expand_dbname);
-	CONNECTING(op);
-	return connected(pq, &op, pq->PQconnectdbParams(keywords, values, expand_dbname));
-}
-
-atr_export struct pg_conn *PQsetdbLogin(const char *host, const char *port, const char *options,
-					const char *tty, const char *db, const char *login,
-					const char *password)
-{
-	ATR_ENTER_LIBPQ(NULL, NULL, PQsetdbLogin, host, port, options, tty, db, login, password);
-	CONNECTING(op);
-	return connected(pq, &op,
-			 pq->PQsetdbLogin(host, port, options, tty, db, login, password));
-}
-
-atr_export struct pg_conn *PQconnectStart(const char *conninfo)
-{
-	ATR_ENTER_LIBPQ(NULL, NULL, PQconnectStart, conninfo);
-	CONNECTING(op);
-	return started(pq, &op, pq->PQconnectStart(conninfo));
-}
-
-atr_export struct pg_conn *PQconnectStartParams(const char *const *keywords,
-						const char *const *values, int expand_dbname)
-{
-	ATR_ENTER_LIBPQ(NULL, NULL, PQconnectStartParams, keywords, values, expand_dbname);
-	CONNECTING(op);
-	return started(pq, &op, pq->PQconnectStartParams(keywords, values, expand_dbname));
-}
-
-atr_export int PQconnectPoll(struct pg_conn *conn)
-{
-	ATR_ENTER_LIBPQ(ATR_PG_POLLING_FAILED, conn, PQconnectPoll, conn);
-	struct start *s = start_find(conn);
-	int ret;
-
-	if (!s)
-		return pq->PQconnectPoll(conn);
-	atr_op_enter(&s->op);
-	ret = pq->PQconnectPoll(conn);
-	atr_op_leave(&s->op);
-	if (ret == ATR_PG_POLLING_OK || ret == ATR_PG_POLLING_FAILED) {
-		struct atr_op op = s->op;
-
-		atr_store_release(&s->conn, NULL);
-		connect_span(pq, conn, &op, connect_error(pq, conn));
-	}
-	return ret;
-}
-
-atr_export void PQreset(struct pg_conn *conn)
-{
-	ATR_ENTER_LIBPQ(, conn, PQreset, conn);
-	CONNECTING(op);
-	pq->PQreset(conn);
-	(void)connected(pq, &op, conn);
-}
-
-atr_export void PQfinish(struct pg_conn *conn)
-{
-	ATR_ENTER_LIBPQ(, conn, PQfinish, conn);
-	struct start *s = start_find(conn);
-
-	if (s) {
-		struct atr_op op = s->op;
-
-		atr_store_release(&s->conn, NULL);
-		connect_span(pq, conn, &op, "cancelled");
-	}
-	parked_settle(pgconn(pq, conn));
-	pq->PQfinish(conn);
 }

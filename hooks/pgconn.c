@@ -52,8 +52,8 @@ void atr_pgconn_text(struct atr_pgconn *pg, const char *sql, bool parameterised)
 	if (parameterised && has_parameter(sql, len))
 		pg->text_len = atr_utf8_copy(pg->text, sizeof(pg->text), sql, len);
 	else
-		pg->text_len = atr_sql_sanitise(ATR_SQL_POSTGRESQL, sql, len, pg->text,
-						sizeof(pg->text));
+		pg->text_len =
+			atr_sql_sanitise(ATR_SQL_POSTGRESQL, sql, len, pg->text, sizeof(pg->text));
 	pg->summary_len = atr_sql_summary(ATR_SQL_POSTGRESQL, sql, len, pg->summary);
 }
 

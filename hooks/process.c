@@ -145,12 +145,12 @@ static void becoming(void)
 	errno = saved_errno;
 }
 
-#define EXEC(name, params, ...) \
-	atr_export int name params \
-	{ \
-		if (atr_unlikely(!atr_real.name)) \
-			atr_real_init(); \
-		becoming(); \
+#define EXEC(name, params, ...)                    \
+	atr_export int name params                 \
+	{                                          \
+		if (atr_unlikely(!atr_real.name))  \
+			atr_real_init();           \
+		becoming();                        \
 		return atr_real.name(__VA_ARGS__); \
 	}
 
@@ -168,26 +168,26 @@ EXEC(execveat, (int fd, const char *path, char *const argv[], char *const envp[]
  * The variadic ones become their array twins: the arguments are counted, then
  * listed on the stack.  execl() is async-signal-safe, and so must we be.
  */
-#define EXEC_LIST(name, twin, path, arg, ...) \
-	do { \
-		size_t count = 0; \
-		va_list args; \
-		char **argv; \
-\
-		if (atr_unlikely(!atr_real.twin)) \
-			atr_real_init(); \
-		va_start(args, arg); \
+#define EXEC_LIST(name, twin, path, arg, ...)                                \
+	do {                                                                 \
+		size_t count = 0;                                            \
+		va_list args;                                                \
+		char **argv;                                                 \
+                                                                             \
+		if (atr_unlikely(!atr_real.twin))                            \
+			atr_real_init();                                     \
+		va_start(args, arg);                                         \
 		for (const char *a = arg; a; a = va_arg(args, const char *)) \
-			count++; \
-		va_end(args); \
-		argv = alloca((count + 1) * sizeof(*argv)); \
-		va_start(args, arg); \
-		argv[0] = (char *)(uintptr_t)arg; \
-		for (size_t i = 1; i <= count; i++) \
-			argv[i] = va_arg(args, char *); \
-		__VA_ARGS__ \
-		va_end(args); \
-		becoming(); \
+			count++;                                             \
+		va_end(args);                                                \
+		argv = alloca((count + 1) * sizeof(*argv));                  \
+		va_start(args, arg);                                         \
+		argv[0] = (char *)(uintptr_t)arg;                            \
+		for (size_t i = 1; i <= count; i++)                          \
+			argv[i] = va_arg(args, char *);                      \
+		__VA_ARGS__                                                  \
+		va_end(args);                                                \
+		becoming();                                                  \
 	} while (0)
 
 atr_export int execl(const char *path, const char *arg, ...)

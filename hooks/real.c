@@ -31,16 +31,16 @@
 /* ---- libc ---- */
 
 #define NONE (-1)
-#define BOOT_LIBC(function, boot) \
+#define BOOT_LIBC(function, boot)                                                           \
 	__attribute__((unused)) static long boot_##function(long a, long b, long c, long d, \
-							    long e, long f) \
-	{ \
-		long ret = atr_sys6(boot, a, b, c, d, e, f); \
-\
-		if (ret >= 0 || ret < -4095) \
-			return ret; \
-		errno = (int)-ret; \
-		return -1; \
+							    long e, long f)                 \
+	{                                                                                   \
+		long ret = atr_sys6(boot, a, b, c, d, e, f);                                \
+                                                                                            \
+		if (ret >= 0 || ret < -4095)                                                \
+			return ret;                                                         \
+		errno = (int)-ret;                                                          \
+		return -1;                                                                  \
 	}
 #define BOOT_LIBPQ(function, boot)
 #define HOOK(function, lib, boot) BOOT_##lib(function, boot)
@@ -66,9 +66,9 @@ void atr_real_init(void)
 
 	if (done)
 		return;
-#define FIND_LIBC(function) \
+#define FIND_LIBC(function)              \
 	p = dlsym(RTLD_NEXT, #function); \
-	if (!ours(p)) \
+	if (!ours(p))                    \
 		atr_real.function = (__typeof__(atr_real.function))p;
 #define FIND_LIBPQ(function)
 #define HOOK(function, lib, boot) FIND_##lib(function)
@@ -136,7 +136,7 @@ static void fill(struct atr_libpq *libpq, void *handle)
 #undef FIND_LIBC
 #undef FIND_LIBPQ
 #define FIND_LIBC(function)
-#define FIND_LIBPQ(function) \
+#define FIND_LIBPQ(function)          \
 	p = dlsym(handle, #function); \
 	libpq->function = ours(p) ? NULL : (__typeof__(libpq->function))p;
 #define HOOK(function, lib, boot) FIND_##lib(function)
@@ -147,7 +147,6 @@ static void fill(struct atr_libpq *libpq, void *handle)
 	libpq->start = self.start;
 	libpq->end = self.end;
 }
-
 
 /* The library as object `path` sees it.  "" is the program: it sees the global scope only. */
 static bool fill_from(struct atr_libpq *libpq, const char *path)

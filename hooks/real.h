@@ -24,9 +24,8 @@
  */
 
 /* What crt1.o calls; no header declares it. */
-int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv,
-		      void (*init)(void), void (*fini)(void), void (*rtld_fini)(void),
-		      void *stack_end);
+int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void),
+		      void (*fini)(void), void (*rtld_fini)(void), void *stack_end);
 
 /* glibc's fortified entry points, which no header declares without _FORTIFY_SOURCE. */
 ssize_t __recv_chk(int fd, void *buf, size_t len, size_t buf_size, int flags);
@@ -34,8 +33,8 @@ ssize_t __recvfrom_chk(int fd, void *__restrict buf, size_t len, size_t buf_size
 		       __SOCKADDR_ARG addr, socklen_t *__restrict addr_len);
 ssize_t __read_chk(int fd, void *buf, size_t len, size_t buf_size);
 int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size);
-int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
-		const sigset_t *mask, size_t size);
+int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask,
+		size_t size);
 
 #define ATR_FIELD(function) __typeof__(function) *function;
 

@@ -288,7 +288,8 @@ static int accept_end(struct accepting *a, int listen_fd, int fd, const struct s
 	if (fd >= 0) {
 		if (addr && *len <= room)
 			c = accepted(fd, listen_fd, addr, *len);
-		else if (!addr || atr_sys(SYS_getpeername, fd, &a->peer, &a->peer_len, 0, 0, 0) == 0)
+		else if (!addr ||
+			 atr_sys(SYS_getpeername, fd, &a->peer, &a->peer_len, 0, 0, 0) == 0)
 			c = accepted(fd, listen_fd, &a->peer.any, a->peer_len);
 	} else if (err == EAGAIN || err == EINTR || err == EFAULT || err == EBADF ||
 		   err == ENOTSOCK || err == EINVAL) {

@@ -19,8 +19,7 @@ int atr_wait_ready(const struct pollfd *fds, nfds_t n, int ret)
 	for (nfds_t i = 0; i < n; i++) {
 		struct atr_conn *c;
 
-		if (fds[i].revents & (POLLOUT | POLLERR | POLLHUP) &&
-		    (c = atr_conn_get(fds[i].fd)))
+		if (fds[i].revents & (POLLOUT | POLLERR | POLLHUP) && (c = atr_conn_get(fds[i].fd)))
 			atr_connect_ready(c);
 	}
 	errno = err;

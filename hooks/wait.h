@@ -4,7 +4,8 @@
 
 #include <poll.h>
 
-/* A poll() came back with ret; pending connects among fds may have ended.  Returns ret, errno kept. */
+/* A poll() came back with ret; pending connects among fds may have ended.  Returns ret, errno kept.
+ */
 int atr_wait_ready(const struct pollfd *fds, nfds_t n, int ret);
 
 #endif

@@ -41,7 +41,7 @@ struct word {
 };
 
 #define WORD(constant, spelling) { constant, spelling },
-#define ENUM(name, words) static const struct word words_##name[] = { words { -1, NULL } };
+#define ENUM(name, words) static const struct word words_##name[] = { words{ -1, NULL } };
 #include "preload/config.def"
 
 static char lower(char c)

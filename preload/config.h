@@ -7,7 +7,7 @@
 
 /* One enum per ENUM row of config.def. */
 #define WORD(constant, spelling) constant,
-#define ENUM(name, words) enum atr_##name { words };
+#define ENUM(name, words) enum atr_##name{ words };
 #include "preload/config.def"
 
 #define ATR_TYPE_BOOL bool

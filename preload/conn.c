@@ -22,7 +22,7 @@
 
 #define TABLE_FIRST 1024
 #define CHUNK 4096
-#define CHUNKS 256 /* descriptors beyond CHUNK * CHUNKS are not followed */
+#define CHUNKS 256   /* descriptors beyond CHUNK * CHUNKS are not followed */
 #define INHERITED 64 /* lowest descriptors that may have been sockets before us */
 
 #define UNKNOWN ((struct atr_conn *)1)
@@ -305,9 +305,9 @@ static void put_server(const struct atr_conn *c, const struct addr_text *peer, s
 
 static void put_kind(const struct atr_conn *c, const struct addr_text *t, struct atr_pb *pb)
 {
-	const char *transport = c->family == AF_UNIX	   ? "unix"
+	const char *transport = c->family == AF_UNIX	? "unix"
 				: c->type == SOCK_DGRAM ? "udp"
-							   : "tcp";
+							: "tcp";
 	bool v6 = t ? t->v6 : c->family == AF_INET6;
 
 	atr_attr_utf8(pb, ATR_NETWORK_TRANSPORT, transport, strlen(transport));

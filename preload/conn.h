@@ -40,14 +40,14 @@ enum atr_speaker {
 
 struct atr_conn {
 	struct atr_pooled pooled;
-	uint32_t gen;  /* changes when the connection is gone */
-	uint32_t refs; /* descriptors */
+	uint32_t gen;	/* changes when the connection is gone */
+	uint32_t refs;	/* descriptors */
 	uint8_t family; /* AF_INET, AF_INET6, AF_UNIX */
 	uint8_t type;	/* SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET */
 	uint8_t role;
 	uint8_t speaker;
-	bool paired; /* one end of a socketpair() */
-	uint32_t connecting; /* a connect is on its way; connect_op waits for its outcome */
+	bool paired;	      /* one end of a socketpair() */
+	uint32_t connecting;  /* a connect is on its way; connect_op waits for its outcome */
 	uint32_t connected;   /* a stream's connect has succeeded */
 	uint32_t attrs_state; /* of attrs[]: 0 none, 1 being written, 2 ready */
 	uint16_t attrs_len;

@@ -30,10 +30,10 @@
 
 /* Why wait() came back; bits. */
 enum atr_wake {
-	ATR_WAKE_TIME = 0,	/* the time is up, nothing else */
-	ATR_WAKE_RING = 1,	/* a ring is half full: drain */
-	ATR_WAKE_FLUSH = 2,	/* export everything now, by deadline(); then call flushed() */
-	ATR_WAKE_STOP = 4,	/* comes with FLUSH: then return from run() */
+	ATR_WAKE_TIME = 0,  /* the time is up, nothing else */
+	ATR_WAKE_RING = 1,  /* a ring is half full: drain */
+	ATR_WAKE_FLUSH = 2, /* export everything now, by deadline(); then call flushed() */
+	ATR_WAKE_STOP = 4,  /* comes with FLUSH: then return from run() */
 };
 
 struct pollfd;
@@ -60,7 +60,8 @@ struct atr_host {
 	/* The same reasons, without waiting. */
 	unsigned (*pending)(void);
 
-	/* Waits without the gate on descriptors, at most timeout_ms; returns poll()'s result or -errno. */
+	/* Waits without the gate on descriptors, at most timeout_ms; returns poll()'s result or
+	 * -errno. */
 	int (*sleep_fds)(struct pollfd *fds, unsigned n_fds, int timeout_ms);
 
 	/* While FLUSH is pending: when the program will stop waiting for us (monotonic ns). */
@@ -69,7 +70,8 @@ struct atr_host {
 	/* The flush that was pending when wait() or pending() reported it is done. */
 	void (*flushed)(void);
 
-	/* One line to the program's standard error, if `level` is enabled.  No newline at the end. */
+	/* One line to the program's standard error, if `level` is enabled.  No newline at the end.
+	 */
 	void (*log)(enum atr_LOG_LEVEL level, const char *fmt, ...) atr_printf(2, 3);
 
 	/* Bytes to the program's standard error as it is now (the console exporter's way out).

@@ -75,7 +75,7 @@ static bool step_config(void)
 static bool step_sampler(void)
 {
 	atr_sampler_init(atr_config.exporter == ATR_EXPORTER_NONE ? ATR_SAMPLER_ALWAYS_OFF
-								   : atr_config.sampler,
+								  : atr_config.sampler,
 			 atr_config.sampler_set ? atr_config.sampler_arg : 1.0);
 	return true;
 }
@@ -156,16 +156,12 @@ static bool step_gate(void)
 }
 
 static bool (*const start_up[])(void) = {
-	step_secure,
-	step_real,    /* from here on hooks call the real functions */
-	step_config,  /* atr_config, atr_log() */
-	step_sampler,
-	step_context,
-	step_clock,
-	step_threads, /* atr_thread_self(), atr_worker_*() */
-	step_conns,   /* atr_conn_*() */
-	step_fork,
-	step_gate,    /* the gate is open */
+	step_secure,  step_real, /* from here on hooks call the real functions */
+	step_config,		 /* atr_config, atr_log() */
+	step_sampler, step_context,
+	step_clock,   step_threads, /* atr_thread_self(), atr_worker_*() */
+	step_conns,		    /* atr_conn_*() */
+	step_fork,    step_gate,    /* the gate is open */
 };
 
 __attribute__((constructor)) static void start(void)
@@ -227,7 +223,7 @@ static void print_stats(void)
 	char line[1024];
 	size_t n = 0;
 
-#define COUNTER(name, doc) \
+#define COUNTER(name, doc)                                             \
 	n += atr_format(line + n, sizeof(line) - n, " " #name "=%llu", \
 			(unsigned long long)atr_load(&atr_stats.name));
 #include "preload/stats.def"
@@ -238,9 +234,11 @@ static void print_stats_once(void)
 {
 	static uint32_t printed;
 
-	if ((atr_debug_domains & ATR_DEBUG_STATS) &&
-	    !__atomic_exchange_n(&printed, 1, __ATOMIC_RELAXED))
-		print_stats();
+	if (!(atr_debug_domains & ATR_DEBUG_STATS) ||
+	    __atomic_exchange_n(&printed, 1, __ATOMIC_RELAXED))
+		return;
+	atr_worker_count_rest();
+	print_stats();
 }
 
 void atr_end(void)

@@ -30,10 +30,10 @@ enum atr_domain {
 };
 extern unsigned atr_debug_domains;
 
-#define atr_debug(domain, ...) \
-	do { \
+#define atr_debug(domain, ...)                                  \
+	do {                                                    \
 		if (atr_unlikely(atr_debug_domains & (domain))) \
-			atr_log(ATR_LOG_NONE, __VA_ARGS__); \
+			atr_log(ATR_LOG_NONE, __VA_ARGS__);     \
 	} while (0)
 
 #endif

@@ -33,9 +33,9 @@ struct atr_thread;
  * inside our own code: no call of the program's, no hook.
  */
 enum atr_kind { /* opentelemetry-proto, Span.SpanKind */
-	ATR_KIND_INTERNAL = 1,
-	ATR_KIND_SERVER = 2,
-	ATR_KIND_CLIENT = 3,
+		ATR_KIND_INTERNAL = 1,
+		ATR_KIND_SERVER = 2,
+		ATR_KIND_CLIENT = 3,
 };
 
 struct atr_op {
@@ -47,9 +47,9 @@ struct atr_op {
 	bool recording; /* begun and sampled: will be a span */
 	bool entered;
 	uint8_t kind;
-	uint32_t epoch;	  /* of the process that began it: a child must not end it too */
-	uint64_t start;	  /* monotonic ns */
-	uint64_t end;	  /* monotonic ns; 0: when atr_op_end() is called */
+	uint32_t epoch; /* of the process that began it: a child must not end it too */
+	uint64_t start; /* monotonic ns */
+	uint64_t end;	/* monotonic ns; 0: when atr_op_end() is called */
 	uint32_t thread_id;
 };
 
@@ -57,8 +57,8 @@ struct atr_span {
 	struct atr_pb pb; /* attributes go here */
 	struct atr_record *record;
 	struct atr_thread *thread;
-	uint32_t inside;    /* the thread's mask before */
-	const char *error;  /* error.type; NULL: status Unset */
+	uint32_t inside;   /* the thread's mask before */
+	const char *error; /* error.type; NULL: status Unset */
 };
 
 /* Begins now, as a child of the thread's context. */

@@ -43,8 +43,8 @@ static void *make(struct atr_pool *pool)
 	do {
 		if (index >= pool->max || chunk(pool, index) < 0)
 			return NULL;
-	} while (!__atomic_compare_exchange_n(&pool->n_made, &index, index + 1, 0,
-					      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(&pool->n_made, &index, index + 1, 0, __ATOMIC_RELAXED,
+					      __ATOMIC_RELAXED));
 	o = object(pool, index);
 	o->self = index + 1;
 	return o;

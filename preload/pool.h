@@ -22,11 +22,11 @@ struct atr_pooled {
 #define ATR_POOL_CHUNKS 1024
 
 struct atr_pool {
-	size_t size;		     /* of an object */
-	uint32_t per_chunk;	     /* objects mapped at once */
-	uint32_t max;		     /* objects at most, <= per_chunk * ATR_POOL_CHUNKS */
-	uint32_t n_made;	     /* indices given out for the first time */
-	uint64_t free;		     /* tag << 32 | index + 1 of the first free one */
+	size_t size;	    /* of an object */
+	uint32_t per_chunk; /* objects mapped at once */
+	uint32_t max;	    /* objects at most, <= per_chunk * ATR_POOL_CHUNKS */
+	uint32_t n_made;    /* indices given out for the first time */
+	uint64_t free;	    /* tag << 32 | index + 1 of the first free one */
 	void *chunks[ATR_POOL_CHUNKS];
 };
 

@@ -7,7 +7,8 @@
 
 /* What is true of this process, and of no other; made anew in a forked child. */
 struct atr_process {
-	uint32_t epoch; /* forks since the first of us: state of an older epoch is another process's */
+	uint32_t epoch; /* forks since the first of us: state of an older epoch is another process's
+			 */
 	int pid;
 };
 

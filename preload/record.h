@@ -11,11 +11,11 @@
  * Position independent: no pointer in it, so it may live in a shared file.
  */
 struct atr_record {
-	uint32_t size;	     /* bytes of the whole record, this header included; a multiple of 8 */
-	uint32_t checksum;   /* of what follows; 0 = none was taken (rings in memory take none) */
-	uint32_t span_len;   /* bytes of the Span message; 0 = padding to the end of the ring */
-	uint16_t n_addrs;    /* code addresses behind the message, still to be named */
-	uint16_t flags;	     /* enum atr_record_flag */
+	uint32_t size;	   /* bytes of the whole record, this header included; a multiple of 8 */
+	uint32_t checksum; /* of what follows; 0 = none was taken (rings in memory take none) */
+	uint32_t span_len; /* bytes of the Span message; 0 = padding to the end of the ring */
+	uint16_t n_addrs;  /* code addresses behind the message, still to be named */
+	uint16_t flags;	   /* enum atr_record_flag */
 	uint8_t local_root[8]; /* span id of the first span of this trace in this process */
 	uint8_t span[];
 };

@@ -23,7 +23,8 @@ struct atr_ring {
 	uint32_t size; /* bytes of data, a power of two */
 	uint32_t pid;
 	uint32_t tid;
-	uint64_t start_time; /* of the process, clock ticks after boot: pid + start_time is its identity */
+	uint64_t start_time; /* of the process, clock ticks after boot: pid + start_time is its
+				identity */
 
 	/* The writer's line. */
 	uint64_t head __attribute__((aligned(64))); /* end of the last committed record */

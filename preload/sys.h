@@ -52,7 +52,7 @@ static inline long atr_sys6(long nr, long a, long b, long c, long d, long e, lon
 #endif
 
 #define ATR_SYS_ARG(x) ((long)(x))
-#define atr_sys(nr, a, b, c, d, e, f) \
+#define atr_sys(nr, a, b, c, d, e, f)                                                  \
 	atr_sys6((nr), ATR_SYS_ARG(a), ATR_SYS_ARG(b), ATR_SYS_ARG(c), ATR_SYS_ARG(d), \
 		 ATR_SYS_ARG(e), ATR_SYS_ARG(f))
 

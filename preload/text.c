@@ -82,14 +82,14 @@ static const char *spec_read(struct spec *spec, const char *f, va_list *args)
 
 static int64_t signed_arg(const struct spec *spec, va_list *args)
 {
-	return spec->longs == 0 ? va_arg(*args, int)
+	return spec->longs == 0	  ? va_arg(*args, int)
 	       : spec->longs == 1 ? va_arg(*args, long)
 				  : va_arg(*args, long long);
 }
 
 static uint64_t unsigned_arg(const struct spec *spec, va_list *args)
 {
-	return spec->longs == 0 ? va_arg(*args, unsigned)
+	return spec->longs == 0	  ? va_arg(*args, unsigned)
 	       : spec->longs == 1 ? va_arg(*args, unsigned long)
 				  : va_arg(*args, unsigned long long);
 }

@@ -12,7 +12,7 @@
 struct atr_ring;
 
 /* Where a thread is.  The low bits are libraries it is inside (hooks/hook.h). */
-#define ATR_IN_SELF 0x80000000u	    /* our own code: a call from here passes through */
+#define ATR_IN_SELF 0x80000000u	      /* our own code: a call from here passes through */
 #define ATR_IN_BACKGROUND 0xffffffffu /* the background thread: every call passes through */
 
 /* Spans that may be open inside each other on one thread and have children. */
@@ -43,7 +43,7 @@ struct atr_tls {
 	struct atr_context context;
 	const void *library_object; /* what the outermost library call is about */
 	const void *library_frame;  /* its hook's frame address */
-	const char *connect_error; /* error.type of the last connect that failed here */
+	const char *connect_error;  /* error.type of the last connect that failed here */
 };
 
 extern __thread struct atr_tls atr_tls;

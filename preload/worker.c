@@ -19,22 +19,21 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
-#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <netinet/in.h>
 #include <time.h>
 
 #include "preload/clock.h"
+#include "preload/forkgate.h"
 #include "preload/gate.h"
 #include "preload/host.h"
 #include "preload/log.h"
 #include "preload/process.h"
+#include "preload/resolve.h"
 #include "preload/stats.h"
 #include "preload/sys.h"
 #include "preload/text.h"
@@ -43,6 +42,7 @@
 #define STACK_SIZE (512 * 1024)
 #define EXPORTER_FILE "libautotrace-exporter.so"
 #define FORK_WAIT_NS 200000000u /* longest a fork waits for the gate */
+#define STOP_LEAST_NS 30000000u /* what a stop may take though the time is up */
 #define STOP_WAIT_NS 100000000u /* and the end of the process, after its flush */
 
 #ifndef CLOSE_RANGE_UNSHARE
@@ -58,52 +58,27 @@ enum state {
 
 static struct {
 	uint32_t state;
-	uint32_t requests;  /* enum atr_wake bits; the futex the thread sleeps on */
+	uint32_t requests; /* enum atr_wake bits; the futex the thread sleeps on */
 	uint32_t flush_asked;
 	uint32_t flush_done; /* the futex a flush waits on */
 	uint64_t deadline;   /* of the flush, monotonic ns */
 	uint32_t flush_seen; /* flush_asked as it was when the exporter was told */
-	uint32_t gate;	     /* the fork gate: 0 free, 1 taken, 2 taken and waited for */
 	bool gate_got;	     /* by the fork that is under way */
 	bool inside_library;
 	bool exporter_unusable; /* a child was born while the parent's was at work */
-	uint64_t end_until;	/* the process is ending: all its flushes end by then (monotonic ns) */
+	uint64_t end_until; /* the process is ending: all its flushes end by then (monotonic ns) */
 	uint32_t stop_asked;
 } w;
 
 int (*atr_worker_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
 static char exporter_path[4096];
-static char resolved[1024];
 
-/* ---- the fork gate: a futex lock whose wait can be bounded ---- */
-
-static bool gate_take(uint64_t wait_ns)
-{
-	uint64_t until = atr_now() + wait_ns;
-	uint32_t free = 0;
-
-	if (__atomic_compare_exchange_n(&w.gate, &free, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-		return true;
-	while (__atomic_exchange_n(&w.gate, 2, __ATOMIC_ACQUIRE) != 0) {
-		uint64_t now = atr_now();
-
-		if (now >= until)
-			return false;
-		(void)atr_sys_futex_wait(&w.gate, 2, until - now);
-	}
-	return true;
-}
-
-static void gate_leave(void)
-{
-	if (__atomic_exchange_n(&w.gate, 0, __ATOMIC_RELEASE) == 2)
-		atr_sys_futex_wake(&w.gate, 1);
-}
+/* ---- the fork gate ---- */
 
 static void library_enter(void)
 {
-	while (!gate_take(1000000000u))
+	while (!atr_forkgate_take(1000000000u))
 		;
 	atr_store(&w.inside_library, true);
 }
@@ -111,7 +86,7 @@ static void library_enter(void)
 static void library_leave(void)
 {
 	atr_store(&w.inside_library, false);
-	gate_leave();
+	atr_forkgate_leave();
 }
 
 void atr_worker_fork_prepare(void)
@@ -119,14 +94,14 @@ void atr_worker_fork_prepare(void)
 	if (atr_load(&w.state) != RUNNING)
 		return;
 	/* Bounded: a malloc whose own fork handler ran before ours may be held. */
-	w.gate_got = gate_take(FORK_WAIT_NS);
+	w.gate_got = atr_forkgate_take(FORK_WAIT_NS);
 }
 
 void atr_worker_fork_parent(void)
 {
 	if (w.gate_got) {
 		w.gate_got = false;
-		gate_leave();
+		atr_forkgate_leave();
 	}
 }
 
@@ -135,6 +110,7 @@ void atr_worker_forked(void)
 	bool torn = atr_load(&w.inside_library) || w.exporter_unusable;
 
 	memset(&w, 0, sizeof(w));
+	atr_forkgate_forked();
 	w.exporter_unusable = torn;
 }
 
@@ -231,91 +207,6 @@ static struct atr_host host = {
 
 /* ---- the thread ---- */
 
-/* The host and port of a URL; false when it has none we understand. */
-static bool url_host(const char *url, char *name, size_t size, const char **ret_port)
-{
-	const char *p = strstr(url, "://");
-	bool tls = strncmp(url, "https:", 6) == 0;
-	size_t n;
-
-	if (!p)
-		return false;
-	p += 3;
-	n = strcspn(p, "/?#");
-	for (size_t i = 0; i < n; i++) /* user:password@ */
-		if (p[i] == '@') {
-			p += i + 1;
-			n -= i + 1;
-			break;
-		}
-	if (*p == '[')
-		return false; /* an IPv6 number */
-	n = strcspn(p, ":/?#");
-	if (!n || n >= size)
-		return false;
-	memcpy(name, p, n);
-	name[n] = '\0';
-	*ret_port = p[n] == ':' ? p + n + 1 : tls ? "443" : "80";
-	return true;
-}
-
-static bool numeric(const char *name)
-{
-	return name[strspn(name, "0123456789.")] == '\0';
-}
-
-static size_t address_text(char *buf, const struct addrinfo *ai)
-{
-	const struct sockaddr_in6 *in6 = (const void *)ai->ai_addr;
-	const struct sockaddr_in *in = (const void *)ai->ai_addr;
-	size_t n = 0;
-
-	if (ai->ai_family == AF_INET)
-		return atr_ipv4_text(buf, (const uint8_t *)&in->sin_addr);
-	buf[n++] = '[';
-	n += atr_ipv6_text(buf + n, in6->sin6_addr.s6_addr);
-	buf[n++] = ']';
-	return n;
-}
-
-/*
- * Looks the collector up with the program's own resolver, before we leave its
- * descriptor table: what a resolver module keeps open stays valid for the program.
- */
-static void resolve(void)
-{
-	const char *url = atr_config.otlp_traces_endpoint ? atr_config.otlp_traces_endpoint
-							  : atr_config.otlp_endpoint;
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
-	struct addrinfo *list = NULL;
-	const char *port;
-	char name[256];
-	size_t n;
-	int err;
-
-	host.resolved = host.resolve_error = NULL;
-	if (atr_config.exporter != ATR_EXPORTER_OTLP || !url_host(url, name, sizeof(name), &port) ||
-	    numeric(name) || strcmp(name, "localhost") == 0)
-		return;
-	err = getaddrinfo(name, NULL, &hints, &list);
-	if (err) {
-		host.resolve_error = gai_strerror(err);
-		return;
-	}
-	n = atr_format(resolved, sizeof(resolved), "%s:%.*s:", name, (int)strspn(port, "0123456789"),
-		       port);
-	for (const struct addrinfo *ai = list; ai && n + 64 < sizeof(resolved); ai = ai->ai_next) {
-		if (ai->ai_family != AF_INET && ai->ai_family != AF_INET6)
-			continue;
-		if (resolved[n - 1] != ':')
-			resolved[n++] = ',';
-		n += address_text(resolved + n, ai);
-	}
-	resolved[n] = '\0';
-	freeaddrinfo(list);
-	host.resolved = resolved;
-}
-
 /* A descriptor table of our own, with nothing in it. */
 static void leave_fd_table(void)
 {
@@ -338,8 +229,8 @@ static int bind_deep(void)
 {
 	Dl_info info;
 	void *p = dlsym(RTLD_DEFAULT, "malloc");
-	const char *base = p && dladdr(p, &info) && info.dli_fname ? strrchr(info.dli_fname, '/')
-								   : NULL;
+	const char *base =
+		p && dladdr(p, &info) && info.dli_fname ? strrchr(info.dli_fname, '/') : NULL;
 
 	return base && strncmp(base, "/libc.so", 8) == 0 ? RTLD_DEEPBIND : 0;
 }
@@ -371,10 +262,13 @@ static void *run_thread(void *arg)
 	(void)arg;
 	atr_tls.inside = ATR_IN_BACKGROUND;
 	(void)atr_sys(SYS_prctl, PR_SET_NAME, "autotrace", 0, 0, 0, 0);
-	while (!gate_take(1000000000u))
+	while (!atr_forkgate_take(1000000000u))
 		;
-	resolve();
-	gate_leave();
+	if (atr_config.exporter == ATR_EXPORTER_OTLP)
+		atr_resolve(atr_config.otlp_traces_endpoint ? atr_config.otlp_traces_endpoint
+							    : atr_config.otlp_endpoint,
+			    &host.resolved, &host.resolve_error);
+	atr_forkgate_leave();
 	leave_fd_table();
 	library_enter();
 	run = load();
@@ -406,6 +300,15 @@ static void not_counted(void)
 		__atomic_fetch_sub(n_threads, 1, __ATOMIC_RELAXED);
 }
 
+/*
+ * The end of the process has begun, and there is an OpenSSL in it: its exit
+ * handler may have run, and then it must not be used any more.
+ */
+static bool too_late_to_start(void)
+{
+	return atr_load(&w.end_until) && dlopen("libcrypto.so.3", RTLD_NOLOAD | RTLD_LAZY);
+}
+
 static void start(void)
 {
 	const uint64_t all_but_glibcs = ~(1ull << (32 - 1) | 1ull << (33 - 1));
@@ -417,8 +320,7 @@ static void start(void)
 	uint32_t inside = atr_tls.inside;
 
 	atr_tls.inside |= ATR_IN_SELF;
-	/* Not when the process is ending: OpenSSL may have cleaned up already. */
-	if (w.exporter_unusable || atr_load(&w.end_until) || pthread_attr_init(&attr) != 0)
+	if (w.exporter_unusable || too_late_to_start() || pthread_attr_init(&attr) != 0)
 		goto out;
 	(void)atexit(stop_at_exit);
 	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
@@ -516,20 +418,29 @@ void atr_worker_ending(void)
 {
 	uint64_t until = end_until();
 
+	/* A fifth of the time is the stop's, in which what is left is counted. */
 	if (running() && !atr_load(&w.stop_asked))
-		(void)flush(ATR_WAKE_FLUSH, until);
+		(void)flush(ATR_WAKE_FLUSH, until - exit_timeout_ns() / 5);
 }
 
 void atr_worker_stop(void)
 {
-	uint64_t until = end_until();
+	uint64_t until = end_until(), least = atr_now() + STOP_LEAST_NS;
 
 	if (!running() || __atomic_exchange_n(&w.stop_asked, 1, __ATOMIC_RELAXED))
 		return;
 	/* When it does not answer in time it must at least stay out of its
 	 * libraries, whose exit handlers run next: the gate is never given back. */
-	if (!flush(ATR_WAKE_FLUSH | ATR_WAKE_STOP, until))
-		(void)gate_take(STOP_WAIT_NS);
+	if (!flush(ATR_WAKE_FLUSH | ATR_WAKE_STOP, until > least ? until : least) &&
+	    atr_forkgate_take(STOP_WAIT_NS))
+		atr_store(&w.state, STOPPED);
+}
+
+void atr_worker_count_rest(void)
+{
+	/* While it runs the rings are the thread's to read. */
+	if (atr_load_acquire(&w.state) != RUNNING)
+		(void)atr_thread_drain(SIZE_MAX, count_unsent, NULL);
 }
 
 static int our_object(struct dl_phdr_info *info, size_t size, void *ret)

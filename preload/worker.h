@@ -33,6 +33,9 @@ void atr_worker_flush(void);
 void atr_worker_ending(void);
 void atr_worker_stop(void);
 
+/* After the stop: what is still in the rings is counted as unsent. */
+void atr_worker_count_rest(void);
+
 /* Around fork(): no child may be born while the thread is inside a library. */
 void atr_worker_fork_prepare(void);
 void atr_worker_fork_parent(void);

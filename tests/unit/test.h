@@ -35,25 +35,25 @@ static struct test *test_list, **test_tail = &test_list;
 static unsigned test_checks, test_failures;
 static bool test_skipped;
 
-#define TEST(id) \
-	static void test_##id(void); \
-	__attribute__((constructor)) static void test_add_##id(void) \
-	{ \
+#define TEST(id)                                                          \
+	static void test_##id(void);                                      \
+	__attribute__((constructor)) static void test_add_##id(void)      \
+	{                                                                 \
 		static struct test t = { .name = #id, .run = test_##id }; \
-		*test_tail = &t; \
-		test_tail = &t.next; \
-	} \
+		*test_tail = &t;                                          \
+		test_tail = &t.next;                                      \
+	}                                                                 \
 	static void test_##id(void)
 
 #define CHECK(cond) test_check((cond), #cond, __FILE__, __LINE__)
 #define CHECK_INT(a, b) test_check_int((long long)(a), (long long)(b), #a, __FILE__, __LINE__)
 #define CHECK_STR(a, b) test_check_str((a), (b), #a, __FILE__, __LINE__)
 #define CHECK_MEM(a, b, n) test_check_mem((a), (b), (n), #a, __FILE__, __LINE__)
-#define SKIP(why) \
-	do { \
+#define SKIP(why)                               \
+	do {                                    \
 		printf("  skipped: %s\n", why); \
-		test_skipped = true; \
-		return; \
+		test_skipped = true;            \
+		return;                         \
 	} while (0)
 
 static inline bool test_check(bool ok, const char *what, const char *file, int line)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: preload/utf8.o preload/sys.o exporter/otlp.pb-c.o -lprotobuf-c */
 /* The oracle is protobuf-c: what we write in place it must read back. */
-#include "preload/attr.c"
 #include "exporter/otlp.pb-c.h"
+#include "preload/attr.c"
 #include "tests/unit/test.h"
 
 static uint8_t buf[16384];
@@ -45,7 +45,9 @@ TEST(strings_of_every_length_come_back)
 
 TEST(invalid_utf8_becomes_question_marks)
 {
-	check_str("a\xff" "b", 3, "a?b", 3);
+	check_str("a\xff"
+		  "b",
+		  3, "a?b", 3);
 	check_str("caf\xc3\xa9", 5, "caf\xc3\xa9", 5);
 	check_str("caf\xc3", 4, "caf?", 4);
 }
@@ -57,13 +59,16 @@ TEST(a_cut_never_splits_a_character)
 	for (size_t before = 0; before < 4; before++) {
 		memset(value, 'x', sizeof(value));
 		memcpy(value + ATR_VALUE_MAX - before, "\xf0\x9f\x90\x98", 4);
-		check_str(value, ATR_VALUE_MAX + 4, value, ATR_VALUE_MAX - (before < 4 ? before : 0));
+		check_str(value, ATR_VALUE_MAX + 4, value,
+			  ATR_VALUE_MAX - (before < 4 ? before : 0));
 	}
 }
 
 TEST(integers_come_back)
 {
-	static const int64_t values[] = { 0, 1, 127, 128, 5432, INT32_MAX, INT64_MAX, -1, INT64_MIN };
+	static const int64_t values[] = {
+		0, 1, 127, 128, 5432, INT32_MAX, INT64_MAX, -1, INT64_MIN
+	};
 
 	for (size_t i = 0; i < ATR_ARRAY_LEN(values); i++) {
 		struct atr_pb pb = { .p = buf, .end = buf + sizeof(buf) };

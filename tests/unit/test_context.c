@@ -24,7 +24,8 @@ TEST(a_traceparent_gives_its_ids_and_flags)
 
 	CHECK(atr_context_parse(&c, "00-" IDS "-01", "k=v"));
 	CHECK(c.valid && c.remote && !c.open);
-	CHECK_MEM(c.trace_id, "\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c", 16);
+	CHECK_MEM(c.trace_id, "\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c",
+		  16);
 	CHECK_MEM(c.span_id, "\xb7\xad\x6b\x71\x69\x20\x33\x31", 8);
 	CHECK_INT(c.flags, 1);
 	CHECK_STR(c.tracestate, "k=v");

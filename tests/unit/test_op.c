@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o preload/context.o preload/sampler.o preload/text.o exporter/otlp.pb-c.o -lprotobuf-c */
-#include "preload/op.c"
+/* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o preload/context.o
+ * preload/sampler.o preload/text.o exporter/otlp.pb-c.o -lprotobuf-c */
 #include "exporter/otlp.pb-c.h"
+#include "preload/op.c"
 #include "tests/unit/test.h"
 
 /* The thread's side, without rings: one record at a time in a guarded buffer. */

@@ -45,9 +45,9 @@ static void *taker(void *arg)
 		for (int k = 0; k < 4; k++) {
 			mine[k] = atr_pool_take(&shared);
 			none = 0;
-			if (mine[k] && !__atomic_compare_exchange_n(&mine[k]->owner, &none, me, 0,
-								    __ATOMIC_ACQ_REL,
-								    __ATOMIC_ACQUIRE))
+			if (mine[k] &&
+			    !__atomic_compare_exchange_n(&mine[k]->owner, &none, me, 0,
+							 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 				atr_add(&clashes, 1);
 		}
 		for (int k = 0; k < 4; k++) {

@@ -112,7 +112,7 @@ TEST(a_corrupt_record_is_skipped_to_the_head)
 {
 	static const struct {
 		uint32_t size, span_len;
-	} bad[] = { { 0, 1 },	   { 7, 1 },	      { 33, 1 },	      { 40, 100 },
+	} bad[] = { { 0, 1 },	    { 7, 1 },	       { 33, 1 },	  { 40, 100 },
 		    { 1 << 30, 1 }, { 0xfffffff8, 1 }, { 64, 0xffffffff } };
 
 	for (size_t i = 0; i < ATR_ARRAY_LEN(bad); i++) {

@@ -5,7 +5,7 @@
 static const struct atr_context on = { .valid = true, .flags = ATR_FLAG_SAMPLED };
 static const struct atr_context off = { .valid = true };
 
-static const uint8_t low_id[16] = { 1 };		/* randomness 0 */
+static const uint8_t low_id[16] = { 1 };		  /* randomness 0 */
 static const uint8_t high_id[16] = { [9 ... 15] = 0xff }; /* randomness 2^56 - 1 */
 
 TEST(constant_samplers_are_constant)
@@ -80,5 +80,6 @@ TEST(a_higher_ratio_samples_a_superset_and_about_its_share)
 	}
 	CHECK_INT(lost, 0);
 	for (int r = 0; r < 6; r++)
-		CHECK(counts[r] > 20000 * ratios[r] * 0.8 && counts[r] < 20000 * ratios[r] * 1.2 + 10);
+		CHECK(counts[r] > 20000 * ratios[r] * 0.8 &&
+		      counts[r] < 20000 * ratios[r] * 1.2 + 10);
 }

@@ -20,10 +20,10 @@ TEST(formats_are_those_of_printf)
 {
 	char want[256];
 
-#define SAME(...) \
-	do { \
+#define SAME(...)                                          \
+	do {                                               \
 		snprintf(want, sizeof(want), __VA_ARGS__); \
-		CHECK_STR(formatted(__VA_ARGS__), want); \
+		CHECK_STR(formatted(__VA_ARGS__), want);   \
 	} while (0)
 	SAME("plain");
 	SAME("%s and %s", "one", "two");
