@@ -114,7 +114,7 @@ demo: ## Show the main job: a legacy service, PostgreSQL, the spans as a tree
 
 test: ## Run every test: check, unit, e2e
 	@sh scripts/setup
-	@$(MAKE) --no-print-directory -j$$(nproc) test-bin
+	-@$(MAKE) --no-print-directory -k -j$$(nproc) test-bin
 	@B=$(B) SAN=$(SAN) WERROR=$(WERROR) PYTHON=$(PYTHON) bash scripts/run-tests
 
 # What the tests run, for building with -j before they run one after another.
@@ -130,11 +130,11 @@ check: all ## Symbols, self-calls, layers, style, documentation
 	@B=$(B) CC="$(CC)" bash scripts/run-checks
 
 asan: ## Unit and e2e tests under AddressSanitizer and UBSan
-	@$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/asan SAN=address,undefined test-bin
+	-@$(MAKE) --no-print-directory -k -j$$(nproc) B=$(B)/asan SAN=address,undefined test-bin
 	@$(MAKE) --no-print-directory -k -j1 B=$(B)/asan SAN=address,undefined unit e2e
 
 tsan: ## Unit and e2e tests under ThreadSanitizer
-	@$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/tsan SAN=thread test-bin
+	-@$(MAKE) --no-print-directory -k -j$$(nproc) B=$(B)/tsan SAN=thread test-bin
 	@$(MAKE) --no-print-directory -k -j1 B=$(B)/tsan SAN=thread unit e2e
 
 # Each fuzzer includes the .c it tests.  New inputs go to $(B)/fuzz/<name>.corpus.

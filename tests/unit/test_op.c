@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o preload/context.o
- * preload/sampler.o preload/text.o exporter/otlp.pb-c.o -lprotobuf-c */
+/* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o */
+/* LINK: preload/context.o preload/sampler.o preload/text.o exporter/otlp.pb-c.o */
+/* LINK: -lprotobuf-c */
 #include "exporter/otlp.pb-c.h"
 #include "preload/op.c"
 #include "tests/unit/test.h"
