@@ -1,0 +1,340 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What tracing costs: ratios of paired, interleaved runs against bare.
+
+    bare       without us
+    off        loaded, OTEL_SDK_DISABLED=true
+    unsampled  loaded, OTEL_TRACES_SAMPLER=always_off
+    full       every operation recorded, every batch POSTed to a sink
+
+Everything (driver, program, server, sink, our thread) runs on one CPU, so that a
+ratio is one of CPU cost and our thread is charged to us in full.  Each run of a
+mode is divided by the mean of the bare runs before and after it; the table shows
+the median of these ratios and its 95 % interval (order statistics).
+
+    PAIRS=5     pairs per mode and workload (20 and more for differences below 5 %)
+    ONLY=pq     workloads whose name contains this
+    CPU=1       the CPU; none = not pinned
+    SECONDS=0.5 rough length of one run
+"""
+import math
+import os
+import random
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+
+import harness  # noqa: E402
+
+PAIRS = int(os.environ.get("PAIRS") or 5)
+ONLY = os.environ.get("ONLY", "")
+SECONDS = float(os.environ.get("SECONDS") or 0.5)
+CPU = os.environ.get("CPU", str(min(1, (os.cpu_count() or 1) - 1)))
+MODES = ["off", "unsampled", "full"]
+LIMIT = 40  # seconds any one run may take
+
+
+def pin():
+    if CPU != "none":
+        os.sched_setaffinity(0, {int(CPU)})
+
+
+def build(name, *libs):
+    out = os.path.join(harness.B, "tests", "bench", name)
+    source = os.path.join(HERE, "programs", name + ".c")
+    os.makedirs(os.path.dirname(out), exist_ok=True)
+    if not os.path.exists(out) or os.path.getmtime(out) < os.path.getmtime(source):
+        subprocess.run(["gcc", "-O2", "-D_GNU_SOURCE", "-Wall", "-o", out, source,
+                        "-I/usr/include/postgresql", *libs], check=True, timeout=60)
+    return out
+
+
+class Helper:
+    """A server of ours that prints its port."""
+
+    def __init__(self, *argv):
+        self.process = subprocess.Popen(argv, env=harness.bare_env(), stdout=subprocess.PIPE,
+                                        start_new_session=True)
+        self.port = int(self.process.stdout.readline())
+
+    def stop(self):
+        harness.end(self.process)
+        self.process.stdout.close()
+
+
+class Sink(Helper):
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="atr-bench.")
+        self.counts = os.path.join(self.dir, "counts")
+        super().__init__(build("sink"), self.counts)
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+
+    def requests(self):
+        with open(self.counts, "rb") as f:
+            return struct.unpack("QQ", f.read(16))
+
+    def stop(self):
+        super().stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def environment(mode, sink, **more):
+    if mode == "bare":
+        return harness.bare_env(**more)
+    env = harness.shim_env(sink.endpoint, OTEL_BSP_SCHEDULE_DELAY=None, AUTOTRACE_ABORT_ON_BUG=None,
+                           AUTOTRACE_EXIT_TIMEOUT="3000", **more)
+    if mode == "off":
+        env["OTEL_SDK_DISABLED"] = "true"
+    env["OTEL_TRACES_SAMPLER"] = "always_off" if mode == "unsampled" else "always_on"
+    return env
+
+
+class Workload:
+    """measure(mode) -> operations per second."""
+    name = unit = ""
+
+    def __init__(self, sink):
+        self.sink = sink
+        self.recorded = self.lost = 0
+
+    def start(self):
+        pass
+
+    def stop(self):
+        pass
+
+    def note(self, err):
+        stats = harness.Result([], 0, b"", err, 0)
+        self.recorded += stats.total("recorded")
+        self.lost += sum(stats.total(c) for c in ("ring_full", "no_memory", "failed", "unsent",
+                                                  "rejected"))
+
+    def once(self, argv, env):
+        r = harness.run(argv, env, timeout=LIMIT).ok()
+        self.note(r.raw_err)
+        return float(r.out.split()[-1])
+
+
+class Echo(Workload):
+    name, unit = "TCP echo, 1 byte", "round trips/s"
+
+    def start(self):
+        self.server = Helper(build("echo-server"))
+        self.client = build("echo-client")
+        self.n = int(self.once([self.client, str(self.server.port), "5000"],
+                               harness.bare_env()) * SECONDS)
+
+    def measure(self, mode):
+        return self.once([self.client, str(self.server.port), str(self.n)],
+                         environment(mode, self.sink))
+
+    def stop(self):
+        self.server.stop()
+
+
+class Pq(Workload):
+    name, unit = "PQexec(SELECT 1)", "queries/s"
+
+    def start(self):
+        self.server = harness.Postgres()
+        self.client = build("pq-loop", "-lpq")
+        self.env = dict(self.server.env(), PGOPTIONS="-c log_statement=none")
+        self.n = int(self.once([self.client, "3000"], harness.bare_env(**self.env)) * SECONDS)
+
+    def measure(self, mode):
+        return self.once([self.client, str(self.n)], environment(mode, self.sink, **self.env))
+
+    def stop(self):
+        self.server.stop()
+
+
+class Servers(Workload):
+    """The server is what is traced: one per mode, all alive, asked in turn."""
+
+    def start(self):
+        self.servers = {}
+        for mode in ["bare"] + MODES:
+            self.servers[mode] = self.server(environment(mode, self.sink))
+
+    def stop(self):
+        for server in self.servers.values():
+            self.note(server.stop())
+
+
+class Nginx(Servers):
+    name, unit, server = "nginx, wrk -c 16", "requests/s", harness.Nginx
+
+    def measure(self, mode):
+        r = harness.run(["wrk", "-t1", "-c16", f"-d{max(1, round(SECONDS))}s",
+                         f"http://127.0.0.1:{self.servers[mode].port}/index.html"],
+                        harness.bare_env(), timeout=LIMIT).ok()
+        assert b"Non-2xx" not in r.out, r.out
+        return float(re.search(rb"Requests/sec:\s*([\d.]+)", r.out).group(1))
+
+
+class Redis(Servers):
+    name, unit, server = "redis-benchmark get -c 16", "requests/s", harness.Redis
+
+    def measure(self, mode):
+        r = harness.run(["redis-benchmark", "-p", str(self.servers[mode].port), "-t", "get", "-c",
+                         "16", "-n", str(int(50000 * SECONDS)), "--csv"], harness.bare_env(),
+                        timeout=LIMIT).ok()
+        return float(re.search(rb'"GET","([\d.]+)"', r.out).group(1))
+
+
+class Spawn(Workload):
+    name, unit = "exec of /bin/true", "programs/s"
+
+    def start(self):
+        self.loop = build("spawn-loop")
+        self.n = int(1000 * SECONDS)
+
+    def measure(self, mode):
+        env = environment(mode, self.sink)
+        env["AUTOTRACE_DEBUG"] = ""
+        preload = env.pop("LD_PRELOAD", "")
+        return self.once([self.loop, str(self.n), preload], env)
+
+
+WORKLOADS = {"echo": Echo, "pq": Pq, "nginx": Nginx, "redis": Redis, "exec": Spawn}
+NEEDS = {"nginx": ["nginx", "wrk"], "redis": ["redis-server", "redis-benchmark"],
+         "pq": ["pg_config"]}
+
+
+def interval(values):
+    """A ~95 % interval of the median by order statistics (all of it below 6 values)."""
+    values, n, k = sorted(values), len(values), 0
+    while n >= 6 and 2 * sum(math.comb(n, i) for i in range(k + 2)) / 2**n < 0.05 \
+            and k + 1 < n // 2:
+        k += 1
+    return values[k], values[n - 1 - k]
+
+
+def median(values):
+    values, n = sorted(values), len(values)
+    return (values[(n - 1) // 2] + values[n // 2]) / 2
+
+
+def pairs_of(workload):
+    """{mode: [(rate, bare rate)]}, modes in shuffled order, a bare run between any two."""
+    found = {mode: [] for mode in MODES}
+    workload.measure("bare")  # to warm up
+    before = workload.measure("bare")
+    for _ in range(PAIRS):
+        for mode in random.sample(MODES, len(MODES)):
+            rate = workload.measure(mode)
+            after = workload.measure("bare")
+            found[mode].append((rate, (before + after) / 2))
+            before = after
+    return found
+
+
+def report(workload, found, seconds):
+    bare = median([b for pairs in found.values() for _, b in pairs])
+    print(f"\n{workload.name}: bare {bare:,.0f} {workload.unit}  ({seconds:.0f} s)")
+    for mode, pairs in found.items():
+        ratios = [rate / b for rate, b in pairs]
+        added = [1e6 / rate - 1e6 / b for rate, b in pairs]
+        low, high = interval(ratios)
+        print(f"    {mode:10} {median(ratios):6.3f}  [{low:.3f} .. {high:.3f}]"
+              f"   {median(added):+9.2f} us per operation")
+    if workload.recorded:
+        print(f"    spans recorded {workload.recorded:,}, not delivered {workload.lost:,}")
+    sys.stdout.flush()
+
+
+def instructions(argv, env, out):
+    """User-space instructions of a run: (main thread, all threads)."""
+    for old in os.listdir(out):
+        os.unlink(os.path.join(out, old))
+    harness.run(["valgrind", "--tool=callgrind", "-q", "--separate-threads=yes",
+                 f"--callgrind-out-file={out}/cg", *argv], env, timeout=LIMIT).ok()
+    totals = {}
+    for name in os.listdir(out):
+        with open(os.path.join(out, name), encoding="utf-8", errors="replace") as f:
+            m = re.findall(r"^(?:totals|summary): (\d+)", f.read(), re.M)
+        totals[name] = int(m[-1]) if m else 0
+    threads = {k: v for k, v in totals.items() if re.search(r"-\d+$", k)}
+    main = threads.get("cg-01", totals.get("cg", 0))
+    return main, sum(threads.values()) or main
+
+
+def count_instructions(sink):
+    if not shutil.which("valgrind"):
+        print("\ninstruction counts: skipped, no valgrind")
+        return
+    print("\nUser-space instructions per operation (callgrind; by the difference of two runs)")
+    print(f"    {'':34}{'program thread':>16}{'all threads':>14}")
+    few, many = 500, 2500
+    for name in "pq", "echo":
+        workload = WORKLOADS[name](sink)
+        with tempfile.TemporaryDirectory(prefix="atr-callgrind.") as out:
+            workload.start()
+            try:
+                base = None
+                for mode in ["bare"] + MODES:
+                    env = environment(mode, sink, **getattr(workload, "env", {}))
+                    argv = [workload.client] + (
+                        [str(workload.server.port)] if name == "echo" else [])
+                    try:
+                        a = instructions(argv + [str(few)], env, out)
+                        b = instructions(argv + [str(many)], env, out)
+                    except AssertionError as e:
+                        print(f"    {workload.name + ', ' + mode:34}  failed: "
+                              f"{str(e).splitlines()[0][:100]}")
+                        continue
+                    per = [(y - x) / (many - few) for x, y in zip(a, b)]
+                    base = base or per
+                    print(f"    {workload.name + ', ' + mode:34}{per[0]:10,.0f} {per[0] - base[0]:+6,.0f}"
+                          f"{per[1]:8,.0f} {per[1] - base[1]:+6,.0f}")
+                    sys.stdout.flush()
+            finally:
+                workload.stop()
+
+
+def main():
+    if not os.path.exists(harness.SHIM):
+        sys.exit(f"{harness.SHIM} is not built")
+    random.seed(os.environ.get("SEED"))
+    pin()
+    print(f"{PAIRS} pairs per line, CPU {CPU}, ratio to bare: median [95 % interval], 1.000 = free")
+    sink = Sink()
+    try:
+        for name, workload_class in WORKLOADS.items():
+            missing = [n for n in NEEDS.get(name, []) if not shutil.which(n)]
+            if ONLY not in name or missing:
+                if missing:
+                    print(f"\n{workload_class.name}: skipped, no {', '.join(missing)}")
+                continue
+            workload, began = workload_class(sink), time.monotonic()
+            before = sink.requests()
+            try:
+                workload.start()
+                found = pairs_of(workload)
+            except (AssertionError, OSError) as e:
+                print(f"\n{workload.name}: failed: {str(e)[:500]}")
+                continue
+            finally:
+                try:
+                    workload.stop()
+                except AttributeError:
+                    pass  # it never started
+            report(workload, found, time.monotonic() - began)
+            requests, size = (y - x for x, y in zip(before, sink.requests()))
+            if requests:
+                print(f"    {requests:,} batches, {size / 1e6:,.1f} MB, taken by the sink")
+        if ONLY in "instructions":
+            count_instructions(sink)
+    finally:
+        sink.stop()
+
+
+if __name__ == "__main__":
+    main()
