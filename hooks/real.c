@@ -53,12 +53,6 @@ struct atr_real atr_real = {
 #include "hooks/hooks.def"
 };
 
-/* Does the address lie in this very object?  (dladdr() would cost microseconds.) */
-static bool ours(const void *p)
-{
-	return !p || (uintptr_t)p - (uintptr_t)&__ehdr_start < (size_t)(&_end - &__ehdr_start);
-}
-
 void atr_real_init(void)
 {
 	static bool done;
@@ -68,7 +62,7 @@ void atr_real_init(void)
 		return;
 #define FIND_LIBC(function)              \
 	p = dlsym(RTLD_NEXT, #function); \
-	if (!ours(p))                    \
+	if (p && !atr_ours(p))           \
 		atr_real.function = (__typeof__(atr_real.function))p;
 #define FIND_LIBPQ(function)
 #define HOOK(function, lib, boot) FIND_##lib(function)
@@ -138,7 +132,7 @@ static void fill(struct atr_libpq *libpq, void *handle)
 #define FIND_LIBC(function)
 #define FIND_LIBPQ(function)          \
 	p = dlsym(handle, #function); \
-	libpq->function = ours(p) ? NULL : (__typeof__(libpq->function))p;
+	libpq->function = atr_ours(p) ? NULL : (__typeof__(libpq->function))p;
 #define HOOK(function, lib, boot) FIND_##lib(function)
 #define CALL(function, lib) FIND_##lib(function)
 #include "hooks/hooks.def"

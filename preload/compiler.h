@@ -3,6 +3,8 @@
 #define ATR_PRELOAD_COMPILER_H
 
 /* What every file may use: a few attributes, and nothing that needs a library. */
+#include <stddef.h>
+#include <stdint.h>
 
 #define atr_likely(x) __builtin_expect(!!(x), 1)
 #define atr_unlikely(x) __builtin_expect(!!(x), 0)
@@ -10,9 +12,12 @@
 #define atr_noinline __attribute__((noinline, cold))
 #define atr_printf(fmt, args) __attribute__((format(printf, fmt, args)))
 
-/* Our own object in memory, from the linker. */
+/* Our own object in memory, from the linker.  (dladdr() would cost microseconds.) */
 extern const char __ehdr_start __attribute__((visibility("hidden")));
 extern const char _end __attribute__((visibility("hidden")));
+
+/* Does the address lie in it? */
+#define atr_ours(p) ((uintptr_t)(p) - (uintptr_t)&__ehdr_start < (size_t)(&_end - &__ehdr_start))
 
 #define ATR_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -300,6 +300,31 @@ static void not_counted(void)
 		__atomic_fetch_sub(n_threads, 1, __ATOMIC_RELAXED);
 }
 
+typedef int create_fn(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+/*
+ * As a library of the program would create a thread: through whoever else
+ * interposes pthread_create(), for a sanitizer must know every thread.
+ */
+static int create(size_t stack_size)
+{
+	create_fn *pthread_create_first = (create_fn *)dlsym(RTLD_DEFAULT, "pthread_create");
+	pthread_attr_t attr;
+	pthread_t thread;
+	int err;
+
+	if (!pthread_create_first || atr_ours((const void *)pthread_create_first))
+		pthread_create_first = atr_worker_pthread_create;
+	if (pthread_attr_init(&attr) != 0)
+		return EAGAIN;
+	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	if (stack_size)
+		(void)pthread_attr_setstacksize(&attr, stack_size);
+	err = pthread_create_first(&thread, &attr, run_thread, NULL);
+	(void)pthread_attr_destroy(&attr);
+	return err;
+}
+
 /*
  * The end of the process has begun, and there is an OpenSSL in it: its exit
  * handler may have run, and then it must not be used any more.
@@ -313,24 +338,21 @@ static void start(void)
 {
 	const uint64_t all_but_glibcs = ~(1ull << (32 - 1) | 1ull << (33 - 1));
 	uint64_t before = 0;
-	pthread_attr_t attr;
-	pthread_t thread;
 	int err = EAGAIN;
 	int saved_errno = errno;
 	uint32_t inside = atr_tls.inside;
 
 	atr_tls.inside |= ATR_IN_SELF;
-	if (w.exporter_unusable || too_late_to_start() || pthread_attr_init(&attr) != 0)
+	if (w.exporter_unusable || too_late_to_start())
 		goto out;
 	(void)atexit(stop_at_exit);
-	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	(void)pthread_attr_setstacksize(&attr, STACK_SIZE);
 	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all_but_glibcs, &before, 8, 0, 0);
-	err = atr_worker_pthread_create(&thread, &attr, run_thread, NULL);
+	err = create(STACK_SIZE);
+	if (err == EINVAL) /* the program's thread-local data alone needs more */
+		err = create(0);
+	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8, 0, 0);
 	if (!err)
 		not_counted();
-	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8, 0, 0);
-	(void)pthread_attr_destroy(&attr);
 out:
 	if (err) {
 		atr_store(&w.state, FAILED);
