@@ -161,7 +161,7 @@ struct atr_conn *atr_conn_new(int fd, int family, int type, enum atr_role role)
 		set(fd, NULL);
 		return NULL;
 	}
-	c->refs = 1;
+	atr_store(&c->refs, 1u);
 	c->family = (uint8_t)family;
 	c->type = (uint8_t)(type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC));
 	c->role = (uint8_t)role;

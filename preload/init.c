@@ -125,14 +125,11 @@ static bool step_conns(void)
 	return true;
 }
 
-static void child(void)
-{
-	(void)atr_gate_open();
-}
+static void forked_child(void);
 
 static bool step_fork(void)
 {
-	return pthread_atfork(atr_worker_fork_prepare, atr_worker_fork_parent, child) == 0;
+	return pthread_atfork(atr_worker_fork_prepare, atr_worker_fork_parent, forked_child) == 0;
 }
 
 static void quick_exit_stop(void)
@@ -146,7 +143,7 @@ static bool step_gate(void)
 
 	if (!page)
 		return false;
-	/* Before Linux 4.14 only the fork handler above finds a child out. */
+	/* Before Linux 4.14 only the fork handler finds a child out. */
 	(void)atr_sys(SYS_madvise, page, PAGE, MADV_WIPEONFORK, 0, 0, 0);
 	(void)at_quick_exit(quick_exit_stop);
 	enabled = true;
@@ -181,11 +178,9 @@ bool atr_process_foreign(void)
 	return atr_sys_getpid() != atr_process.pid;
 }
 
-bool atr_gate_closed(void)
+/* This is a child of fork(), alone in its memory: everything of the parent's is forgotten. */
+static void renew(void)
 {
-	if (!enabled)
-		return false;
-	/* The page was wiped: this is a child of fork(), alone in its memory. */
 	enabled = false; /* calls from a signal handler pass through meanwhile */
 	atr_process.epoch++;
 	atr_process.pid = atr_sys_getpid();
@@ -195,7 +190,21 @@ bool atr_gate_closed(void)
 	atr_stats.forks = atr_process.epoch;
 	enabled = true;
 	atr_store(&atr_gate->live, 1);
+}
+
+bool atr_gate_closed(void)
+{
+	if (!enabled)
+		return false;
+	renew(); /* the page was wiped */
 	return true;
+}
+
+/* Where pages are not wiped, this finds the child out; where they are, one of the two is first. */
+static void forked_child(void)
+{
+	if (enabled && atr_process_foreign())
+		renew();
 }
 
 void atr_gate_shut(void)

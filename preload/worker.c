@@ -41,9 +41,9 @@
 
 #define STACK_SIZE (512 * 1024)
 #define EXPORTER_FILE "libautotrace-exporter.so"
-#define FORK_WAIT_NS 200000000u /* longest a fork waits for the gate */
-#define STOP_LEAST_NS 30000000u /* what a stop may take though the time is up */
-#define STOP_WAIT_NS 100000000u /* and the end of the process, after its flush */
+#define FORK_WAIT_NS 1000000000u /* longest a fork waits for the gate: loading may take a while */
+#define STOP_LEAST_NS 30000000u	 /* what a stop may take though the time is up */
+#define STOP_WAIT_NS 100000000u	 /* and the end of the process, after its flush */
 
 #ifndef CLOSE_RANGE_UNSHARE
 #define CLOSE_RANGE_UNSHARE 2

@@ -5,7 +5,7 @@
 #include <arpa/inet.h>
 #include <limits.h>
 
-static const char *formatted(const char *fmt, ...)
+static const char *atr_printf(1, 2) formatted(const char *fmt, ...)
 {
 	static char buf[256];
 	va_list args;
