@@ -20,12 +20,12 @@ static bool url_host(const char *url, char *name, size_t size, const char **ret_
 		return false;
 	p += 3;
 	n = strcspn(p, "/?#");
-	for (size_t i = 0; i < n; i++) /* user:password@ */
-		if (p[i] == '@') {
-			p += i + 1;
-			n -= i + 1;
+	for (size_t i = n; i > 0; i--) { /* user:password@ */
+		if (p[i - 1] == '@') {
+			p += i;
 			break;
 		}
+	}
 	if (*p == '[')
 		return false; /* an IPv6 number */
 	n = strcspn(p, ":/?#");
