@@ -14,6 +14,8 @@
 /* The longest a collector may make us wait when no timeout does: five minutes. */
 #define RETRY_AFTER_MAX 300u
 
+#define LOOK_UP_EVERY_NS (2 * NS_PER_S)
+
 #define LINE_MAX_SHOWN 200 /* bytes of a response that is no protobuf */
 
 /*
@@ -56,7 +58,7 @@ static void works(struct atr_delivery *d)
 {
 	if (d->down)
 		d->host->log(ATR_LOG_INFO, "export to %s works again", d->endpoint.shown);
-	d->down = false;
+	d->down = d->lost = false;
 	d->said_status = 0;
 }
 
@@ -118,6 +120,7 @@ static enum atr_delivery_state no_answer(struct atr_delivery *d, const char *why
 {
 	bool more = again(d, 0);
 
+	d->lost = nobody;
 	(void)atr_escape(d->error, sizeof(d->error), why, strlen(why));
 	if (haste != ATR_HASTE_NONE && (nobody || d->next >= d->host->deadline()))
 		more = false;
@@ -169,6 +172,19 @@ static enum atr_delivery_state judge(struct atr_delivery *d, const struct atr_ht
 	return ATR_DELIVERY_DONE;
 }
 
+/* Nobody was there: perhaps the name means another address by now. */
+static void look_again(struct atr_delivery *d)
+{
+	const struct atr_host *host = d->host;
+	uint64_t now = host->now();
+
+	if (!d->endpoint.configured || (!host->resolved && !host->resolve_error) ||
+	    now < d->looked + LOOK_UP_EVERY_NS)
+		return;
+	d->looked = now;
+	host->look_up();
+}
+
 static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery_haste haste)
 {
 	const struct atr_host *host = d->host;
@@ -176,6 +192,8 @@ static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery
 
 	d->attempts++;
 	d->told = false;
+	if (d->lost && haste == ATR_HASTE_NONE)
+		look_again(d);
 	if (d->endpoint.configured && host->resolve_error && !host->resolved)
 		return no_answer(d, host->resolve_error, true, haste);
 	err = atr_http_start(&d->http, d->body, d->body_len);

@@ -32,6 +32,9 @@ struct atr_delivery {
 	uint64_t next;	   /* attempt; UINT64_MAX while one is under way */
 	bool told;	   /* `next` is the collector's word, not ours */
 
+	bool lost;	 /* the last attempt found nobody */
+	uint64_t looked; /* when the collector's name was last looked up again */
+
 	char error[256]; /* of the last attempt that failed */
 	bool down;	 /* the collector is known not to work, and that was said */
 	int said_status; /* of the last refusal that was said */

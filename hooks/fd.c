@@ -12,6 +12,7 @@
 #include "hooks/socket.h"
 #include "preload/conn.h"
 #include "preload/process.h"
+#include "preload/worker.h"
 
 static void closing(int fd)
 {
@@ -34,22 +35,91 @@ atr_export int close(int fd)
 	return atr_real.close(fd);
 }
 
-/* stdio closes inside libc, where we do not see it. */
-atr_export int fclose(FILE *stream)
+static int number(FILE *file)
 {
-	ATR_ENTER(fclose, stream);
 	int saved_errno = errno;
-	int fd = stream ? fileno(stream) : -1;
-	struct atr_conn *c = fd >= 0 ? atr_conn_get(fd) : NULL;
-	int ret;
+	int fd = file ? fileno(file) : -1;
 
 	errno = saved_errno;
-	ret = atr_real.fclose(stream);
-	/* After, because it may still flush; nothing but this number is looked at. */
-	saved_errno = errno;
-	if (c)
+	return fd;
+}
+
+/* The number is another file now, by no call of ours. */
+static void forget(int fd)
+{
+	int saved_errno = errno;
+
+	if (fd >= 0)
 		atr_conn_close(fd);
 	errno = saved_errno;
+}
+
+/* stdio closes inside libc, where we do not see it. */
+atr_export int fclose(FILE *file)
+{
+	ATR_ENTER(fclose, file);
+	int fd = number(file);
+
+	/* Before, as in close(): then the number may be another thread's.  What stdio
+	 * still flushes goes past us anyway. */
+	forget(fd);
+	return atr_real.fclose(file);
+}
+
+/* freopen() puts a file under the number of the old one, inside libc. */
+#define FREOPEN(name)                                                         \
+	atr_export FILE *name(const char *path, const char *mode, FILE *file) \
+	{                                                                     \
+		ATR_ENTER(name, path, mode, file);                            \
+		int fd = number(file);                                        \
+		FILE *ret = atr_real.name(path, mode, file);                  \
+		forget(fd);                                                   \
+		return ret;                                                   \
+	}
+
+FREOPEN(freopen)
+FREOPEN(freopen64)
+#undef FREOPEN
+
+/* The terminal becomes 0, 1 and 2, inside libc. */
+static void forget_standard(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		forget(fd);
+}
+
+atr_export int login_tty(int fd)
+{
+	ATR_ENTER(login_tty, fd);
+	int ret = atr_real.login_tty(fd);
+
+	if (ret == 0)
+		forget_standard();
+	return ret;
+}
+
+atr_export int forkpty(int *terminal, char *name, const struct termios *attr,
+		       const struct winsize *size)
+{
+	ATR_ENTER(forkpty, terminal, name, attr, size);
+	int pid = atr_real.forkpty(terminal, name, attr, size);
+
+	if (pid == 0 && atr_live())
+		forget_standard();
+	return pid;
+}
+
+/* Forks, lets the parent end by libc's own _exit(), and makes 0, 1 and 2 /dev/null. */
+atr_export int daemon(int no_chdir, int no_close)
+{
+	ATR_ENTER(daemon, no_chdir, no_close);
+	int saved_errno = errno, ret;
+
+	atr_worker_flush();
+	errno = saved_errno;
+	ret = atr_real.daemon(no_chdir, no_close);
+	if (ret == 0 && !no_close && atr_live())
+		forget_standard();
 	return ret;
 }
 
@@ -68,7 +138,7 @@ atr_export void closefrom(int low)
 {
 	if (atr_unlikely(!atr_real.closefrom))
 		atr_real_init();
-	if (atr_live(0))
+	if (atr_live())
 		atr_conn_close_range(low < 0 ? 0 : (unsigned)low, ~0u);
 	atr_real.closefrom(low);
 }

@@ -32,7 +32,7 @@ atr_export ssize_t __recvfrom_chk(int fd, void *restrict buf, size_t len, size_t
 
 	if (!atr_io_begin(&io, fd, ATR_RECV))
 		return atr_real.__recvfrom_chk(fd, buf, len, buf_size, flags, addr, addr_len);
-	room = addr && addr_len ? *addr_len : 0;
+	room = addr ? atr_io_room(&io, addr_len) : 0;
 	ret = atr_real.__recvfrom_chk(fd, buf, len, buf_size, flags, addr, addr_len);
 	err = errno;
 	if (ret < 0 || !room || *addr_len > room)

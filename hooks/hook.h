@@ -24,10 +24,11 @@ enum {
 };
 /* clang-format on */
 
-/* May this call be looked at?  Not from our own code, nor from inside the library of `mask`. */
-static inline bool atr_live(uint32_t mask)
+/* May this call be looked at?  Not when it comes from within our own code. */
+static inline bool atr_live(void)
 {
-	return atr_gate_open() && atr_likely(!(atr_tls.inside & (ATR_IN_SELF | mask)));
+	return atr_gate_open() && (atr_likely(!(atr_tls.inside & ATR_IN_SELF)) ||
+				   !atr_self_inside(__builtin_frame_address(0)));
 }
 
 /*
@@ -37,7 +38,7 @@ static inline bool atr_live(uint32_t mask)
 #define ATR_ENTER(name, ...)              \
 	if (atr_unlikely(!atr_real.name)) \
 		atr_real_init();          \
-	if (atr_unlikely(!atr_live(0)))   \
+	if (atr_unlikely(!atr_live()))    \
 	return atr_real.name(__VA_ARGS__)
 
 /*
@@ -100,7 +101,7 @@ static inline void atr_library_leave(const struct atr_outer *outer)
 	const void *atr_frame = __builtin_frame_address(0);                              \
 	if (atr_unlikely(!pq->name))                                                     \
 		return none;                                                             \
-	if (atr_unlikely(!atr_live(0)))                                                  \
+	if (atr_unlikely(!atr_live()))                                                   \
 		return pq->name(__VA_ARGS__);                                            \
 	if (atr_unlikely(atr_library_left(atr_frame)))                                   \
 		atr_thread_abandon();                                                    \

@@ -14,6 +14,7 @@
 #include "hooks/errtype.h"
 #include "hooks/hook.h"
 #include "hooks/socket.h"
+#include "preload/sys.h"
 
 static const uint8_t kinds[] = {
 	[ATR_ROLE_UNKNOWN] = ATR_KIND_INTERNAL,
@@ -108,6 +109,16 @@ ssize_t atr_io_end(struct atr_io *io, ssize_t ret, size_t asked, int flags)
 	atr_io_finish(io, ret, err, asked, flags, NULL, 0);
 	errno = err;
 	return ret;
+}
+
+socklen_t atr_io_room(const struct atr_io *io, const socklen_t *len)
+{
+	socklen_t room = 0;
+
+	if (io->conn->type == SOCK_STREAM || !io->op.recording || !len ||
+	    !atr_sys_peek(&room, len, sizeof(room)))
+		return 0;
+	return room;
 }
 
 static size_t iov_bytes(const struct iovec *iov, size_t n)
@@ -214,7 +225,7 @@ atr_export ssize_t recvfrom(int fd, void *restrict buf, size_t len, int flags,
 
 	if (!atr_io_begin(&io, fd, ATR_RECV))
 		return atr_real.recvfrom(fd, buf, len, flags, addr, addr_len);
-	room = addr && addr_len ? *addr_len : 0;
+	room = addr ? atr_io_room(&io, addr_len) : 0;
 	ret = atr_real.recvfrom(fd, buf, len, flags, addr, addr_len);
 	err = errno;
 	if (ret >= 0 && room && *addr_len <= room)
@@ -227,13 +238,22 @@ atr_export ssize_t recvfrom(int fd, void *restrict buf, size_t len, int flags,
 
 /* ---- messages ---- */
 
-static void finish_msg(struct atr_io *io, const struct msghdr *msg, ssize_t bytes, int err,
-		       int flags)
+/* The name of a message that was sent, or received into `room` bytes. */
+static const struct sockaddr *msg_name(const struct atr_io *io, const struct msghdr *msg,
+				       socklen_t room)
 {
-	bool named = bytes >= 0 && io->conn->type != SOCK_STREAM && msg->msg_name;
+	if (io->conn->type == SOCK_STREAM || !msg->msg_name || msg->msg_namelen > room)
+		return NULL;
+	return msg->msg_name;
+}
+
+static void finish_msg(struct atr_io *io, const struct msghdr *msg, socklen_t room, ssize_t bytes,
+		       int err, int flags)
+{
+	const struct sockaddr *name = bytes >= 0 ? msg_name(io, msg, room) : NULL;
 
 	atr_io_finish(io, bytes, err, bytes >= 0 ? iov_bytes(msg->msg_iov, msg->msg_iovlen) : 1,
-		      flags, named ? msg->msg_name : NULL, named ? msg->msg_namelen : 0);
+		      flags, name, name ? msg->msg_namelen : 0);
 }
 
 /* Descriptors that came over a unix socket: they may be sockets. */
@@ -267,7 +287,7 @@ atr_export ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 		return atr_real.sendmsg(fd, msg, flags);
 	ret = atr_real.sendmsg(fd, msg, flags);
 	err = errno;
-	finish_msg(&io, msg, ret, err, flags);
+	finish_msg(&io, msg, UINT32_MAX, ret, err, flags);
 	errno = err;
 	return ret;
 }
@@ -277,13 +297,14 @@ atr_export ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 	ATR_ENTER(recvmsg, fd, msg, flags);
 	struct atr_io io;
 	bool spans = atr_io_begin(&io, fd, ATR_RECV);
+	socklen_t room = spans ? atr_io_room(&io, &msg->msg_namelen) : 0;
 	ssize_t ret = atr_real.recvmsg(fd, msg, flags);
 	int err = errno;
 
 	if (ret >= 0)
 		received_fds(msg);
 	if (spans)
-		finish_msg(&io, msg, ret, err, flags);
+		finish_msg(&io, msg, room, ret, err, flags);
 	errno = err;
 	return ret;
 }
@@ -298,13 +319,13 @@ static ssize_t mmsg_bytes(const struct mmsghdr *msgs, int n)
 }
 
 /* One call, one span: the bytes of all its messages, the peer of the first. */
-static void finish_mmsg(struct atr_io *io, const struct mmsghdr *msgs, int n, int err, int flags)
+static void finish_mmsg(struct atr_io *io, const struct mmsghdr *msgs, socklen_t room, int n,
+			int err, int flags)
 {
-	const struct msghdr *msg = &msgs->msg_hdr;
-	bool named = n > 0 && io->conn->type != SOCK_STREAM && msg->msg_name;
+	const struct sockaddr *name = n > 0 ? msg_name(io, &msgs->msg_hdr, room) : NULL;
 
-	atr_io_finish(io, mmsg_bytes(msgs, n), err, n > 0, flags, named ? msg->msg_name : NULL,
-		      named ? msg->msg_namelen : 0);
+	atr_io_finish(io, mmsg_bytes(msgs, n), err, n > 0, flags, name,
+		      name ? msgs->msg_hdr.msg_namelen : 0);
 }
 
 atr_export int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
@@ -317,7 +338,7 @@ atr_export int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 		return atr_real.sendmmsg(fd, msgs, n, flags);
 	ret = atr_real.sendmmsg(fd, msgs, n, flags);
 	err = errno;
-	finish_mmsg(&io, msgs, ret, err, flags);
+	finish_mmsg(&io, msgs, UINT32_MAX, ret, err, flags);
 	errno = err;
 	return ret;
 }
@@ -328,13 +349,14 @@ atr_export int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags,
 	ATR_ENTER(recvmmsg, fd, msgs, n, flags, timeout);
 	struct atr_io io;
 	bool spans = atr_io_begin(&io, fd, ATR_RECV);
+	socklen_t room = spans && n ? atr_io_room(&io, &msgs->msg_hdr.msg_namelen) : 0;
 	int ret = atr_real.recvmmsg(fd, msgs, n, flags, timeout);
 	int err = errno;
 
 	for (int i = 0; i < ret; i++)
 		received_fds(&msgs[i].msg_hdr);
 	if (spans)
-		finish_mmsg(&io, msgs, ret, err, flags);
+		finish_mmsg(&io, msgs, room, ret, err, flags);
 	errno = err;
 	return ret;
 }

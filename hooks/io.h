@@ -35,6 +35,12 @@ bool atr_io_begin(struct atr_io *io, int fd, enum atr_direction direction);
  */
 ssize_t atr_io_end(struct atr_io *io, ssize_t ret, size_t asked, int flags);
 
+/*
+ * The room a datagram's sender is to be put in, as the program says before the
+ * call: the kernel writes the whole length whatever the room.  0: not known.
+ */
+socklen_t atr_io_room(const struct atr_io *io, const socklen_t *len);
+
 /* The same with the peer of a datagram (NULL: the connection's) and the bytes apart from ret. */
 void atr_io_finish(struct atr_io *io, ssize_t bytes, int err, size_t asked, int flags,
 		   const struct sockaddr *peer, socklen_t peer_len);

@@ -11,14 +11,18 @@ struct pg_conn;
 struct pg_result;
 
 enum { ATR_PG_CONNECTION_OK = 0, ATR_PG_CONNECTION_BAD = 1 };
+enum { ATR_PG_PIPELINE_OFF = 0 };
 enum { ATR_PG_POLLING_FAILED = 0, ATR_PG_POLLING_OK = 3 };
 enum {
 	ATR_PGRES_EMPTY_QUERY = 0,
 	ATR_PGRES_COMMAND_OK = 1,
 	ATR_PGRES_TUPLES_OK = 2,
+	ATR_PGRES_COPY_OUT = 3,
+	ATR_PGRES_COPY_IN = 4,
 	ATR_PGRES_BAD_RESPONSE = 5,
 	ATR_PGRES_NONFATAL_ERROR = 6,
 	ATR_PGRES_FATAL_ERROR = 7,
+	ATR_PGRES_COPY_BOTH = 8,
 };
 #define ATR_PG_DIAG_SQLSTATE 'C'
 
@@ -55,6 +59,8 @@ int PQsendQueryPrepared(struct pg_conn *conn, const char *stmt_name, int n_param
 			const int *param_formats, int result_format);
 struct pg_result *PQgetResult(struct pg_conn *conn);
 int PQsocket(const struct pg_conn *conn);
+int PQpipelineStatus(const struct pg_conn *conn);
+const char *PQparameterStatus(const struct pg_conn *conn, const char *name);
 int PQstatus(const struct pg_conn *conn);
 char *PQdb(const struct pg_conn *conn);
 char *PQhost(const struct pg_conn *conn);

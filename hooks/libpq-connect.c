@@ -9,12 +9,13 @@
 
 #include "hooks/hook.h"
 #include "hooks/libpq.h"
+#include "preload/stats.h"
 
 /* Connects that are driven by PQconnectPoll(), by their PGconn. */
 static struct start {
 	struct pg_conn *conn; /* NULL: free */
 	struct atr_op op;
-} starts[64];
+} starts[256];
 
 static struct start *start_find(struct pg_conn *conn)
 {
@@ -37,6 +38,7 @@ static void start_keep(struct pg_conn *conn, const struct atr_op *op)
 		starts[i].op = *op;
 		return;
 	}
+	atr_count(not_followed, 1);
 }
 
 static void connect_span(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_op *op,
@@ -64,6 +66,7 @@ static void connect_span(const struct atr_libpq *pq, struct pg_conn *conn, struc
 
 static void connect_begin(struct atr_op *op)
 {
+	atr_real_libpq_check();
 	atr_tls.connect_error = NULL;
 	atr_op_begin(op, ATR_KIND_CLIENT);
 	atr_op_enter(op);

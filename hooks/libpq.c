@@ -22,6 +22,7 @@
 #include "hooks/pgconn.h"
 #include "preload/clock.h"
 #include "preload/conn.h"
+#include "preload/stats.h"
 
 /* ---- a statement's end ---- */
 
@@ -50,18 +51,19 @@ static struct outcome outcome_of(const struct atr_libpq *pq, const struct pg_con
 	return o;
 }
 
-static void statement_span(struct atr_op *op, struct atr_pgconn *pg, const struct outcome *o)
+static void statement_span(struct atr_op *op, const struct atr_pgconn *pg,
+			   const struct atr_pgtext *t, const struct outcome *o)
 {
-	const char *name = pg->summary_len ? pg->summary : pg->fallback;
+	const char *name = t->summary_len ? t->summary : pg->fallback;
 	struct atr_span span;
 
-	if (!atr_op_end(op, &span, name, pg->summary_len ? pg->summary_len : strlen(name)))
+	if (!atr_op_end(op, &span, name, t->summary_len ? t->summary_len : strlen(name)))
 		return;
 	atr_pb_raw(&span.pb, pg->attrs, pg->attrs_len);
-	if (pg->text_len)
-		atr_attr_utf8(&span.pb, ATR_DB_QUERY_TEXT, pg->text, pg->text_len);
-	if (pg->summary_len)
-		atr_attr_utf8(&span.pb, ATR_DB_QUERY_SUMMARY, pg->summary, pg->summary_len);
+	if (t->len)
+		atr_attr_utf8(&span.pb, ATR_DB_QUERY_TEXT, t->text, t->len);
+	if (t->summary_len)
+		atr_attr_utf8(&span.pb, ATR_DB_QUERY_SUMMARY, t->summary, t->summary_len);
 	if (o->sqlstate)
 		atr_attr_str(&span.pb, ATR_DB_RESPONSE_STATUS_CODE, o->sqlstate,
 			     strlen(o->sqlstate));
@@ -130,14 +132,6 @@ static void make_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct 
 
 /* ---- parked statements ---- */
 
-static void parked_end(struct atr_pgconn *pg, const struct outcome *o)
-{
-	if (!pg || !pg->parked)
-		return;
-	pg->parked = false;
-	statement_span(&pg->op, pg, o);
-}
-
 void atr_libpq_settle(struct atr_pgconn *pg)
 {
 	struct outcome o = { NULL, NULL };
@@ -147,11 +141,21 @@ void atr_libpq_settle(struct atr_pgconn *pg)
 	if (pg->sqlstate[0])
 		o.sqlstate = pg->sqlstate;
 	o.error = pg->error;
-	if (o.error && o.sqlstate)
-		o.error = pg->sqlstate;
 	if (!pg->op.end && !o.error)
 		o.error = "cancelled"; /* no result was ever asked for */
-	parked_end(pg, &o);
+	pg->parked = false;
+	statement_span(&pg->op, pg, atr_pgconn_awaited(pg), &o);
+}
+
+/* The op moves into the connection, until its results are fetched. */
+static void await(struct atr_pgconn *pg, const struct atr_op *op)
+{
+	atr_libpq_settle(pg); /* libpq took a new one: the one before is over */
+	pg->op = *op;
+	pg->error = NULL;
+	pg->sqlstate[0] = '\0';
+	pg->at_hand = !pg->at_hand;
+	pg->parked = true;
 }
 
 /* The connection is gone.  While a hook is still at work the struct outlives it. */
@@ -169,16 +173,36 @@ static void free_pgconn(void *library)
 /* ---- a statement's beginning ---- */
 
 enum text {
-	TEXT_SIMPLE,   /* PQexec: literals are masked */
+	TEXT_SIMPLE,   /* literals are masked */
 	TEXT_PARAMS,   /* with $1: as it is */
-	TEXT_PREPARE,  /* the same, and the operation is PREPARE */
-	TEXT_PREPARED, /* the text is the one remembered under this name */
+	TEXT_PREPARE,  /* the same; kept under its name, whether sampled or not */
+	TEXT_PREPARED, /* the text is the one kept under this name */
 };
 
+/* Old programs switch standard_conforming_strings off: then \' does not end a literal. */
+static enum atr_sql_dialect dialect_of(const struct atr_libpq *pq, const struct pg_conn *conn,
+				       const char *text)
+{
+	const char *standard;
+
+	if (atr_likely(!text || !strchr(text, '\\')) || !pq->PQparameterStatus)
+		return ATR_SQL_POSTGRESQL;
+	standard = pq->PQparameterStatus(conn, "standard_conforming_strings");
+	return standard && strcmp(standard, "off") == 0 ? ATR_SQL_POSTGRESQL_ESCAPES
+							: ATR_SQL_POSTGRESQL;
+}
+
+static bool pipelining(const struct atr_libpq *pq, const struct pg_conn *conn)
+{
+	return pq->PQpipelineStatus && pq->PQpipelineStatus(conn) != ATR_PG_PIPELINE_OFF;
+}
+
+/* sent: the call only sends; its results are fetched by PQgetResult(). */
 static struct atr_pgconn *statement(const struct atr_libpq *pq, struct pg_conn *conn,
-				    struct atr_op *op, enum text kind, const char *text)
+				    struct atr_op *op, enum text kind, const char *text, bool sent)
 {
 	struct atr_pgconn *pg = atr_libpq_conn(pq, conn);
+	struct atr_pgtext *t;
 
 	op->recording = op->entered = false;
 	if (!pg)
@@ -186,33 +210,29 @@ static struct atr_pgconn *statement(const struct atr_libpq *pq, struct pg_conn *
 	if (!pg)
 		return NULL;
 	pg->in_use = true;
-	atr_libpq_settle(pg); /* libpq forgets an unfinished one now, too */
+	if (!sent)
+		atr_libpq_settle(pg); /* libpq forgets an unfinished one now, too */
 	atr_op_begin(op, ATR_KIND_CLIENT);
-	if (!op->recording)
+	if (sent && op->recording && pipelining(pq, conn)) {
+		atr_op_drop(op);
+		atr_count(not_followed, 1);
+	}
+	if (!op->recording && kind != TEXT_PREPARE)
 		return pg;
 	if (atr_unlikely(!pg->attrs_len))
 		make_attrs(pq, conn, pg);
-	switch (kind) {
-	case TEXT_SIMPLE:
-		atr_pgconn_text(pg, text, false);
-		break;
-	case TEXT_PARAMS:
-		atr_pgconn_text(pg, text, true);
-		break;
-	case TEXT_PREPARE:
-		atr_pgconn_text(pg, text, true);
-		atr_pgconn_prefix(pg, "PREPARE");
-		break;
-	case TEXT_PREPARED:
-		atr_pgconn_recall(pg, text);
-	}
+	t = atr_pgconn_at_hand(pg);
+	if (kind == TEXT_PREPARED)
+		atr_pgconn_recall(pg, text, t);
+	else
+		atr_pgconn_text(t, dialect_of(pq, conn, text), text, kind != TEXT_SIMPLE);
 	return pg;
 }
 
 /* The op of one call, the thread's context until the hook ends. */
-#define STATEMENT(pg, op, kind, text)                                 \
-	__attribute__((cleanup(atr_op_leave))) struct atr_op op;      \
-	struct atr_pgconn *pg = statement(pq, conn, &op, kind, text); \
+#define STATEMENT(pg, op, kind, text, sent)                                 \
+	__attribute__((cleanup(atr_op_leave))) struct atr_op op;            \
+	struct atr_pgconn *pg = statement(pq, conn, &op, kind, text, sent); \
 	atr_op_enter(&op)
 
 /* The hook is done with it; when the connection went meanwhile, so does this. */
@@ -231,7 +251,16 @@ static void end_now(const struct atr_libpq *pq, struct pg_conn *conn, struct atr
 	if (!op->recording)
 		return;
 	o = outcome_of(pq, conn, res);
-	statement_span(op, pg, &o);
+	statement_span(op, pg, atr_pgconn_at_hand(pg), &o);
+}
+
+/* A COPY has only begun: how it went is in the results that follow. */
+static bool copying(const struct atr_libpq *pq, const struct pg_result *res)
+{
+	int status = res ? pq->PQresultStatus(res) : ATR_PGRES_FATAL_ERROR;
+
+	return status == ATR_PGRES_COPY_IN || status == ATR_PGRES_COPY_OUT ||
+	       status == ATR_PGRES_COPY_BOTH;
 }
 
 static struct pg_result *finish(const struct atr_libpq *pq, struct pg_conn *conn,
@@ -240,33 +269,43 @@ static struct pg_result *finish(const struct atr_libpq *pq, struct pg_conn *conn
 	int saved_errno = errno;
 
 	atr_op_leave(op);
-	if (pg) {
+	if (pg && op->recording && copying(pq, res)) {
+		op->end = atr_now();
+		await(pg, op);
+	} else if (pg) {
 		end_now(pq, conn, pg, op, res);
-		release(pg);
 	}
+	if (pg)
+		release(pg);
 	errno = saved_errno;
 	return res;
 }
 
-/* The op moves into the connection; or ends here, when nothing could be sent. */
+/* The statement is on its way; or ends here, when it could not be sent. */
 static int park(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pgconn *pg,
 		struct atr_op *op, int sent)
 {
 	int saved_errno = errno;
 
 	atr_op_leave(op);
-	if (pg && sent && op->recording) {
-		pg->op = *op;
-		pg->error = NULL;
-		pg->sqlstate[0] = '\0';
-		pg->parked = true;
-	} else if (pg) {
+	if (pg && sent && op->recording)
+		await(pg, op);
+	else if (pg)
 		end_now(pq, conn, pg, op, NULL);
-	}
 	if (pg)
 		release(pg);
 	errno = saved_errno;
 	return sent;
+}
+
+/* Kept for the executions to come; the span's own summary says that it was prepared. */
+static void prepared(struct atr_pgconn *pg, const char *name, bool ok)
+{
+	if (!pg)
+		return;
+	if (ok)
+		atr_pgconn_remember(pg, name, atr_pgconn_at_hand(pg));
+	atr_pgconn_prefix(atr_pgconn_at_hand(pg), "PREPARE");
 }
 
 /* ---- statements ---- */
@@ -274,7 +313,7 @@ static int park(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pgc
 atr_export struct pg_result *PQexec(struct pg_conn *conn, const char *query)
 {
 	ATR_ENTER_LIBPQ(NULL, conn, PQexec, conn, query);
-	STATEMENT(pg, op, TEXT_SIMPLE, query);
+	STATEMENT(pg, op, TEXT_SIMPLE, query, false);
 	return finish(pq, conn, pg, &op, pq->PQexec(conn, query));
 }
 
@@ -284,7 +323,7 @@ atr_export struct pg_result *PQexecParams(struct pg_conn *conn, const char *comm
 {
 	ATR_ENTER_LIBPQ(NULL, conn, PQexecParams, conn, command, n_params, types, values, lengths,
 			formats, result_format);
-	STATEMENT(pg, op, TEXT_PARAMS, command);
+	STATEMENT(pg, op, n_params > 0 ? TEXT_PARAMS : TEXT_SIMPLE, command, false);
 	return finish(pq, conn, pg, &op,
 		      pq->PQexecParams(conn, command, n_params, types, values, lengths, formats,
 				       result_format));
@@ -294,11 +333,10 @@ atr_export struct pg_result *PQprepare(struct pg_conn *conn, const char *name, c
 				       int n_params, const unsigned *types)
 {
 	ATR_ENTER_LIBPQ(NULL, conn, PQprepare, conn, name, query, n_params, types);
-	STATEMENT(pg, op, TEXT_PREPARE, query);
+	STATEMENT(pg, op, TEXT_PREPARE, query, false);
 	struct pg_result *res = pq->PQprepare(conn, name, query, n_params, types);
 
-	if (pg && res && pq->PQresultStatus(res) == ATR_PGRES_COMMAND_OK)
-		atr_pgconn_remember(pg, name, query);
+	prepared(pg, name, res && pq->PQresultStatus(res) == ATR_PGRES_COMMAND_OK);
 	return finish(pq, conn, pg, &op, res);
 }
 
@@ -308,7 +346,7 @@ atr_export struct pg_result *PQexecPrepared(struct pg_conn *conn, const char *na
 {
 	ATR_ENTER_LIBPQ(NULL, conn, PQexecPrepared, conn, name, n_params, values, lengths, formats,
 			result_format);
-	STATEMENT(pg, op, TEXT_PREPARED, name);
+	STATEMENT(pg, op, TEXT_PREPARED, name, false);
 	return finish(
 		pq, conn, pg, &op,
 		pq->PQexecPrepared(conn, name, n_params, values, lengths, formats, result_format));
@@ -317,7 +355,7 @@ atr_export struct pg_result *PQexecPrepared(struct pg_conn *conn, const char *na
 atr_export int PQsendQuery(struct pg_conn *conn, const char *query)
 {
 	ATR_ENTER_LIBPQ(0, conn, PQsendQuery, conn, query);
-	STATEMENT(pg, op, TEXT_SIMPLE, query);
+	STATEMENT(pg, op, TEXT_SIMPLE, query, true);
 	return park(pq, conn, pg, &op, pq->PQsendQuery(conn, query));
 }
 
@@ -327,7 +365,7 @@ atr_export int PQsendQueryParams(struct pg_conn *conn, const char *command, int 
 {
 	ATR_ENTER_LIBPQ(0, conn, PQsendQueryParams, conn, command, n_params, types, values, lengths,
 			formats, result_format);
-	STATEMENT(pg, op, TEXT_PARAMS, command);
+	STATEMENT(pg, op, n_params > 0 ? TEXT_PARAMS : TEXT_SIMPLE, command, true);
 	return park(pq, conn, pg, &op,
 		    pq->PQsendQueryParams(conn, command, n_params, types, values, lengths, formats,
 					  result_format));
@@ -337,11 +375,11 @@ atr_export int PQsendPrepare(struct pg_conn *conn, const char *name, const char 
 			     int n_params, const unsigned *types)
 {
 	ATR_ENTER_LIBPQ(0, conn, PQsendPrepare, conn, name, query, n_params, types);
-	STATEMENT(pg, op, TEXT_PREPARE, query);
+	STATEMENT(pg, op, TEXT_PREPARE, query, true);
 	int sent = pq->PQsendPrepare(conn, name, query, n_params, types);
 
-	if (pg && sent) /* should it fail, no PQsendQueryPrepared() of it succeeds either */
-		atr_pgconn_remember(pg, name, query);
+	/* Should it fail later, no PQsendQueryPrepared() of it succeeds either. */
+	prepared(pg, name, sent);
 	return park(pq, conn, pg, &op, sent);
 }
 
@@ -351,7 +389,7 @@ atr_export int PQsendQueryPrepared(struct pg_conn *conn, const char *name, int n
 {
 	ATR_ENTER_LIBPQ(0, conn, PQsendQueryPrepared, conn, name, n_params, values, lengths,
 			formats, result_format);
-	STATEMENT(pg, op, TEXT_PREPARED, name);
+	STATEMENT(pg, op, TEXT_PREPARED, name, true);
 	return park(pq, conn, pg, &op,
 		    pq->PQsendQueryPrepared(conn, name, n_params, values, lengths, formats,
 					    result_format));
@@ -366,7 +404,7 @@ static void note_result(struct atr_pgconn *pg, const struct outcome *o)
 		pg->sqlstate[sizeof(pg->sqlstate) - 1] = '\0';
 	}
 	if (o->error)
-		pg->error = o->error == o->sqlstate ? pg->sqlstate : o->error;
+		pg->error = o->error == o->sqlstate ? pg->sqlstate : o->error; /* ours lives */
 }
 
 atr_export struct pg_result *PQgetResult(struct pg_conn *conn)

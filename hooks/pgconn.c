@@ -19,6 +19,7 @@ struct atr_pgconn *atr_pgconn_new(void)
 	if (!pg)
 		return NULL;
 	pg->parked = pg->attached = pg->in_use = false;
+	pg->at_hand = 0;
 	pg->attrs_len = 0;
 	pg->arena_used = 0;
 	memset(pg->buckets, 0, sizeof(pg->buckets));
@@ -31,47 +32,33 @@ void atr_pgconn_free(struct atr_pgconn *pg)
 		atr_pool_give(&pgconns, pg);
 }
 
-/* Does the text take parameters?  A `$1` inside a literal makes us wrong only
- * for texts that are sent through the parameter calls anyway. */
-static bool has_parameter(const char *sql, size_t len)
-{
-	const char *p = sql, *end = sql + len;
-
-	while ((p = memchr(p, '$', (size_t)(end - p))) && p + 1 < end) {
-		if (p[1] >= '1' && p[1] <= '9')
-			return true;
-		p++;
-	}
-	return false;
-}
-
-void atr_pgconn_text(struct atr_pgconn *pg, const char *sql, bool parameterised)
+void atr_pgconn_text(struct atr_pgtext *t, enum atr_sql_dialect dialect, const char *sql,
+		     bool parameterised)
 {
 	size_t len = sql ? strlen(sql) : 0;
 
-	if (parameterised && has_parameter(sql, len))
-		pg->text_len = atr_utf8_copy(pg->text, sizeof(pg->text), sql, len);
+	if (parameterised && atr_sql_has_parameter(dialect, sql, len))
+		t->len = atr_utf8_copy(t->text, sizeof(t->text), sql, len);
 	else
-		pg->text_len =
-			atr_sql_sanitise(ATR_SQL_POSTGRESQL, sql, len, pg->text, sizeof(pg->text));
-	pg->summary_len = atr_sql_summary(ATR_SQL_POSTGRESQL, sql, len, pg->summary);
+		t->len = atr_sql_sanitise(dialect, sql, len, t->text, sizeof(t->text));
+	t->summary_len = atr_sql_summary(dialect, sql, len, t->summary);
 }
 
-void atr_pgconn_prefix(struct atr_pgconn *pg, const char *word)
+void atr_pgconn_prefix(struct atr_pgtext *t, const char *word)
 {
 	size_t n = strlen(word);
 
-	if (!pg->summary_len) {
-		memcpy(pg->summary, word, n);
-		pg->summary_len = n;
+	if (!t->summary_len) {
+		memcpy(t->summary, word, n);
+		t->summary_len = n;
 		return;
 	}
-	if (n + 1 + pg->summary_len > ATR_SQL_SUMMARY_MAX)
-		pg->summary_len = ATR_SQL_SUMMARY_MAX - n - 1;
-	memmove(pg->summary + n + 1, pg->summary, pg->summary_len);
-	memcpy(pg->summary, word, n);
-	pg->summary[n] = ' ';
-	pg->summary_len += n + 1;
+	if (n + 1 + t->summary_len > ATR_SQL_SUMMARY_MAX)
+		t->summary_len = ATR_SQL_SUMMARY_MAX - n - 1;
+	memmove(t->summary + n + 1, t->summary, t->summary_len);
+	memcpy(t->summary, word, n);
+	t->summary[n] = ' ';
+	t->summary_len += n + 1;
 }
 
 /* An entry of the arena: this, then name, summary and text. */
@@ -91,22 +78,18 @@ static uint32_t hash(const char *s, size_t n)
 	return h % 64;
 }
 
-void atr_pgconn_remember(struct atr_pgconn *pg, const char *name, const char *sql)
+void atr_pgconn_remember(struct atr_pgconn *pg, const char *name, const struct atr_pgtext *t)
 {
 	size_t name_len = strnlen(name ? name : (name = ""), 1024);
 	uint32_t bucket = hash(name, name_len);
-	struct entry e;
-	size_t need;
+	struct entry e = {
+		.name_len = (uint16_t)name_len,
+		.summary_len = (uint16_t)t->summary_len,
+		.text_len = (uint32_t)t->len,
+	};
 	uint8_t *p;
 
-	atr_pgconn_text(pg, sql, true);
-	e = (struct entry){
-		.name_len = (uint16_t)name_len,
-		.summary_len = (uint16_t)pg->summary_len,
-		.text_len = (uint32_t)pg->text_len,
-	};
-	need = sizeof(e) + name_len + pg->summary_len + pg->text_len;
-	if (need > sizeof(pg->arena) - pg->arena_used) {
+	if (sizeof(e) + name_len + t->summary_len + t->len > sizeof(pg->arena) - pg->arena_used) {
 		pg->arena_used = 0;
 		memset(pg->buckets, 0, sizeof(pg->buckets));
 	}
@@ -115,13 +98,12 @@ void atr_pgconn_remember(struct atr_pgconn *pg, const char *name, const char *sq
 	p = pg->arena + pg->arena_used;
 	memcpy(p, &e, sizeof(e));
 	memcpy(p += sizeof(e), name, name_len);
-	memcpy(p += name_len, pg->summary, pg->summary_len);
-	memcpy(p + pg->summary_len, pg->text, pg->text_len);
-	pg->arena_used += (uint32_t)need;
-	atr_pgconn_prefix(pg, "PREPARE");
+	memcpy(p += name_len, t->summary, t->summary_len);
+	memcpy(p += t->summary_len, t->text, t->len);
+	pg->arena_used = (uint32_t)(p + t->len - pg->arena);
 }
 
-void atr_pgconn_recall(struct atr_pgconn *pg, const char *name)
+void atr_pgconn_recall(struct atr_pgconn *pg, const char *name, struct atr_pgtext *t)
 {
 	size_t name_len = strnlen(name ? name : (name = ""), 1024);
 
@@ -133,16 +115,16 @@ void atr_pgconn_recall(struct atr_pgconn *pg, const char *name)
 		p += sizeof(e);
 		if (e.name_len == name_len && memcmp(p, name, name_len) == 0) {
 			p += name_len;
-			memcpy(pg->summary, p, e.summary_len);
-			memcpy(pg->text, p + e.summary_len, e.text_len);
-			pg->summary_len = e.summary_len;
-			pg->text_len = e.text_len;
+			memcpy(t->summary, p, e.summary_len);
+			memcpy(t->text, p + e.summary_len, e.text_len);
+			t->summary_len = e.summary_len;
+			t->len = e.text_len;
 			return;
 		}
 		at = e.older;
 	}
 	/* Prepared by a PREPARE statement, or forgotten: its text is not known. */
-	memcpy(pg->summary, "EXECUTE", 7);
-	pg->summary_len = 7;
-	pg->text_len = 0;
+	memcpy(t->summary, "EXECUTE", 7);
+	t->summary_len = 7;
+	t->len = 0;
 }

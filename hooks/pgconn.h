@@ -11,6 +11,14 @@
 #include "preload/op.h"
 #include "preload/pool.h"
 
+/* A statement's text and summary, ready for the span. */
+struct atr_pgtext {
+	size_t len;
+	size_t summary_len; /* 0: none */
+	char text[ATR_VALUE_MAX];
+	char summary[ATR_SQL_SUMMARY_MAX + 16];
+};
+
 /*
  * What we keep of one PostgreSQL connection.  Used by one thread at a time, as
  * the PGconn itself.  From a pool of our own: nothing comes from the program's heap.
@@ -18,14 +26,10 @@
 struct atr_pgconn {
 	struct atr_pooled pooled;
 
-	/* The statement at hand: its text and summary, ready for the span. */
-	size_t text_len;
-	size_t summary_len;
-	char text[ATR_VALUE_MAX];
-	char summary[ATR_SQL_SUMMARY_MAX + 16];
-
-	/* One that was sent and whose results are awaited. */
-	bool parked;
+	/* The statement at hand, and the one that was sent and whose results are awaited. */
+	struct atr_pgtext texts[2];
+	uint8_t at_hand; /* which of them */
+	bool parked;	 /* there is one awaited */
 	char sqlstate[6];
 	const char *error; /* error.type so far; NULL: none */
 	struct atr_op op;
@@ -47,18 +51,31 @@ struct atr_pgconn {
 struct atr_pgconn *atr_pgconn_new(void);
 void atr_pgconn_free(struct atr_pgconn *pg);
 
+/* The statement at hand; and the one awaited. */
+static inline struct atr_pgtext *atr_pgconn_at_hand(struct atr_pgconn *pg)
+{
+	return &pg->texts[pg->at_hand];
+}
+
+static inline struct atr_pgtext *atr_pgconn_awaited(struct atr_pgconn *pg)
+{
+	return &pg->texts[!pg->at_hand];
+}
+
 /*
- * Makes text and summary of a statement.  Literals are masked, unless
- * parameterised says that the text comes with parameters and it really has some
- * ($1): such a text stays as it is.  A text with no operation in it has no summary.
+ * Makes text and summary of a statement, in a PostgreSQL dialect.  Literals are
+ * masked, unless parameterised says that the text comes with parameters and it
+ * really has some ($1): such a text stays as it is.  A text with no operation in
+ * it has no summary.
  */
-void atr_pgconn_text(struct atr_pgconn *pg, const char *sql, bool parameterised);
+void atr_pgconn_text(struct atr_pgtext *t, enum atr_sql_dialect dialect, const char *sql,
+		     bool parameterised);
 
 /* Puts a word in front of the summary. */
-void atr_pgconn_prefix(struct atr_pgconn *pg, const char *word);
+void atr_pgconn_prefix(struct atr_pgtext *t, const char *word);
 
-/* A prepared statement: its text under its name; and that text made the one at hand. */
-void atr_pgconn_remember(struct atr_pgconn *pg, const char *name, const char *sql);
-void atr_pgconn_recall(struct atr_pgconn *pg, const char *name);
+/* A prepared statement: its text under its name; and that text fetched. */
+void atr_pgconn_remember(struct atr_pgconn *pg, const char *name, const struct atr_pgtext *t);
+void atr_pgconn_recall(struct atr_pgconn *pg, const char *name, struct atr_pgtext *t);
 
 #endif

@@ -54,7 +54,7 @@ atr_export int pthread_create(pthread_t *restrict thread, const pthread_attr_t *
 	if (atr_unlikely(!atr_real.pthread_create))
 		atr_real_init();
 	/* A library's helper thread on behalf of our exporter is not the program's either. */
-	if (!background && (!atr_live(0) || !atr_tls.context.valid))
+	if (!background && (!atr_live() || !atr_tls.context.valid))
 		return atr_real.pthread_create(thread, attr, run, arg);
 	b = atr_pool_take(&births);
 	if (!b)
@@ -76,7 +76,7 @@ static void ending(void)
 	int saved_errno = errno;
 
 	/* A vfork child shares our memory, but it is not we who end. */
-	if (atr_live(0) && !atr_process_foreign())
+	if (atr_live() && !atr_process_foreign())
 		atr_end();
 	errno = saved_errno;
 }
@@ -85,7 +85,7 @@ static void finishing(void)
 {
 	int saved_errno = errno;
 
-	if (atr_live(0) && !atr_process_foreign())
+	if (atr_live() && !atr_process_foreign())
 		atr_worker_ending();
 	errno = saved_errno;
 }
@@ -140,7 +140,7 @@ static void becoming(void)
 {
 	int saved_errno = errno;
 
-	if (atr_live(0) && !atr_process_foreign())
+	if (atr_live() && !atr_process_foreign())
 		atr_worker_flush();
 	errno = saved_errno;
 }

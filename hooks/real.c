@@ -12,8 +12,7 @@
  * own scope; the answer is kept per calling object.  A tail call makes the return
  * address lie in another object: then any loaded copy of the library is taken.
  *
- * A library found so late is pinned (its handle is kept): a pointer into it must
- * not outlive it.
+ * A library found so late is pinned: a pointer into it must not outlive it.
  */
 #include "hooks/real.h"
 
@@ -25,6 +24,7 @@
 
 #include "preload/compiler.h"
 #include "preload/log.h"
+#include "preload/pool.h"
 #include "preload/sys.h"
 #include "preload/thread.h"
 
@@ -72,19 +72,28 @@ void atr_real_init(void)
 
 /* ---- libpq ---- */
 
-#define MAX_CALLERS 64
-
-/* One calling object and its libpq.  Written once, before n_callers counts it. */
+/*
+ * One calling object and its libpq.  Written once, before the list has it.  The
+ * list begins anew when an object was unloaded: its addresses may be another's.
+ */
 struct caller {
+	struct atr_pooled pooled;
 	uintptr_t start;
 	uintptr_t end;
+	struct caller *next;
 	struct atr_libpq libpq;
+};
+
+static struct atr_pool caller_pool = {
+	.size = sizeof(struct caller),
+	.per_chunk = 32,
+	.max = 32 * ATR_POOL_CHUNKS,
 };
 
 static struct atr_libpq global_libpq; /* the one in the global scope */
 static uint32_t have_global;
-static struct caller callers[MAX_CALLERS];
-static uint32_t n_callers;
+static struct caller *callers;
+static unsigned long long unloaded; /* objects, when the list was begun */
 static uint32_t callers_lock;
 
 /* What dl_iterate_phdr() is asked for: the object that holds an address. */
@@ -142,15 +151,23 @@ static void fill(struct atr_libpq *libpq, void *handle)
 	libpq->end = self.end;
 }
 
-/* The library as object `path` sees it.  "" is the program: it sees the global scope only. */
+/*
+ * The library as object `path` sees it.  "" is the program: it sees the global
+ * scope only.  The library is pinned, for we keep pointers into it; the object
+ * that calls is not, so that its dlclose() is what it was.
+ */
 static bool fill_from(struct atr_libpq *libpq, const char *path)
 {
 	void *handle = path[0] ? dlopen(path, RTLD_NOLOAD | RTLD_LAZY) : NULL;
+	Dl_info info;
 
 	if (!handle)
 		return false;
 	fill(libpq, handle);
-	return libpq->PQexec != NULL; /* the handle is kept: pinned */
+	if (libpq->PQexec && dladdr((const void *)libpq->PQexec, &info) && info.dli_fname)
+		(void)dlopen(info.dli_fname, RTLD_NOLOAD | RTLD_LAZY);
+	(void)dlclose(handle);
+	return libpq->PQexec != NULL;
 }
 
 static int try_any(struct dl_phdr_info *info, size_t size, void *arg)
@@ -175,54 +192,79 @@ static bool fill_from_any(struct atr_libpq *libpq, struct search *s)
 	return fill_from(libpq, s->name);
 }
 
-static atr_noinline const struct atr_libpq *find(const void *address)
+/* Looked up for this caller; added to the list. */
+static const struct atr_libpq *add_caller(struct search *s)
 {
 	static const struct atr_libpq none;
-	struct search s = { .address = (uintptr_t)address, .name = "" };
-	const struct atr_libpq *ret = &none;
-	uint32_t inside = atr_tls.inside;
-	int saved_errno = errno;
-	uint32_t n;
+	struct caller *c;
 
-	atr_tls.inside |= ATR_IN_SELF;
+	(void)dl_iterate_phdr(look_at, s);
+	c = s->found ? atr_pool_take(&caller_pool) : NULL;
+	if (!c)
+		return &none;
+	c->start = s->start;
+	c->end = s->end;
+	if (!fill_from(&c->libpq, s->name) && !fill_from_any(&c->libpq, s)) {
+		atr_pool_give(&caller_pool, c);
+		return &none;
+	}
+	atr_debug(ATR_DEBUG_REAL, "libpq for %s found", s->name);
+	c->next = callers;
+	/* Pairs with the acquire in atr_real_libpq(). */
+	atr_store_release(&callers, c);
+	return &c->libpq;
+}
+
+static atr_noinline const struct atr_libpq *find(const void *address)
+{
+	struct search s = { .address = (uintptr_t)address, .name = "" };
+	const struct atr_libpq *ret = &global_libpq;
+	/* No handler may leave us by siglongjmp() with the lock held. */
+	uint64_t signals = atr_sys_block_signals();
+	uint32_t was = atr_self_enter();
+	int saved_errno = errno;
+
 	while (__atomic_exchange_n(&callers_lock, 1, __ATOMIC_ACQUIRE))
 		(void)atr_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0); /* once per calling object */
-	n = n_callers;
 	if (!atr_load(&have_global)) {
 		fill(&global_libpq, RTLD_NEXT);
 		if (global_libpq.PQexec)
 			atr_store_release(&have_global, 1);
 	}
-	if (atr_load(&have_global)) {
-		ret = &global_libpq;
-	} else if (n < MAX_CALLERS) {
-		(void)dl_iterate_phdr(look_at, &s);
-		callers[n].start = s.start;
-		callers[n].end = s.end;
-		if (s.found && (fill_from(&callers[n].libpq, s.name) ||
-				fill_from_any(&callers[n].libpq, &s))) {
-			atr_debug(ATR_DEBUG_REAL, "libpq for %s found", s.name);
-			ret = &callers[n].libpq;
-			/* Pairs with the acquire in atr_real_libpq(). */
-			atr_store_release(&n_callers, n + 1);
-		}
-	}
+	if (!atr_load(&have_global))
+		ret = add_caller(&s);
 	__atomic_store_n(&callers_lock, 0, __ATOMIC_RELEASE);
 	(void)dlerror(); /* ours, not the program's to find */
-	atr_tls.inside = inside;
+	atr_self_leave(was);
+	atr_sys_restore_signals(signals);
 	errno = saved_errno;
 	return ret;
 }
 
+static int count_unloaded(struct dl_phdr_info *info, size_t size, void *ret)
+{
+	(void)size;
+	*(unsigned long long *)ret = info->dlpi_subs;
+	return 1;
+}
+
+void atr_real_libpq_check(void)
+{
+	unsigned long long now = 0;
+
+	if (atr_load(&have_global))
+		return;
+	(void)dl_iterate_phdr(count_unloaded, &now);
+	if (__atomic_exchange_n(&unloaded, now, __ATOMIC_RELAXED) != now)
+		atr_store_release(&callers, NULL); /* the entries stay: others may be at them */
+}
+
 const struct atr_libpq *atr_real_libpq(const void *caller)
 {
-	uint32_t n;
-
 	if (atr_likely(atr_load_acquire(&have_global)))
 		return &global_libpq;
-	n = atr_load_acquire(&n_callers);
-	for (uint32_t i = 0; i < n; i++)
-		if ((uintptr_t)caller - callers[i].start < callers[i].end - callers[i].start)
-			return &callers[i].libpq;
+	for (const struct caller *c = atr_load_acquire(&callers); c; c = c->next)
+		if ((uintptr_t)caller - c->start < c->end - c->start)
+			return &c->libpq;
 	return find(caller);
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <pty.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include <utmp.h>
 
 #include "hooks/libpq-api.h"
 
@@ -68,5 +70,8 @@ void atr_real_init(void);
  * NULL; its members are, where no libpq can be found.
  */
 const struct atr_libpq *atr_real_libpq(const void *caller);
+
+/* To be called when a connection is begun: forgets callers that may have been unloaded. */
+void atr_real_libpq_check(void);
 
 #endif

@@ -143,14 +143,28 @@ static int connect_datagram(struct atr_conn *c, int fd, const struct sockaddr *a
 	return ret;
 }
 
+/* Connected already: the call only says so; or, with AF_UNSPEC, undoes it. */
+static int connect_connected(struct atr_conn *c, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	int ret = atr_real.connect(fd, addr, len);
+
+	if (ret == 0 && addr->sa_family == AF_UNSPEC) {
+		c->peer_len = 0;
+		atr_store(&c->attrs_state, 0);
+		atr_store(&c->connected, 0);
+	}
+	return ret;
+}
+
 atr_export int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	ATR_ENTER(connect, fd, addr, len);
 	struct atr_conn *c = atr_conn_get(fd);
 
-	/* Connected already: the call only says so (or undoes it, with AF_UNSPEC). */
-	if (!c || (is_stream(c) && atr_load(&c->connected)))
+	if (!c)
 		return atr_real.connect(fd, addr, len);
+	if (is_stream(c) && atr_load(&c->connected))
+		return connect_connected(c, fd, addr, len);
 	if (!is_stream(c))
 		return connect_datagram(c, fd, addr, len);
 	return atr_load(&c->connecting) ? connect_again(c, fd, addr, len)
@@ -266,31 +280,32 @@ static void accept_begin(struct accepting *a)
 		atr_op_begin(&a->op, ATR_KIND_SERVER);
 }
 
-static struct atr_conn *accepted(int fd, int listen_fd, const struct sockaddr *addr, socklen_t len)
+/* The peer may be gone already: then its address is not known, and the family the listener's. */
+static struct atr_conn *accepted(struct accepting *a, int listen_fd, int fd)
 {
 	const struct atr_conn *listener = atr_conn_get(listen_fd);
-	struct atr_conn *c = atr_conn_new(fd, addr->sa_family,
-					  listener ? listener->type : SOCK_STREAM, ATR_ROLE_SERVER);
+	socklen_t room = sizeof(a->peer);
+	struct atr_conn *c;
 
+	if (!a->peer_len && atr_sys(SYS_getpeername, fd, &a->peer, &room, 0, 0, 0) == 0)
+		a->peer_len = room;
+	if (!a->peer_len && !listener)
+		return NULL;
+	c = atr_conn_new(fd, a->peer_len ? a->peer.any.sa_family : listener->family,
+			 listener ? listener->type : SOCK_STREAM, ATR_ROLE_SERVER);
 	if (c)
-		atr_conn_peer(c, addr, len);
+		atr_conn_peer(c, &a->peer.any, a->peer_len);
 	return c;
 }
 
-/* addr and len are what the program gave; NULL when it gave nothing. */
-static int accept_end(struct accepting *a, int listen_fd, int fd, const struct sockaddr *addr,
-		      const socklen_t *len, socklen_t room)
+static int accept_end(struct accepting *a, int listen_fd, int fd)
 {
 	int err = errno;
 	struct atr_conn *c = NULL;
 	struct atr_span span;
 
 	if (fd >= 0) {
-		if (addr && *len <= room)
-			c = accepted(fd, listen_fd, addr, *len);
-		else if (!addr ||
-			 atr_sys(SYS_getpeername, fd, &a->peer, &a->peer_len, 0, 0, 0) == 0)
-			c = accepted(fd, listen_fd, &a->peer.any, a->peer_len);
+		c = accepted(a, listen_fd, fd);
 	} else if (err == EAGAIN || err == EINTR || err == EFAULT || err == EBADF ||
 		   err == ENOTSOCK || err == EINVAL) {
 		atr_op_drop(&a->op);
@@ -310,36 +325,26 @@ atr_export int accept4(int fd, struct sockaddr *restrict addr, socklen_t *restri
 {
 	ATR_ENTER(accept4, fd, addr, len, flags);
 	struct accepting a;
-	socklen_t room;
 	int ret;
 
 	accept_begin(&a);
-	if (!addr || !len) {
-		if (addr)
-			return atr_real.accept4(fd, addr, len, flags); /* its own mistake */
-		ret = atr_real.accept4(fd, &a.peer.any, &a.peer_len, flags);
-		return accept_end(&a, fd, ret, NULL, NULL, 0);
-	}
-	room = *len;
-	ret = atr_real.accept4(fd, addr, len, flags);
-	return accept_end(&a, fd, ret, addr, len, room);
+	/* The program's own buffer may be too short, or no memory at all: not looked at. */
+	ret = addr ? atr_real.accept4(fd, addr, len, flags)
+		   : atr_real.accept4(fd, &a.peer.any, &a.peer_len, flags);
+	if (addr)
+		a.peer_len = 0;
+	return accept_end(&a, fd, ret);
 }
 
 atr_export int accept(int fd, struct sockaddr *restrict addr, socklen_t *restrict len)
 {
 	ATR_ENTER(accept, fd, addr, len);
 	struct accepting a;
-	socklen_t room;
 	int ret;
 
 	accept_begin(&a);
-	if (!addr || !len) {
-		if (addr)
-			return atr_real.accept(fd, addr, len);
-		ret = atr_real.accept(fd, &a.peer.any, &a.peer_len);
-		return accept_end(&a, fd, ret, NULL, NULL, 0);
-	}
-	room = *len;
-	ret = atr_real.accept(fd, addr, len);
-	return accept_end(&a, fd, ret, addr, len, room);
+	ret = addr ? atr_real.accept(fd, addr, len) : atr_real.accept(fd, &a.peer.any, &a.peer_len);
+	if (addr)
+		a.peer_len = 0;
+	return accept_end(&a, fd, ret);
 }

@@ -539,7 +539,7 @@ size_t atr_sql_summary(enum atr_sql_dialect dialect, const char *sql, size_t len
 	struct level levels[MAX_LEVELS]; /* written as they are opened */
 	struct name ctes[MAX_CTES];
 	struct summary su = {
-		.lx = { .dialect = dialect, .sql = sql, .len = len },
+		.lx = atr_sql_lexer(dialect, sql, len),
 		.text = summary,
 		.prev = START_OF_TEXT,
 		.levels = levels,

@@ -17,13 +17,27 @@ enum atr_sql_kind {
 	ATR_SQL_SIGN,
 };
 
-/* Begins as { .dialect, .sql, .len }. */
+/* Made by atr_sql_lexer(). */
 struct atr_sql_lexer {
-	enum atr_sql_dialect dialect;
+	enum atr_sql_dialect dialect; /* never ATR_SQL_POSTGRESQL_ESCAPES: that is PostgreSQL and */
+	bool escapes;		      /* a backslash in '...' takes the next character with it */
 	const char *sql;
 	size_t len;
 	size_t operand; /* end of the last name, parameter or closing bracket */
 };
+
+static inline struct atr_sql_lexer atr_sql_lexer(enum atr_sql_dialect dialect, const char *sql,
+						 size_t len)
+{
+	bool pg_escapes = dialect == ATR_SQL_POSTGRESQL_ESCAPES;
+
+	return (struct atr_sql_lexer){
+		.dialect = pg_escapes ? ATR_SQL_POSTGRESQL : dialect,
+		.escapes = pg_escapes || dialect == ATR_SQL_MYSQL,
+		.sql = sql,
+		.len = len,
+	};
+}
 
 /* The token at i < len, the end of the one before: its kind, and where it ends. */
 size_t atr_sql_token(struct atr_sql_lexer *lx, size_t i, enum atr_sql_kind *ret_kind);

@@ -248,7 +248,7 @@ static size_t prefixed_end(const struct atr_sql_lexer *lx, size_t i, enum atr_sq
 		case 'b':
 		case 'n':
 		case 'x':
-			return string_end(lx, i + 1, lx->dialect == ATR_SQL_MYSQL);
+			return string_end(lx, i + 1, lx->escapes);
 		default:
 			return 0;
 		}
@@ -357,7 +357,7 @@ static inline __attribute__((always_inline)) size_t token(struct atr_sql_lexer *
 		return number_end(lx, i);
 	case QUOTE:
 		*kind = ATR_SQL_LITERAL;
-		return string_end(lx, i, mysql);
+		return string_end(lx, i, lx->escapes);
 	case DOUBLE_QUOTE:
 		if (!mysql)
 			return quoted_name(lx, i, kind);
@@ -409,7 +409,7 @@ size_t atr_sql_token(struct atr_sql_lexer *lx, size_t i, enum atr_sql_kind *ret_
 size_t atr_sql_sanitise(enum atr_sql_dialect dialect, const char *sql, size_t len, char *text,
 			size_t text_size)
 {
-	struct atr_sql_lexer lx = { .dialect = dialect, .sql = sql, .len = len };
+	struct atr_sql_lexer lx = atr_sql_lexer(dialect, sql, len);
 	size_t from = 0, i = 0, out = 0;
 
 	/* sql[from..i) is still to be copied; a copy is as long as what is copied, or cut. */
@@ -426,4 +426,17 @@ size_t atr_sql_sanitise(enum atr_sql_dialect dialect, const char *sql, size_t le
 		i = end;
 	}
 	return out + atr_utf8_copy(text + out, text_size - out, sql + from, i - from);
+}
+
+bool atr_sql_has_parameter(enum atr_sql_dialect dialect, const char *sql, size_t len)
+{
+	struct atr_sql_lexer lx = atr_sql_lexer(dialect, sql, len);
+	enum atr_sql_kind kind;
+
+	for (size_t i = 0, end; i < len; i = end) {
+		end = token(&lx, i, &kind);
+		if (kind == ATR_SQL_SIGN && sql[i] == '$' && end > i + 1)
+			return true;
+	}
+	return false;
 }

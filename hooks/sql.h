@@ -2,6 +2,7 @@
 #ifndef ATR_HOOKS_SQL_H
 #define ATR_HOOKS_SQL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -13,7 +14,8 @@
 enum atr_sql_dialect {
 	ATR_SQL_OTHER,	    /* the common ground: '...' literals, "..." and `...` identifiers */
 	ATR_SQL_POSTGRESQL, /* and E'', U&'', B'', X'', $tag$, nested comments, ::casts, $1 */
-	ATR_SQL_MYSQL,	    /* and backslash escapes, "..." literals, # comments */
+	ATR_SQL_POSTGRESQL_ESCAPES, /* the same with standard_conforming_strings = off */
+	ATR_SQL_MYSQL,		    /* and backslash escapes, "..." literals, # comments */
 };
 
 /* Longest summary in bytes (semantic conventions: 255 characters). */
@@ -34,5 +36,10 @@ size_t atr_sql_sanitise(enum atr_sql_dialect dialect, const char *sql, size_t le
  */
 size_t atr_sql_summary(enum atr_sql_dialect dialect, const char *sql, size_t len,
 		       char summary[static ATR_SQL_SUMMARY_MAX]);
+
+/*
+ * Does the text take numbered parameters, $1?  (In a literal there is none.)
+ */
+bool atr_sql_has_parameter(enum atr_sql_dialect dialect, const char *sql, size_t len);
 
 #endif

@@ -26,7 +26,7 @@
  * in memory it hangs from there, and what a former run held is abandoned, never
  * freed.
  */
-#define ATR_HOST_ABI 1
+#define ATR_HOST_ABI 2
 
 /* Why wait() came back; bits. */
 enum atr_wake {
@@ -85,13 +85,18 @@ struct atr_host {
 	void (*loaded)(void);
 
 	/*
-	 * The endpoint's addresses, looked up with the program's own resolver before
-	 * the thread left the program's descriptor table; in CURLOPT_RESOLVE form
-	 * "host:port:addr,addr".  NULL when the host is a number or localhost, or
-	 * when it could not be resolved (then resolve_error is getaddrinfo's text).
+	 * The endpoint's addresses, looked up before the exporter was loaded; in CURLOPT_RESOLVE
+	 * form "host:port:addr,addr".  NULL when the host is a number or localhost, or when it
+	 * could not be resolved (then resolve_error is getaddrinfo's text).
 	 */
 	const char *resolved;
 	const char *resolve_error;
+
+	/*
+	 * Looks them up again (it may take seconds): a name server that was not there
+	 * yet, a collector that has moved.  A new answer is at a new address.
+	 */
+	void (*look_up)(void);
 };
 
 /* The symbol looked up in libautotrace-exporter.so.  Returns after ATR_WAKE_STOP. */

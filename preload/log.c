@@ -10,8 +10,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "preload/process.h"
 #include "preload/sys.h"
@@ -73,11 +77,22 @@ void atr_log_init(void)
 		read_domains(atr_config.debug);
 }
 
-static int write_all(int fd, const char *bytes, size_t len)
+/*
+ * Never waits longer than wait_ms for a reader: what it would have waited for is
+ * lost.  A pipe that polls writable takes PIPE_BUF bytes at once.
+ */
+static int write_all(int fd, const char *bytes, size_t len, int wait_ms)
 {
-	while (len) {
-		ssize_t n = atr_sys_write(fd, bytes, len);
+	const struct timespec wait = { .tv_sec = wait_ms / 1000,
+				       .tv_nsec = wait_ms % 1000 * 1000000L };
 
+	while (len) {
+		struct pollfd p = { .fd = fd, .events = POLLOUT };
+		ssize_t n;
+
+		if (atr_sys_ppoll(&p, 1, &wait) <= 0 || !(p.revents & POLLOUT))
+			return -EAGAIN;
+		n = atr_sys_write(fd, bytes, len < PIPE_BUF ? len : PIPE_BUF);
 		if (n == -EINTR)
 			continue;
 		if (n <= 0)
@@ -88,10 +103,17 @@ static int write_all(int fd, const char *bytes, size_t len)
 	return 0;
 }
 
+static bool is_stderr(int fd)
+{
+	struct stat st;
+
+	return have_stderr && fd_stat(fd, &st) == 0 && st.st_dev == stderr_was.st_dev &&
+	       st.st_ino == stderr_was.st_ino;
+}
+
 int atr_log_write(const char *bytes, size_t len)
 {
 	int pidfd = (int)atr_sys(SYS_pidfd_open, atr_process.pid, 0, 0, 0, 0, 0);
-	struct stat st;
 	int fd = -EBADF, ret;
 
 	if (pidfd >= 0) {
@@ -102,22 +124,29 @@ int atr_log_write(const char *bytes, size_t len)
 		fd = atr_sys_open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY, 0);
 	if (fd < 0)
 		return fd;
-	if (!have_stderr || fd_stat(fd, &st) != 0 || st.st_dev != stderr_was.st_dev ||
-	    st.st_ino != stderr_was.st_ino)
-		ret = -EBADF;
-	else
-		ret = write_all(fd, bytes, len);
+	ret = is_stderr(fd) ? write_all(fd, bytes, len, 1000) : -EBADF;
 	(void)atr_sys_close(fd);
 	return ret;
 }
 
+/*
+ * Neither a pipe without a reader (SIGPIPE) nor a terminal of another job (SIGTTOU)
+ * may end or stop the program for a line of ours.
+ */
 static void write_from_program(const char *bytes, size_t len)
 {
-	struct stat st;
+	const uint64_t sigpipe = 1ull << (SIGPIPE - 1);
+	const uint64_t both = sigpipe | 1ull << (SIGTTOU - 1);
+	const struct timespec now = { 0 };
+	uint64_t before = 0, pending = 0;
 
-	if (have_stderr && fd_stat(2, &st) == 0 && st.st_dev == stderr_was.st_dev &&
-	    st.st_ino == stderr_was.st_ino)
-		(void)write_all(2, bytes, len);
+	if (!is_stderr(2))
+		return;
+	(void)atr_sys(SYS_rt_sigprocmask, SIG_BLOCK, &both, &before, 8, 0, 0);
+	(void)atr_sys(SYS_rt_sigpending, &pending, 8, 0, 0, 0, 0);
+	if (write_all(2, bytes, len, 0) == -EPIPE && !(pending & sigpipe))
+		(void)atr_sys(SYS_rt_sigtimedwait, &sigpipe, NULL, &now, 8, 0, 0);
+	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8, 0, 0);
 }
 
 void atr_log(enum atr_LOG_LEVEL level, const char *fmt, ...)

@@ -162,12 +162,10 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 	t = atr_thread_self();
 	if (!t)
 		return false;
-	span->inside = atr_tls.inside;
-	atr_tls.inside |= ATR_IN_SELF;
-	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* a signal handler sees the mask first */
+	span->inside = atr_self_enter();
 	span->record = atr_thread_reserve(t);
 	if (!span->record) {
-		atr_tls.inside = span->inside;
+		atr_self_leave(span->inside);
 		return false;
 	}
 	span->thread = t;
@@ -211,6 +209,5 @@ void atr_span_commit(struct atr_span *span)
 	} else {
 		atr_count(too_long, 1);
 	}
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	atr_tls.inside = span->inside;
+	atr_self_leave(span->inside);
 }

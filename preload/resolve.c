@@ -9,6 +9,8 @@
 
 #include "preload/text.h"
 
+#define SIZE 1024
+
 /* The host and port of a URL; false when it has none we understand. */
 static bool url_host(const char *url, char *name, size_t size, const char **ret_port)
 {
@@ -58,7 +60,9 @@ static size_t address_text(char *buf, const struct addrinfo *ai)
 
 void atr_resolve(const char *url, const char **ret_resolved, const char **ret_error)
 {
-	static char resolved[1024];
+	static char buffers[2][SIZE]; /* in turn, so that a new answer is at a new address */
+	static unsigned turn;
+	char *resolved = buffers[turn++ % 2];
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
 	struct addrinfo *list = NULL;
 	const char *port;
@@ -75,9 +79,8 @@ void atr_resolve(const char *url, const char **ret_resolved, const char **ret_er
 		*ret_error = gai_strerror(err);
 		return;
 	}
-	n = atr_format(resolved, sizeof(resolved), "%s:%.*s:", name,
-		       (int)strspn(port, "0123456789"), port);
-	for (const struct addrinfo *ai = list; ai && n + 64 < sizeof(resolved); ai = ai->ai_next) {
+	n = atr_format(resolved, SIZE, "%s:%.*s:", name, (int)strspn(port, "0123456789"), port);
+	for (const struct addrinfo *ai = list; ai && n + 64 < SIZE; ai = ai->ai_next) {
 		if (ai->ai_family != AF_INET && ai->ai_family != AF_INET6)
 			continue;
 		if (resolved[n - 1] != ':')

@@ -8,6 +8,7 @@
  * safe in signal handlers, and are no cancellation points.
  */
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -96,6 +97,10 @@ static inline int atr_sys_ppoll(struct pollfd *fds, unsigned n, const struct tim
 	return (int)atr_sys(SYS_ppoll, fds, n, timeout, 0, 0, 0);
 }
 
+/* All signals of this thread, but for glibc's own two; returns the mask as it was. */
+uint64_t atr_sys_block_signals(void);
+void atr_sys_restore_signals(uint64_t mask);
+
 /* NULL when it fails. */
 void *atr_sys_map(size_t len);
 void atr_sys_unmap(void *p, size_t len);
@@ -103,6 +108,13 @@ void atr_sys_unmap(void *p, size_t len);
 /* futex(2) on a private word; timeout_ns relative, UINT64_MAX for none. */
 int atr_sys_futex_wait(const uint32_t *word, uint32_t value, uint64_t timeout_ns);
 void atr_sys_futex_wake(const uint32_t *word, int n);
+
+/*
+ * Reads memory the program gave to a call we have not made yet: it may be no
+ * memory at all, and then the call must say EFAULT, not we crash.  True when all
+ * n bytes were read.  Free for what lies on the caller's stack; else a system call.
+ */
+bool atr_sys_peek(void *to, const void *from, size_t n);
 
 /* The whole of a small file; returns its length or -errno.  Not NUL-terminated. */
 ssize_t atr_sys_read_file(const char *path, void *buf, size_t len);

@@ -14,6 +14,7 @@
 #include "preload/thread.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -91,6 +92,26 @@ static void close_cells(struct atr_thread *t)
 	t->depth = 0;
 }
 
+static bool on_alternate_stack(void)
+{
+	stack_t now = { 0 };
+
+	return atr_sys(SYS_sigaltstack, NULL, &now, 0, 0, 0, 0) == 0 && now.ss_flags & SS_ONSTACK;
+}
+
+bool atr_self_inside(const void *frame)
+{
+	if (atr_tls.inside == ATR_IN_BACKGROUND)
+		return true;
+	/* A frame above the one that entered: that one is no more. */
+	if (frame > atr_tls.self_frame && !on_alternate_stack()) {
+		atr_tls.inside &= ~ATR_IN_SELF;
+		return false;
+	}
+	atr_count(reentered, 1);
+	return true;
+}
+
 void atr_thread_abandon(void)
 {
 	if (atr_tls.thread)
@@ -120,13 +141,14 @@ void atr_thread_init(void)
 static atr_noinline struct atr_thread *make(void)
 {
 	struct atr_thread *t = atr_tls.thread;
-	uint32_t inside = atr_tls.inside;
+	uint64_t signals = atr_sys_block_signals();
+	uint32_t was = atr_self_enter();
 
-	atr_tls.inside |= ATR_IN_SELF; /* a signal handler's calls pass through meanwhile */
 	if (!t)
 		t = atr_pool_take(&threads);
 	if (!t) {
-		atr_tls.inside = inside;
+		atr_self_leave(was);
+		atr_sys_restore_signals(signals);
 		atr_count(no_memory, 1);
 		return NULL;
 	}
@@ -138,7 +160,8 @@ static atr_noinline struct atr_thread *make(void)
 	atr_tls.thread = t;
 	if (have_key)
 		(void)pthread_setspecific(key, t);
-	atr_tls.inside = inside;
+	atr_self_leave(was);
+	atr_sys_restore_signals(signals);
 	return t;
 }
 

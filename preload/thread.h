@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "preload/compiler.h"
 #include "preload/context.h"
 #include "preload/pool.h"
 #include "preload/record.h"
@@ -41,6 +42,7 @@ struct atr_tls {
 	uint32_t inside; /* ATR_IN_* */
 	struct atr_thread *thread;
 	struct atr_context context;
+	const void *self_frame;	    /* where our own code was entered (ATR_IN_SELF) */
 	const void *library_object; /* what the outermost library call is about */
 	const void *library_frame;  /* its hook's frame address */
 	const char *connect_error;  /* error.type of the last connect that failed here */
@@ -53,6 +55,33 @@ void atr_thread_init(void);
 
 /* The calling thread's struct, made when it has none; NULL when memory is refused. */
 struct atr_thread *atr_thread_self(void);
+
+/*
+ * Our own code on this thread: begins and ends what a signal handler's calls must
+ * not come in between of.  `was` is what atr_self_enter() returned.
+ */
+static inline uint32_t atr_self_enter(void)
+{
+	uint32_t was = atr_tls.inside;
+
+	atr_tls.self_frame = __builtin_frame_address(0);
+	atr_tls.inside = was | ATR_IN_SELF;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* a signal handler sees the mask first */
+	return was;
+}
+
+static inline void atr_self_leave(uint32_t was)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	atr_tls.inside = was;
+}
+
+/*
+ * A hook was entered while the thread is in our own code: by a signal handler
+ * (true: pass through), or because a handler left it by siglongjmp(), which the
+ * frame tells (false: the mask is taken back).
+ */
+bool atr_self_inside(const void *frame) atr_noinline;
 
 /*
  * The library calls this thread was inside were left by longjmp() or an

@@ -3,11 +3,10 @@
  * The background thread.
  *
  * Started at the first record, with every signal blocked before it exists (but
- * glibc's own two, which setuid() needs).  Its first acts: look up the
- * collector's name while it still shares the program's descriptors (a resolver
- * module may keep one), then get a descriptor table of its own and close
- * everything in it.  From then on nothing it opens exists for the program.  Then
- * it loads the exporter object and runs it.
+ * glibc's own two, which setuid() needs).  Its first act is to get a descriptor
+ * table of its own and close everything in it: nothing it opens from then on, the
+ * resolver's sockets included, exists for the program.  Then it looks up the
+ * collector's name, loads the exporter object and runs it.
  *
  * Program threads talk to it through one word of request bits and a futex, and
  * never wait for it, with two exceptions, both bounded: the flush at the end of
@@ -41,9 +40,10 @@
 
 #define STACK_SIZE (512 * 1024)
 #define EXPORTER_FILE "libautotrace-exporter.so"
-#define FORK_WAIT_NS 1000000000u /* longest a fork waits for the gate: loading may take a while */
-#define STOP_LEAST_NS 30000000u	 /* what a stop may take though the time is up */
-#define STOP_WAIT_NS 100000000u	 /* and the end of the process, after its flush */
+#define FORK_WAIT_NS 1000000000u  /* longest a fork waits for the gate: loading may take a while */
+#define RESOLVE_WAIT_NS 50000000u /* the same, while the collector's name is looked up */
+#define STOP_LEAST_NS 30000000u	  /* what a stop may take though the time is up */
+#define STOP_WAIT_NS 100000000u	  /* and the end of the process, after its flush */
 
 #ifndef CLOSE_RANGE_UNSHARE
 #define CLOSE_RANGE_UNSHARE 2
@@ -65,6 +65,7 @@ static struct {
 	uint32_t flush_seen; /* flush_asked as it was when the exporter was told */
 	bool gate_got;	     /* by the fork that is under way */
 	bool inside_library;
+	bool resolving;
 	bool exporter_unusable; /* a child was born while the parent's was at work */
 	uint64_t end_until; /* the process is ending: all its flushes end by then (monotonic ns) */
 	uint32_t stop_asked;
@@ -94,7 +95,7 @@ void atr_worker_fork_prepare(void)
 	if (atr_load(&w.state) != RUNNING)
 		return;
 	/* Bounded: a malloc whose own fork handler ran before ours may be held. */
-	w.gate_got = atr_forkgate_take(FORK_WAIT_NS);
+	w.gate_got = atr_forkgate_take(atr_load(&w.resolving) ? RESOLVE_WAIT_NS : FORK_WAIT_NS);
 }
 
 void atr_worker_fork_parent(void)
@@ -115,6 +116,8 @@ void atr_worker_forked(void)
 }
 
 /* ---- what the exporter object calls ---- */
+
+static struct atr_host host;
 
 static unsigned take_requests(void)
 {
@@ -176,6 +179,19 @@ static void host_flushed(void)
 	atr_sys_futex_wake(&w.flush_done, INT32_MAX);
 }
 
+/* It may take long: a fork waits for it only a little, and is not told off for it. */
+static void host_look_up(void)
+{
+	const char *url = atr_config.otlp_traces_endpoint ? atr_config.otlp_traces_endpoint
+							  : atr_config.otlp_endpoint;
+
+	atr_store(&w.inside_library, false);
+	atr_store(&w.resolving, true);
+	atr_resolve(url, &host.resolved, &host.resolve_error);
+	atr_store(&w.resolving, false);
+	atr_store(&w.inside_library, true);
+}
+
 static void stop_at_exit(void)
 {
 	int saved_errno = errno;
@@ -203,6 +219,7 @@ static struct atr_host host = {
 	.log = atr_log,
 	.write_stderr = atr_log_write,
 	.loaded = host_loaded,
+	.look_up = host_look_up,
 };
 
 /* ---- the thread ---- */
@@ -262,14 +279,12 @@ static void *run_thread(void *arg)
 	(void)arg;
 	atr_tls.inside = ATR_IN_BACKGROUND;
 	(void)atr_sys(SYS_prctl, PR_SET_NAME, "autotrace", 0, 0, 0, 0);
-	while (!atr_forkgate_take(1000000000u))
-		;
-	if (atr_config.exporter == ATR_EXPORTER_OTLP)
-		atr_resolve(atr_config.otlp_traces_endpoint ? atr_config.otlp_traces_endpoint
-							    : atr_config.otlp_endpoint,
-			    &host.resolved, &host.resolve_error);
-	atr_forkgate_leave();
 	leave_fd_table();
+	if (atr_config.exporter == ATR_EXPORTER_OTLP) {
+		library_enter();
+		host_look_up();
+		library_leave();
+	}
 	library_enter();
 	run = load();
 	if (run)
@@ -336,21 +351,17 @@ static bool too_late_to_start(void)
 
 static void start(void)
 {
-	const uint64_t all_but_glibcs = ~(1ull << (32 - 1) | 1ull << (33 - 1));
-	uint64_t before = 0;
-	int err = EAGAIN;
+	uint64_t signals = atr_sys_block_signals();
+	uint32_t was = atr_self_enter();
 	int saved_errno = errno;
-	uint32_t inside = atr_tls.inside;
+	int err = EAGAIN;
 
-	atr_tls.inside |= ATR_IN_SELF;
 	if (w.exporter_unusable || too_late_to_start())
 		goto out;
 	(void)atexit(stop_at_exit);
-	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all_but_glibcs, &before, 8, 0, 0);
 	err = create(STACK_SIZE);
 	if (err == EINVAL) /* the program's thread-local data alone needs more */
 		err = create(0);
-	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8, 0, 0);
 	if (!err)
 		not_counted();
 out:
@@ -363,7 +374,8 @@ out:
 				w.exporter_unusable ? "forked in the middle of an export"
 						    : "pthread_create");
 	}
-	atr_tls.inside = inside;
+	atr_self_leave(was);
+	atr_sys_restore_signals(signals);
 	errno = saved_errno;
 }
 

@@ -28,6 +28,7 @@ compare() {
     grep -oE '\bPQ[A-Za-z0-9]+\(' "$tmp/bare.h" | sort -u | sed 's/\(.*\)(/FUNCTION(\1)/'
     grep -oE '\bATR_PG[A-Z_]+' "$tmp/bare.h" | sort -u | sed '
       s/^ATR_PG_POLLING_\(.*\)/CONSTANT(&, PGRES_POLLING_\1)/
+      s/^ATR_PG_PIPELINE_\(.*\)/CONSTANT(&, PQ_PIPELINE_\1)/
       s/^ATR_PG_CONNECTION_\(.*\)/CONSTANT(&, CONNECTION_\1)/
       s/^ATR_\(PG.*\)/CONSTANT(&, \1)/'
   } >"$tmp/libpq.def"

@@ -21,10 +21,12 @@
 #undef CONSTANT
 
 #define PQconnectPoll our_PQconnectPoll
+#define PQpipelineStatus our_PQpipelineStatus
 #define PQstatus our_PQstatus
 #define PQresultStatus our_PQresultStatus
 #include "hooks/libpq-api.h"
 #undef PQconnectPoll
+#undef PQpipelineStatus
 #undef PQstatus
 #undef PQresultStatus
 
@@ -37,6 +39,7 @@
 	_Static_assert(sizeof(type) == sizeof(int), #type " is not as large as an int")
 
 RETURNS_ENUM(PQconnectPoll, PostgresPollingStatusType, PGconn *);
+RETURNS_ENUM(PQpipelineStatus, PGpipelineStatus, const PGconn *);
 RETURNS_ENUM(PQstatus, ConnStatusType, const PGconn *);
 RETURNS_ENUM(PQresultStatus, ExecStatusType, const PGresult *);
 

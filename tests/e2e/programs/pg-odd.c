@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pg-odd NAME: uses of libpq off the main road.
+ *
+ *	busy	a second PQsendQuery while the first is under way is refused
+ *	copy	a COPY that fails only when its data is there
+ *	secrets	literals that look like parameters, and backslashes in literals
+ *	pipeline	five statements sent before the first result is fetched
+ *	async	100 connections begun by PQconnectStart at the same time
+ *
+ * CFLAGS: -I/usr/include/postgresql */
+/* LIBS: -lpq */
+#include <libpq-fe.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static PGconn *c;
+
+static int drain(void)
+{
+	PGresult *res;
+	int n = 0;
+
+	while ((res = PQgetResult(c))) {
+		n++;
+		PQclear(res);
+	}
+	return n;
+}
+
+static void run(const char *sql)
+{
+	PQclear(PQexec(c, sql));
+}
+
+static void busy(void)
+{
+	printf("%d ", PQsendQuery(c, "SELECT 1, pg_sleep(0.2)"));
+	printf("%d ", PQsendQuery(c, "SELECT 2 FROM pg_class"));
+	printf("%d\n", drain());
+}
+
+static void copy(void)
+{
+	run("CREATE TEMP TABLE numbers(a int)");
+	run("COPY numbers FROM STDIN");
+	usleep(200000);
+	PQputCopyData(c, "not a number\n", 13);
+	PQputCopyEnd(c, NULL);
+	printf("%d\n", drain());
+}
+
+static void secrets(void)
+{
+	PQclear(PQexecParams(c, "SELECT '$1$salt$SECRET1', 'SECRET2'", 0, NULL, NULL, NULL, NULL,
+			     0));
+	PQclear(PQprepare(c, "p", "SELECT '$2y$10$SECRET3'", 0, NULL));
+	PQclear(PQexecPrepared(c, "p", 0, NULL, NULL, NULL, 0));
+	run("SET standard_conforming_strings=off");
+	run("SET escape_string_warning=off");
+	run("SELECT 'a\\' x', 'SECRET4', 'b'");
+}
+
+static void pipeline(void)
+{
+	int ok = 0;
+	PGresult *res;
+
+	PQenterPipelineMode(c);
+	for (int i = 0; i < 5; i++)
+		PQsendQueryParams(c, "SELECT 1", 0, NULL, NULL, NULL, NULL, 0);
+	PQpipelineSync(c);
+	for (int i = 0; i < 5; i++) {
+		res = PQgetResult(c);
+		ok += PQresultStatus(res) == PGRES_TUPLES_OK;
+		PQclear(res);
+		PQclear(PQgetResult(c));
+	}
+	PQclear(PQgetResult(c));
+	PQexitPipelineMode(c);
+	run("SELECT 'after'");
+	printf("%d\n", ok);
+}
+
+static void async(void)
+{
+	static PGconn *all[100];
+	int ended = 0, good = 0;
+
+	for (int i = 0; i < 100; i++)
+		all[i] = PQconnectStart("");
+	while (ended < 100) {
+		ended = good = 0;
+		for (int i = 0; i < 100; i++) {
+			ConnStatusType status = PQstatus(all[i]);
+
+			if (status != CONNECTION_OK && status != CONNECTION_BAD)
+				(void)PQconnectPoll(all[i]);
+			status = PQstatus(all[i]);
+			ended += status == CONNECTION_OK || status == CONNECTION_BAD;
+			good += status == CONNECTION_OK;
+		}
+		usleep(1000);
+	}
+	for (int i = 0; i < 100; i++)
+		PQfinish(all[i]);
+	printf("%d\n", good);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*run)(void);
+	} all[] = { { "busy", busy },
+		    { "copy", copy },
+		    { "secrets", secrets },
+		    { "pipeline", pipeline },
+		    { "async", async } };
+
+	alarm(30);
+	c = PQconnectdb("");
+	for (unsigned i = 0; argc > 1 && i < sizeof(all) / sizeof(all[0]); i++)
+		if (!strcmp(argv[1], all[i].name))
+			all[i].run();
+	PQfinish(c);
+	return 0;
+}
