@@ -55,6 +55,8 @@ def test_a_refusing_endpoint_delays_the_end_by_a_bounded_time(shim, echo, how):
 
 @pytest.mark.parametrize("mode", ["_exit", "exit", "cold"])
 def test_parent_and_child_both_record(receiver, shim, echo, mode):
+    if mode == "cold" and "address" in harness.SAN:
+        pytest.skip("fork does not take AddressSanitizer's allocator lock, which a new thread holds")
     r = run([program("fork"), mode, str(echo.port)], shim()).ok()
     parent, child = map(int, r.out.split())
     wanted = {parent: [("connect", 0)] + ([("send", 1), ("recv", 1)] if mode != "cold" else [])
@@ -70,7 +72,7 @@ def test_parent_and_child_both_record(receiver, shim, echo, mode):
         instance.setdefault(s.resource["process.pid"], set()).add(s.resource["service.instance.id"])
         if s.name in ("send", "recv"):
             assert s.attrs["network.peer.port"] == echo.port
-    assert found == wanted
+    assert found == wanted, r.raw_err
     assert [len(i) for i in instance.values()] == [1, 1] and \
         instance[parent] != instance[child], "a child is an instance of its own"
 

@@ -13,6 +13,8 @@ from harness import bare_env, program, run
 
 @pytest.mark.parametrize("name", ["pointers", "freopen", "daemon"])
 def test_odd_calls_return_what_they_return_bare(shim, name):
+    if harness.SAN and name == "pointers":
+        pytest.skip("the sanitizers' own interceptors read these pointers")
     bare = run([program("odd"), name], bare_env()).ok()
     traced = run([program("odd"), name], shim(AUTOTRACE_DEBUG=None)).ok()
     assert sorted(traced.out.splitlines()) == sorted(bare.out.splitlines())

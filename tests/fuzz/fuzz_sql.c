@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 2)
 		return 0;
-	dialect = (enum atr_sql_dialect)(data[0] % 3);
+	dialect = (enum atr_sql_dialect)(data[0] % 4);
 	sql = (const char *)data + 2;
 	size -= 2;
 	room = data[1] < size ? data[1] : size;

@@ -8,8 +8,10 @@
 #define PG ATR_SQL_POSTGRESQL
 #define MYSQL ATR_SQL_MYSQL
 #define ANY ATR_SQL_OTHER
+#define ESC ATR_SQL_POSTGRESQL_ESCAPES
+#define N_DIALECTS 4
 
-static const enum atr_sql_dialect dialects[] = { ANY, PG, MYSQL };
+static const enum atr_sql_dialect dialects[N_DIALECTS] = { ANY, PG, ESC, MYSQL };
 
 /* The text of n bytes, made safe between two unreadable pages; size: the room it gets. */
 static size_t text_of(enum atr_sql_dialect dialect, const char *sql, size_t n, char *to,
@@ -97,7 +99,7 @@ TEST(every_case_of_the_semantic_conventions_passes)
 			(void)json_string(pair, "\"x\"", second, sizeof(second));
 		}
 		at = json_string(at, "\"db.query.summary\"", wanted, sizeof(wanted));
-		for (size_t d = 0; d < 3; d++) {
+		for (size_t d = 0; d < N_DIALECTS; d++) {
 			if (strcmp(text(dialects[d], query), second) != 0)
 				CHECK_STR(text(dialects[d], query), first);
 			CHECK_STR(summary(dialects[d], query), wanted);
@@ -378,7 +380,7 @@ TEST(every_truncation_and_every_rest_of_every_input_is_read_within_its_bounds)
 		const char *sql = i < n_texts ? texts[i].sql : summaries[i - n_texts].sql;
 		size_t n = strlen(sql);
 
-		for (size_t d = 0; d < 3; d++)
+		for (size_t d = 0; d < N_DIALECTS; d++)
 			for (size_t at = 0; at <= n; at++) {
 				check_any(dialects[d], sql, at);
 				check_any(dialects[d], sql + at, n - at);
@@ -441,7 +443,7 @@ TEST(random_bytes_never_break_it)
 				sql[n++] = (char)rnd(256);
 			}
 		}
-		for (size_t d = 0; d < 3; d++)
+		for (size_t d = 0; d < N_DIALECTS; d++)
 			check_any(dialects[d], sql, n);
 	}
 }
@@ -450,11 +452,13 @@ TEST(random_bytes_never_break_it)
  * Literals and comments of each dialect; Q stands nowhere else, 9 in no name.
  * The quotes, backslashes and tags in them are there to end them too early.
  */
-static const char *const secrets[3][12] = {
+static const char *const secrets[N_DIALECTS][12] = {
 	[ANY] = { "'Q'", "'Q''Q'", "'Q\\'", "'Q\"`--/*Q'", "/*Q'Q*/", "--Q'Q\n", "N'Q'", "x'Q'",
 		  "9.9e-9", "-9", "U&'Q\\'", "0x9" },
 	[PG] = { "'Q'", "'Q''Q'", "'Q\\'", "E'Q\\'Q'", "e'Q\\\\'", "E'Q'\n'\\'Q'", "$$Q'$Q$$",
 		 "$t$Q$$Q$u$Q$t$", "/*Q/*Q*/Q'Q*/", "--Q'Q\n", "U&'Q\\'", "9.9" },
+	[ESC] = { "'Q'", "'Q''Q'", "'Q\\'Q'", "E'Q\\'Q'", "e'Q\\\\'", "'Q\\\\'\n'\\'Q'", "$$Q'$Q$$",
+		  "$t$Q$$Q$u$Q$t$", "/*Q/*Q*/Q'Q*/", "--Q'Q\n", "b'Q\\'Q'", "9.9" },
 	[MYSQL] = { "'Q'", "'Q''Q'", "'Q\\'Q'", "\"Q\"", "\"Q\\\"Q\"", "\"Q\"\"'Q\"", "# Q'Q\n",
 		    "-- Q'Q\n", "/*Q'Q*/", "x'Q'", "n'Q\\'Q'", "9e9" },
 };
@@ -469,7 +473,7 @@ TEST(no_byte_of_a_literal_or_a_comment_is_ever_seen_cut_or_whole)
 	};
 
 	for (unsigned round = 0; round < 150000; round++) {
-		enum atr_sql_dialect dialect = dialects[round % 3];
+		enum atr_sql_dialect dialect = dialects[round % N_DIALECTS];
 		char sql[512], out[512];
 		size_t n = 0, len;
 		bool seen;
@@ -554,7 +558,7 @@ TEST(a_megabyte_of_anything_is_read_in_one_go)
 	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
 		for (size_t at = 0; at < n; at++)
 			sql[at] = pieces[i][at % strlen(pieces[i])];
-		for (size_t d = 0; d < 3; d++) {
+		for (size_t d = 0; d < N_DIALECTS; d++) {
 			memcpy(sql, "SELECT 1 FROM ", i % 2 ? 14 : 0);
 			CHECK(atr_sql_sanitise(dialects[d], sql, n, out, n) <= n);
 			CHECK(atr_sql_summary(dialects[d], sql, n, name) <= ATR_SQL_SUMMARY_MAX);
