@@ -259,6 +259,8 @@ int atr_cli_run(int argc, char **argv)
 			err = set_variable("OTEL_TRACES_EXPORTER", optarg);
 			break;
 		case 'u':
+			/* The one for traces alone would win over what was typed here. */
+			(void)unsetenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
 			err = set_variable("OTEL_EXPORTER_OTLP_ENDPOINT", optarg);
 			break;
 		case 'e':

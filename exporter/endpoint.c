@@ -107,23 +107,38 @@ static bool headers(struct atr_endpoint *ep, const struct atr_host *host)
 				  : "OTEL_EXPORTER_OTLP_HEADERS");
 }
 
-/* Sets ep->url, NULL without memory. */
+static void complain(struct atr_endpoint *ep, const struct atr_host *host, const char *name,
+		     const char *value)
+{
+	char used[sizeof(ep->shown)];
+
+	if (!ep->url)
+		return;
+	atr_url_shown(used, sizeof(used), ep->url);
+	atr_url_shown(ep->shown, sizeof(ep->shown), value);
+	host->log(ATR_LOG_WARN, "%s=%s is not a usable http or https URL; using %s", name,
+		  ep->shown, used);
+}
+
+/* Sets ep->url, NULL without memory.  A bad URL for traces gives the general one. */
 static void url(struct atr_endpoint *ep, const struct atr_host *host)
 {
-	const char *traces = host->config->otlp_traces_endpoint;
-	const char *given = traces ? traces : host->config->otlp_endpoint;
+	const struct atr_config *c = host->config;
 
-	ep->configured = atr_url_valid(given);
-	if (ep->configured) {
-		ep->url = traces ? atr_url_from_traces(given) : atr_url_from_base(given);
+	ep->configured = true;
+	if (c->otlp_traces_endpoint && atr_url_valid(c->otlp_traces_endpoint)) {
+		ep->url = atr_url_from_traces(c->otlp_traces_endpoint);
+	} else if (atr_url_valid(c->otlp_endpoint)) {
+		ep->url = atr_url_from_base(c->otlp_endpoint);
+		ep->configured = !c->otlp_traces_endpoint;
 	} else {
-		atr_url_shown(ep->shown, sizeof(ep->shown), given);
-		host->log(ATR_LOG_WARN, "%s: \"%s\" is no http or https URL; using %s",
-			  traces ? "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
-				 : "OTEL_EXPORTER_OTLP_ENDPOINT",
-			  ep->shown, ATR_URL_DEFAULT);
 		ep->url = strdup(ATR_URL_DEFAULT);
+		ep->configured = false;
 	}
+	if (c->otlp_traces_endpoint && !atr_url_valid(c->otlp_traces_endpoint))
+		complain(ep, host, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", c->otlp_traces_endpoint);
+	else if (!c->otlp_traces_endpoint && !atr_url_valid(c->otlp_endpoint))
+		complain(ep, host, "OTEL_EXPORTER_OTLP_ENDPOINT", c->otlp_endpoint);
 	if (ep->url)
 		atr_url_shown(ep->shown, sizeof(ep->shown), ep->url);
 }

@@ -12,7 +12,8 @@ struct curl_slist;
 struct atr_endpoint {
 	char *url;
 	char shown[256]; /* the same for log lines */
-	bool configured; /* false: the URL in the environment was bad, this is the default */
+	bool configured; /* false: a URL in the environment was bad, this is not the one looked up
+			  */
 	bool gzip;
 	uint64_t timeout;	    /* ns for one batch, retries included; UINT64_MAX = none */
 	struct curl_slist *headers; /* all that is ours or the user's */

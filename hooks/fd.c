@@ -11,6 +11,7 @@
 #include "hooks/hook.h"
 #include "hooks/socket.h"
 #include "preload/conn.h"
+#include "preload/log.h"
 #include "preload/process.h"
 #include "preload/worker.h"
 
@@ -74,6 +75,8 @@ atr_export int fclose(FILE *file)
 		int fd = number(file);                                        \
 		FILE *ret = atr_real.name(path, mode, file);                  \
 		forget(fd);                                                   \
+		if (fd == STDERR_FILENO)                                      \
+			atr_log_follow();                                     \
 		return ret;                                                   \
 	}
 
@@ -149,6 +152,8 @@ static int duplicated(int fd, int new_fd)
 
 	if (new_fd >= 0)
 		atr_conn_dup(fd, new_fd);
+	if (new_fd == STDERR_FILENO && !atr_process_foreign())
+		atr_log_follow();
 	errno = saved_errno;
 	return new_fd;
 }

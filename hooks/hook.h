@@ -24,11 +24,14 @@ enum {
 };
 /* clang-format on */
 
-/* May this call be looked at?  Not when it comes from within our own code. */
+/*
+ * May this call be looked at?  Not when it comes from within our own code.  A library
+ * call that was left by longjmp() or an exception is noticed here.
+ */
 static inline bool atr_live(void)
 {
-	return atr_gate_open() && (atr_likely(!(atr_tls.inside & ATR_IN_SELF)) ||
-				   !atr_self_inside(__builtin_frame_address(0)));
+	return atr_gate_open() &&
+	       (atr_likely(!atr_tls.inside) || !atr_thread_inside(__builtin_frame_address(0)));
 }
 
 /*
@@ -42,16 +45,21 @@ static inline bool atr_live(void)
 	return atr_real.name(__VA_ARGS__)
 
 /*
- * Is this libpq calling itself?  It does so through the PLT; but a callback of
- * the program (a notice processor) that queries another connection is a call of
- * the program's own.
+ * Is this libpq calling itself?  It does so through the PLT, and the return address
+ * lies in it.  A callback of the program (a notice processor) that queries another
+ * connection is a call of the program's own; one about the same connection can
+ * only come after libpq was left.
  */
 static inline bool atr_libpq_itself(const struct atr_libpq *pq, const void *object,
 				    const void *caller)
 {
-	return (atr_tls.inside & ATR_IN_LIBPQ) &&
-	       ((uintptr_t)caller - pq->start < pq->end - pq->start ||
-		object == atr_tls.library_object);
+	if (atr_likely(!(atr_tls.inside & ATR_IN_LIBPQ)))
+		return false;
+	if ((uintptr_t)caller - pq->start < pq->end - pq->start)
+		return true;
+	if (object && object == atr_tls.library_object)
+		atr_thread_abandon();
+	return false;
 }
 
 struct atr_outer {
@@ -59,15 +67,6 @@ struct atr_outer {
 	const void *object;
 	const void *frame;
 };
-
-/*
- * Was the library call this thread seems to be inside left by longjmp() or an
- * exception?  Its frame then lies below ours, where stacks have been given back.
- */
-static inline bool atr_library_left(const void *frame)
-{
-	return (atr_tls.inside & ATR_IN_LIBPQ) && frame > atr_tls.library_frame;
-}
 
 static inline struct atr_outer atr_library_enter(uint32_t mask, const void *object,
 						 const void *frame)
@@ -103,17 +102,9 @@ static inline void atr_library_leave(const struct atr_outer *outer)
 		return none;                                                             \
 	if (atr_unlikely(!atr_live()))                                                   \
 		return pq->name(__VA_ARGS__);                                            \
-	if (atr_unlikely(atr_library_left(atr_frame)))                                   \
-		atr_thread_abandon();                                                    \
 	if (atr_unlikely(atr_libpq_itself(pq, object, __builtin_return_address(0))))     \
 		return pq->name(__VA_ARGS__);                                            \
 	__attribute__((cleanup(atr_library_leave), unused)) struct atr_outer atr_outer = \
 		atr_library_enter(ATR_IN_LIBPQ, object, atr_frame)
-
-/* Is the thread inside any library we hook? */
-static inline bool atr_in_library(void)
-{
-	return atr_tls.inside != 0;
-}
 
 #endif

@@ -14,6 +14,7 @@
 #include "hooks/errtype.h"
 #include "hooks/hook.h"
 #include "hooks/socket.h"
+#include "preload/stats.h"
 #include "preload/sys.h"
 
 static const uint8_t kinds[] = {
@@ -71,7 +72,13 @@ static void write_span(struct atr_io *io, ssize_t bytes, int err, const union at
 		atr_attr_int(&span.pb, sent ? ATR_BYTES_SENT : ATR_BYTES_RECEIVED, bytes);
 	else
 		atr_span_error(&span, atr_errtype(err), strlen(atr_errtype(err)));
-	atr_span_commit(&span);
+	/* Closed by another thread while we wrote: the addresses may be a successor's. */
+	if (atr_load_acquire(&io->conn->gen) == io->gen) {
+		atr_span_commit(&span);
+	} else {
+		atr_span_drop(&span);
+		atr_count(not_followed, 1);
+	}
 }
 
 void atr_io_finish(struct atr_io *io, ssize_t bytes, int err, size_t asked, int flags,
@@ -81,8 +88,10 @@ void atr_io_finish(struct atr_io *io, ssize_t bytes, int err, size_t asked, int 
 	union atr_addr to;
 
 	/* Closed meanwhile by another thread, and perhaps another connection now. */
-	if (atr_load_acquire(&c->gen) != io->gen)
+	if (atr_load_acquire(&c->gen) != io->gen) {
+		atr_count(not_followed, io->op.recording);
 		return;
+	}
 	if (atr_unlikely(atr_load(&c->connecting))) {
 		if (bytes > 0)
 			atr_connect_done(c, 0);

@@ -165,6 +165,7 @@ atr_export void PQreset(struct pg_conn *conn)
 {
 	ATR_ENTER_LIBPQ(, conn, PQreset, conn);
 	CONNECTING(op);
+	atr_libpq_over(atr_libpq_conn(pq, conn));
 	pq->PQreset(conn);
 	(void)connected(pq, &op, conn);
 }
@@ -180,6 +181,6 @@ atr_export void PQfinish(struct pg_conn *conn)
 		atr_store_release(&s->conn, NULL);
 		connect_span(pq, conn, &op, "cancelled");
 	}
-	atr_libpq_settle(atr_libpq_conn(pq, conn));
+	atr_libpq_over(atr_libpq_conn(pq, conn));
 	pq->PQfinish(conn);
 }

@@ -147,6 +147,13 @@ void atr_libpq_settle(struct atr_pgconn *pg)
 	statement_span(&pg->op, pg, atr_pgconn_awaited(pg), &o);
 }
 
+void atr_libpq_over(struct atr_pgconn *pg)
+{
+	atr_libpq_settle(pg);
+	if (pg)
+		pg->in_use = false;
+}
+
 /* The op moves into the connection, until its results are fetched. */
 static void await(struct atr_pgconn *pg, const struct atr_op *op)
 {
@@ -207,8 +214,10 @@ static struct atr_pgconn *statement(const struct atr_libpq *pq, struct pg_conn *
 	op->recording = op->entered = false;
 	if (!pg)
 		pg = atr_pgconn_new(); /* the connection is lost: this call will fail, and say so */
-	if (!pg)
+	if (!pg) {
+		atr_count(no_memory, 1);
 		return NULL;
+	}
 	pg->in_use = true;
 	if (!sent)
 		atr_libpq_settle(pg); /* libpq forgets an unfinished one now, too */

@@ -21,4 +21,10 @@ void atr_libpq_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct at
 /* A statement whose results are awaited, if there is one, ends as they have said so far. */
 void atr_libpq_settle(struct atr_pgconn *pg);
 
+/*
+ * The connection is about to be closed: the same, and no hook is at work with it any
+ * more, though one may have been left by longjmp().
+ */
+void atr_libpq_over(struct atr_pgconn *pg);
+
 #endif

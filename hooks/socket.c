@@ -16,12 +16,13 @@
 #include "hooks/hook.h"
 #include "preload/clock.h"
 #include "preload/config.h"
+#include "preload/process.h"
 #include "preload/sys.h"
 
 bool atr_socket_spans(const struct atr_conn *c)
 {
 	if (atr_config.socket_spans == ATR_SOCKET_SPANS_AUTO)
-		return c->speaker == ATR_SPEAKER_PROGRAM && !atr_in_library();
+		return c->speaker == ATR_SPEAKER_PROGRAM;
 	return atr_config.socket_spans == ATR_SOCKET_SPANS_ALL;
 }
 
@@ -98,8 +99,8 @@ static int connect_first(struct atr_conn *c, int fd, const struct sockaddr *addr
 	/* Only now is it known that the address can be read. */
 	if (err != EFAULT && err != EBADF && err != ENOTSOCK && err != EISCONN && err != EALREADY) {
 		c->role = ATR_ROLE_CLIENT;
+		atr_conn_peer_changed(c);
 		atr_conn_peer(c, addr, len);
-		atr_store(&c->attrs_state, 0);
 		if (err == EINPROGRESS || err == EINTR) {
 			c->connect_op = op;
 			atr_store_release(&c->connecting, 1);
@@ -134,10 +135,9 @@ static int connect_datagram(struct atr_conn *c, int fd, const struct sockaddr *a
 	if (ret == 0) {
 		if (c->role == ATR_ROLE_UNKNOWN)
 			c->role = ATR_ROLE_CLIENT;
-		c->peer_len = 0;
+		atr_conn_peer_changed(c);
 		if (addr->sa_family != AF_UNSPEC)
 			atr_conn_peer(c, addr, len);
-		atr_store(&c->attrs_state, 0);
 	}
 	errno = err;
 	return ret;
@@ -149,8 +149,7 @@ static int connect_connected(struct atr_conn *c, int fd, const struct sockaddr *
 	int ret = atr_real.connect(fd, addr, len);
 
 	if (ret == 0 && addr->sa_family == AF_UNSPEC) {
-		c->peer_len = 0;
-		atr_store(&c->attrs_state, 0);
+		atr_conn_peer_changed(c);
 		atr_store(&c->connected, 0);
 	}
 	return ret;
@@ -206,7 +205,9 @@ atr_export int shutdown(int fd, int how)
 static void made(int fd, int family, int type, bool paired)
 {
 	int saved_errno = errno;
-	struct atr_conn *c = atr_conn_new(fd, family, type, ATR_ROLE_UNKNOWN);
+	/* A vfork child's descriptors are not ours. */
+	struct atr_conn *c =
+		atr_process_foreign() ? NULL : atr_conn_new(fd, family, type, ATR_ROLE_UNKNOWN);
 
 	if (c)
 		c->paired = paired;
@@ -289,7 +290,7 @@ static struct atr_conn *accepted(struct accepting *a, int listen_fd, int fd)
 
 	if (!a->peer_len && atr_sys(SYS_getpeername, fd, &a->peer, &room, 0, 0, 0) == 0)
 		a->peer_len = room;
-	if (!a->peer_len && !listener)
+	if ((!a->peer_len && !listener) || atr_process_foreign())
 		return NULL;
 	c = atr_conn_new(fd, a->peer_len ? a->peer.any.sa_family : listener->family,
 			 listener ? listener->type : SOCK_STREAM, ATR_ROLE_SERVER);

@@ -242,7 +242,10 @@ static void read_ratio_option(const struct reader *r, const char *env, double *f
 #define READ_TIMEOUT(c, r, f, env, min, max) \
 	read_int(r, env, min, max, "a number of milliseconds (0 for no limit)", &c->f, &c->f##_set)
 #define READ_STRING(c, r, f, env, min, max) read_string(r, env, &c->f, &c->f##_set)
-#define READ_RATIO(c, r, f, env, min, max) read_ratio_option(r, env, &c->f, &c->f##_set)
+/* The one ratio there is, the sampler's, is read only when there is a sampler that wants it. */
+#define READ_RATIO(c, r, f, env, min, max) \
+	if (wants_ratio(c))                \
+	read_ratio_option(r, env, &c->f, &c->f##_set)
 #define READ_WORDS(c, r, f, env, name) \
 	c->f = (enum atr_##name)read_enum(r, env, words_##name, (int)c->f, &c->f##_set)
 #define READ_SAMPLER(c, r, f, env, min, max) READ_WORDS(c, r, f, env, SAMPLER)
@@ -251,6 +254,12 @@ static void read_ratio_option(const struct reader *r, const char *env, double *f
 #define READ_COMPRESSION(c, r, f, env, min, max) READ_WORDS(c, r, f, env, COMPRESSION)
 #define READ_LOG_LEVEL(c, r, f, env, min, max) READ_WORDS(c, r, f, env, LOG_LEVEL)
 #define READ_SOCKET_SPANS(c, r, f, env, min, max) READ_WORDS(c, r, f, env, SOCKET_SPANS)
+
+static bool wants_ratio(const struct atr_config *c)
+{
+	return c->sampler_set && (c->sampler == ATR_SAMPLER_TRACEIDRATIO ||
+				  c->sampler == ATR_SAMPLER_PARENTBASED_TRACEIDRATIO);
+}
 
 static void set_defaults(struct atr_config *config)
 {
@@ -267,6 +276,7 @@ void atr_config_read(struct atr_config *config, const char *(*get)(const char *n
 	const struct reader *r = &reader;
 
 	set_defaults(config);
+#define INHERIT(field, other) config->field = config->other;
 #define OPTION(field, type, env, def, min, max, doc) READ_##type(config, r, field, env, min, max);
 #include "preload/config.def"
 }

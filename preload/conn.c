@@ -230,15 +230,41 @@ void atr_conn_close_range(unsigned from, unsigned to)
 
 void atr_conn_unknown(int fd)
 {
-	set(fd, UNKNOWN);
+	if (!atr_process_foreign())
+		set(fd, UNKNOWN);
 }
 
 void atr_conn_peer(struct atr_conn *c, const struct sockaddr *addr, socklen_t len)
 {
 	if (!addr || len < (socklen_t)sizeof(addr->sa_family) || len > (socklen_t)sizeof(c->peer))
 		return;
+	/* Pairs with peer_copy(): who reads meanwhile sees that it did. */
+	__atomic_fetch_add(&c->peer_seq, 1, __ATOMIC_ACQ_REL);
 	memcpy(&c->peer, addr, len);
 	c->peer_len = len;
+	__atomic_fetch_add(&c->peer_seq, 1, __ATOMIC_ACQ_REL);
+}
+
+void atr_conn_peer_changed(struct atr_conn *c)
+{
+	__atomic_fetch_add(&c->peer_seq, 1, __ATOMIC_ACQ_REL);
+	c->peer_len = 0;
+	__atomic_fetch_add(&c->peer_seq, 1, __ATOMIC_ACQ_REL);
+	/* Never kept again: another thread may be at the old bytes. */
+	atr_store(&c->attrs_state, atr_load(&c->attrs_state) ? 3u : 0u);
+}
+
+/* The peer as it is now; 0 when it is not known, or changes at this moment. */
+static socklen_t peer_copy(const struct atr_conn *c, union atr_addr *ret)
+{
+	uint32_t seq = atr_load_acquire(&c->peer_seq);
+	socklen_t len = c->peer_len;
+
+	if (seq % 2 || len > sizeof(*ret))
+		return 0;
+	memcpy(ret, &c->peer, len);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return atr_load(&c->peer_seq) == seq ? len : 0;
 }
 
 /* ---- addresses as attributes ---- */
@@ -340,33 +366,37 @@ void atr_conn_addr_attrs(struct atr_conn *c, int fd, const union atr_addr *peer,
 
 void atr_conn_attrs(struct atr_conn *c, int fd, struct atr_pb *pb)
 {
+	union atr_addr peer;
 	uint32_t none = 0;
+	socklen_t len;
 
 	/* Pairs with the release below. */
 	if (atr_likely(atr_load_acquire(&c->attrs_state) == 2)) {
 		atr_pb_raw(pb, c->attrs, c->attrs_len);
 		return;
 	}
-	if ((c->peer_len || c->role == ATR_ROLE_SERVER) && fd >= 0 &&
+	len = peer_copy(c, &peer);
+	if ((len || c->role == ATR_ROLE_SERVER) && fd >= 0 &&
 	    __atomic_compare_exchange_n(&c->attrs_state, &none, 1, 0, __ATOMIC_ACQUIRE,
 					__ATOMIC_RELAXED)) {
 		struct atr_pb own = { .p = c->attrs, .end = c->attrs + sizeof(c->attrs) };
 
-		atr_conn_addr_attrs(c, fd, &c->peer, c->peer_len, &own);
-		if (!own.overflow) {
-			c->attrs_len = (uint16_t)(own.p - c->attrs);
-			atr_store_release(&c->attrs_state, 2);
-		}
+		atr_conn_addr_attrs(c, fd, &peer, len, &own);
+		c->attrs_len = own.overflow ? 0 : (uint16_t)(own.p - c->attrs);
+		none = 1; /* unless the peer has changed meanwhile */
+		(void)__atomic_compare_exchange_n(&c->attrs_state, &none, own.overflow ? 3 : 2, 0,
+						  __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 	}
-	atr_conn_addr_attrs(c, fd, &c->peer, c->peer_len, pb);
+	atr_conn_addr_attrs(c, fd, &peer, len, pb);
 }
 
 size_t atr_conn_peer_text(const struct atr_conn *c, char buf[static ATR_PEER_TEXT_MAX])
 {
+	union atr_addr peer;
 	struct addr_text t;
 	size_t n = 0;
 
-	if (!addr_text(&c->peer, c->peer_len, &t))
+	if (!addr_text(&peer, peer_copy(c, &peer), &t))
 		return 0;
 	if (t.v6)
 		buf[n++] = '[';

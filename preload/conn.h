@@ -49,7 +49,8 @@ struct atr_conn {
 	bool paired;	      /* one end of a socketpair() */
 	uint32_t connecting;  /* a connect is on its way; connect_op waits for its outcome */
 	uint32_t connected;   /* a stream's connect has succeeded */
-	uint32_t attrs_state; /* of attrs[]: 0 none, 1 being written, 2 ready */
+	uint32_t attrs_state; /* of attrs[]: 0 none, 1 being written, 2 ready, 3 not kept */
+	uint32_t peer_seq;    /* odd while the peer is being written */
 	uint16_t attrs_len;
 	socklen_t peer_len; /* 0: not known */
 	union atr_addr peer;
@@ -84,6 +85,9 @@ void atr_conn_unknown(int fd);
 
 /* Remembers the peer; an address longer than ours or of length 0 is not known. */
 void atr_conn_peer(struct atr_conn *c, const struct sockaddr *addr, socklen_t len);
+
+/* The peer is another one, or none: what was encoded of it is not used any more. */
+void atr_conn_peer_changed(struct atr_conn *c);
 
 /* network.* and server.* of the connection, into a span.  fd is one of its descriptors,
  * -1 when there is none at hand. */

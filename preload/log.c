@@ -2,7 +2,8 @@
 /*
  * Our own lines.  Standard error belongs to the program: a daemon may have
  * closed it and opened its database there.  So a program thread first compares
- * descriptor 2 with what it was at the start, and the background thread, which
+ * descriptor 2 with what it was at the start, or what the program has put there by
+ * dup2() or freopen() since; and the background thread, which
  * has no descriptors of the program, fetches a duplicate for the moment of
  * writing (pidfd_getfd(2); where that is refused, by opening /proc/self/fd/2).
  */
@@ -33,8 +34,6 @@ static const struct {
 } domains[] = {
 	{ "all", ~0u },
 	{ "stats", ATR_DEBUG_STATS },
-	{ "conn", ATR_DEBUG_CONN },
-	{ "libpq", ATR_DEBUG_LIBPQ },
 	{ "worker", ATR_DEBUG_WORKER },
 	{ "real", ATR_DEBUG_REAL },
 };
@@ -62,17 +61,22 @@ static void read_domains(const char *s)
 		}
 		if (!known && n)
 			atr_log(ATR_LOG_WARN,
-				"AUTOTRACE_DEBUG=%.*s: there is no debug domain of that name; "
-				"it is ignored",
-				(int)n, s);
+				"AUTOTRACE_DEBUG=%s: there is no debug domain \"%.*s\" (but all, "
+				"stats, worker, real); it is ignored",
+				atr_config.debug, (int)n, s);
 		s += n + strcspn(s + n, ",");
 		s += *s == ',';
 	}
 }
 
-void atr_log_init(void)
+void atr_log_follow(void)
 {
 	have_stderr = fd_stat(2, &stderr_was) == 0;
+}
+
+void atr_log_init(void)
+{
+	atr_log_follow();
 	if (atr_config.debug)
 		read_domains(atr_config.debug);
 }

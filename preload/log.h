@@ -11,22 +11,23 @@
 /*
  * Lines of our own, "autotrace[PID]: ...", on standard error and nowhere else.
  * A program thread writes to descriptor 2 only while it is still the file it
- * was when we started; the background thread borrows the program's descriptor
- * for the moment.  Signal safe; nothing is allocated.
+ * was when we started, or one put there on purpose; the background thread borrows the program's
+ * descriptor for the moment.  Signal safe; nothing is allocated.
  */
 void atr_log_init(void);
 void atr_log(enum atr_LOG_LEVEL level, const char *fmt, ...) atr_printf(2, 3);
 
+/* The program has put another file under descriptor 2 (dup2, freopen): that is it from now on. */
+void atr_log_follow(void);
+
 /* Raw bytes to the program's standard error, from the background thread.  0 or -errno. */
 int atr_log_write(const char *bytes, size_t len);
 
-/* Debug lines: AUTOTRACE_DEBUG=domain[:level],... */
+/* Debug lines: AUTOTRACE_DEBUG=domain,... */
 enum atr_domain {
 	ATR_DEBUG_STATS = 1,
-	ATR_DEBUG_CONN = 2,
-	ATR_DEBUG_LIBPQ = 4,
-	ATR_DEBUG_WORKER = 8,
-	ATR_DEBUG_REAL = 16,
+	ATR_DEBUG_WORKER = 2,
+	ATR_DEBUG_REAL = 4,
 };
 extern unsigned atr_debug_domains;
 

@@ -211,3 +211,8 @@ void atr_span_commit(struct atr_span *span)
 	}
 	atr_self_leave(span->inside);
 }
+
+void atr_span_drop(struct atr_span *span)
+{
+	atr_self_leave(span->inside);
+}

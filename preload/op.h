@@ -89,4 +89,7 @@ void atr_span_error(struct atr_span *span, const char *error_type, size_t len);
 
 void atr_span_commit(struct atr_span *span);
 
+/* Instead of the commit: there is no span after all. */
+void atr_span_drop(struct atr_span *span);
+
 #endif

@@ -50,7 +50,7 @@ static void *make(struct atr_pool *pool)
 	return o;
 }
 
-void *atr_pool_take(struct atr_pool *pool)
+void *atr_pool_take_again(struct atr_pool *pool)
 {
 	uint64_t head = atr_load_acquire(&pool->free);
 
@@ -62,7 +62,14 @@ void *atr_pool_take(struct atr_pool *pool)
 						__ATOMIC_ACQUIRE))
 			return o;
 	}
-	return make(pool);
+	return NULL;
+}
+
+void *atr_pool_take(struct atr_pool *pool)
+{
+	void *o = atr_pool_take_again(pool);
+
+	return o ? o : make(pool);
 }
 
 void atr_pool_give(struct atr_pool *pool, void *p)

@@ -34,4 +34,7 @@ struct atr_pool {
 void *atr_pool_take(struct atr_pool *pool);
 void atr_pool_give(struct atr_pool *pool, void *object);
 
+/* Like take, but only what was given back before; NULL when there is nothing. */
+void *atr_pool_take_again(struct atr_pool *pool);
+
 #endif

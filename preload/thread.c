@@ -4,8 +4,15 @@
  *
  * A ring belongs to one thread and is drained by the background thread.  All
  * rings hang in one list: threads push in front without a lock, only the
- * background thread takes out, and only rings that are retired and empty; so the
- * list needs no more than a compare-exchange at its head.
+ * background thread takes out; so the list needs no more than a compare-exchange
+ * at its head.
+ *
+ * The link of a thread that ended goes back to its pool with its ring, full or not,
+ * and the next new thread takes both over: threads may come and go by the thousand
+ * while no collector answers, and there are never more rings than there were
+ * threads at a time.  Rings stay mapped and listed; the background thread takes idle
+ * ones from the same pool, gives their pages back to the kernel, and returns them.
+ * Whoever has a link from the pool is the only one who writes to its ring.
  *
  * A ring's mapping is MADV_DONTFORK: a child can neither send nor spoil its
  * parent's spans.  The list's links are kept beside the rings, not in them: a
@@ -20,6 +27,7 @@
 
 #include "preload/clock.h"
 #include "preload/config.h"
+#include "preload/log.h"
 #include "preload/process.h"
 #include "preload/ring.h"
 #include "preload/stats.h"
@@ -36,24 +44,37 @@ static struct atr_pool threads = {
 	.max = MAX_THREADS,
 };
 
-struct link {
+/* All rings together; beyond the half new ones are small. */
+#define RINGS_MAX (256u << 20)
+#define RING_SMALL 65536u
+
+struct atr_link {
 	struct atr_pooled pooled;
+	uint32_t epoch; /* of the process the ring is mapped in */
+	bool trimmed;	/* no page of its data is in use */
 	struct atr_ring *ring;
-	struct link *next;
+	struct atr_link *next; /* in the list of all */
 };
 
-static struct atr_pool links = { .size = sizeof(struct link), .per_chunk = 64, .max = MAX_THREADS };
-static struct link *rings; /* the list */
+static struct atr_pool links = {
+	.size = sizeof(struct atr_link),
+	.per_chunk = 64,
+	.max = MAX_THREADS,
+};
+static struct atr_link *rings; /* the list */
+static uint64_t mapped;	       /* bytes of all rings */
 static pthread_key_t key;
 static bool have_key;
 
+/* 0: there are enough. */
 static size_t ring_bytes(void)
 {
-	size_t size = 65536;
+	uint64_t all = atr_load(&mapped);
+	size_t size = RING_SMALL;
 
-	while (size < atr_config.ring_size)
+	while (size < atr_config.ring_size && all < RINGS_MAX / 2)
 		size *= 2;
-	return size;
+	return all + size > RINGS_MAX ? 0 : size;
 }
 
 static void seed(struct atr_thread *t)
@@ -99,19 +120,6 @@ static bool on_alternate_stack(void)
 	return atr_sys(SYS_sigaltstack, NULL, &now, 0, 0, 0, 0) == 0 && now.ss_flags & SS_ONSTACK;
 }
 
-bool atr_self_inside(const void *frame)
-{
-	if (atr_tls.inside == ATR_IN_BACKGROUND)
-		return true;
-	/* A frame above the one that entered: that one is no more. */
-	if (frame > atr_tls.self_frame && !on_alternate_stack()) {
-		atr_tls.inside &= ~ATR_IN_SELF;
-		return false;
-	}
-	atr_count(reentered, 1);
-	return true;
-}
-
 void atr_thread_abandon(void)
 {
 	if (atr_tls.thread)
@@ -120,13 +128,34 @@ void atr_thread_abandon(void)
 	atr_tls.context.valid = false;
 }
 
+bool atr_thread_inside(const void *frame)
+{
+	uint32_t inside = atr_tls.inside;
+
+	if (inside == ATR_IN_BACKGROUND)
+		return true;
+	/* A frame above the one that entered: that one is no more. */
+	if (inside & ATR_IN_SELF) {
+		if (frame <= atr_tls.self_frame || on_alternate_stack()) {
+			atr_count(reentered, 1);
+			return true;
+		}
+		atr_tls.inside = inside &= ~ATR_IN_SELF;
+	}
+	if (inside && frame > atr_tls.library_frame && !on_alternate_stack())
+		atr_thread_abandon();
+	return false;
+}
+
 /* The thread has ended, or all its other destructors have: no more records from it. */
 static void gone(void *arg)
 {
 	struct atr_thread *t = arg;
 
-	if (t->epoch == atr_process.epoch && t->ring)
-		atr_store_release(&t->ring->retired, 1);
+	if (t->epoch == atr_process.epoch && t->ring) {
+		atr_store(&t->ring->retired, 1);
+		atr_pool_give(&links, t->link);
+	}
 	t->ring = NULL;
 	atr_tls.thread = NULL;
 	close_cells(t);
@@ -174,29 +203,46 @@ struct atr_thread *atr_thread_self(void)
 	return make();
 }
 
-static atr_noinline struct atr_ring *make_ring(struct atr_thread *t)
+/* Maps a ring for the link and puts both into the list. */
+static bool map_ring(struct atr_link *link)
 {
 	size_t size = ring_bytes(), len = ATR_RING_DATA + size;
-	struct link *link = atr_pool_take(&links);
-	struct atr_ring *ring = link ? atr_sys_map(len) : NULL;
+	struct atr_ring *ring = size ? atr_sys_map(len) : NULL;
 
-	if (!ring) {
-		if (link)
-			atr_pool_give(&links, link);
-		return NULL;
-	}
+	if (!ring)
+		return false;
 	(void)atr_sys(SYS_madvise, ring, len, MADV_DONTFORK, 0, 0, 0);
 	atr_ring_init(ring, (uint32_t)size);
 	ring->pid = (uint32_t)atr_process.pid;
-	ring->tid = t->tid;
+	atr_add(&mapped, len);
 	link->ring = ring;
+	link->epoch = atr_process.epoch;
 	link->next = atr_load(&rings);
 	/* Pairs with the acquire in atr_thread_drain(): link and ring are whole. */
 	while (!__atomic_compare_exchange_n(&rings, &link->next, link, 0, __ATOMIC_RELEASE,
 					    __ATOMIC_RELAXED))
 		;
-	t->ring = ring;
-	return ring;
+	return true;
+}
+
+static atr_noinline struct atr_ring *make_ring(struct atr_thread *t)
+{
+	struct atr_link *link = atr_pool_take(&links);
+
+	if (!link)
+		return NULL;
+	/* A new one, or one whose ring was our parent's. */
+	if ((!link->ring || link->epoch != atr_process.epoch) && !map_ring(link)) {
+		link->ring = NULL;
+		atr_pool_give(&links, link);
+		return NULL;
+	}
+	link->trimmed = false;
+	link->ring->tid = t->tid;
+	atr_store(&link->ring->retired, 0);
+	t->link = link;
+	t->ring = link->ring;
+	return t->ring;
 }
 
 struct atr_record *atr_thread_reserve(struct atr_thread *t)
@@ -237,39 +283,50 @@ static size_t drain_ring(struct atr_ring *ring, size_t max,
 	return n;
 }
 
-/* Takes the link behind *at out of the list; false when it is not possible now. */
-static bool unlink_ring(struct link **at, struct link *link)
+/* Rings without a thread that are empty: their pages go back to the kernel. */
+static void trim(void)
 {
-	struct link *expected = link;
+	struct atr_link *taken[32], *link;
+	size_t n = 0;
 
-	/* Only at the head can another thread have pushed in between: then next time. */
-	return __atomic_compare_exchange_n(at, &expected, link->next, 0, __ATOMIC_ACQ_REL,
-					   __ATOMIC_RELAXED);
+	while (n < ATR_ARRAY_LEN(taken) && (link = atr_pool_take_again(&links))) {
+		taken[n++] = link;
+		if (link->trimmed || !link->ring || link->epoch != atr_process.epoch ||
+		    atr_ring_used(link->ring))
+			continue;
+		(void)atr_sys(SYS_madvise, (char *)link->ring + ATR_RING_DATA, link->ring->size,
+			      MADV_DONTNEED, 0, 0, 0);
+		link->trimmed = true;
+	}
+	while (n)
+		atr_pool_give(&links, taken[--n]);
+}
+
+/* The first time that spans were dropped is said; how many in all, by AUTOTRACE_DEBUG=stats. */
+static void say_dropped(void)
+{
+	static bool said;
+
+	if (said || !atr_load(&atr_stats.ring_full))
+		return;
+	said = true;
+	atr_log(ATR_LOG_WARN,
+		"spans are dropped: more than the rings (AUTOTRACE_RING_SIZE=%u) and the queue "
+		"(OTEL_BSP_MAX_QUEUE_SIZE=%u) hold",
+		atr_config.ring_size, atr_config.bsp_max_queue_size);
 }
 
 size_t atr_thread_drain(size_t max, void (*take)(void *arg, const struct atr_record *record),
 			void *arg)
 {
-	struct link **at = &rings;
-	struct link *link = atr_load_acquire(at);
 	size_t n = 0;
 
 	atr_clock_sync();
-	while (link) {
-		struct link *next = link->next;
-		/* Pairs with the release in gone(): read before the last look at the head. */
-		bool retired = atr_load_acquire(&link->ring->retired);
-
+	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
 		n += drain_ring(link->ring, max - n, take, arg);
-		if (retired && atr_ring_used(link->ring) == 0 && unlink_ring(at, link)) {
-			atr_sys_unmap(link->ring, ATR_RING_DATA + link->ring->size);
-			atr_pool_give(&links, link);
-		} else {
-			at = &link->next;
-		}
-		link = next;
-	}
+	trim();
 	atr_count(recorded, n);
+	say_dropped();
 	return n;
 }
 
@@ -278,4 +335,5 @@ void atr_thread_forked(void)
 	/* The links stay in their pool as they are: the parent's other threads may
 	 * have been using them.  A few bytes per ring and fork. */
 	rings = NULL;
+	mapped = 0;
 }

@@ -11,6 +11,7 @@
 #include "preload/record.h"
 
 struct atr_ring;
+struct atr_link;
 
 /* Where a thread is.  The low bits are libraries it is inside (hooks/hook.h). */
 #define ATR_IN_SELF 0x80000000u	      /* our own code: a call from here passes through */
@@ -29,6 +30,7 @@ struct atr_thread {
 	uint32_t tid;
 	uint32_t epoch;
 	struct atr_ring *ring; /* NULL until the first record */
+	struct atr_link *link; /* the ring's place in the list */
 	uint64_t rng[4];
 	uint32_t depth;
 	uint32_t cells[ATR_DEPTH_MAX]; /* generations of the spans open at each depth */
@@ -77,11 +79,11 @@ static inline void atr_self_leave(uint32_t was)
 }
 
 /*
- * A hook was entered while the thread is in our own code: by a signal handler
- * (true: pass through), or because a handler left it by siglongjmp(), which the
- * frame tells (false: the mask is taken back).
+ * A hook was entered, at `frame`, while the thread seems to be in our own code or
+ * inside a library.  What was left by siglongjmp(), longjmp() or an exception (its
+ * frame lies below) is forgotten.  True: still in our own code, pass through.
  */
-bool atr_self_inside(const void *frame) atr_noinline;
+bool atr_thread_inside(const void *frame) atr_noinline;
 
 /*
  * The library calls this thread was inside were left by longjmp() or an
@@ -98,7 +100,7 @@ void atr_thread_commit(struct atr_thread *t, struct atr_record *record);
 
 /*
  * For the background thread: takes up to `max` records out of all rings of this
- * process and unmaps those of threads that are gone.
+ * process; pages of idle rings go back to the kernel.
  */
 size_t atr_thread_drain(size_t max, void (*take)(void *arg, const struct atr_record *record),
 			void *arg);

@@ -42,6 +42,7 @@
 #define EXPORTER_FILE "libautotrace-exporter.so"
 #define FORK_WAIT_NS 1000000000u  /* longest a fork waits for the gate: loading may take a while */
 #define RESOLVE_WAIT_NS 50000000u /* the same, while the collector's name is looked up */
+#define NO_FLUSH_NS 10000000000u  /* after a flush in vain the next exec is not held up */
 #define STOP_LEAST_NS 30000000u	  /* what a stop may take though the time is up */
 #define STOP_WAIT_NS 100000000u	  /* and the end of the process, after its flush */
 
@@ -69,6 +70,7 @@ static struct {
 	bool exporter_unusable; /* a child was born while the parent's was at work */
 	uint64_t end_until; /* the process is ending: all its flushes end by then (monotonic ns) */
 	uint32_t stop_asked;
+	uint64_t no_flush_until; /* the last one was in vain (monotonic ns) */
 } w;
 
 int (*atr_worker_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
@@ -287,8 +289,10 @@ static void *run_thread(void *arg)
 	}
 	library_enter();
 	run = load();
+	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
 	if (run)
 		run(&host);
+	atr_debug(ATR_DEBUG_WORKER, "worker: stopped");
 	(void)atr_thread_drain(SIZE_MAX, count_unsent, NULL);
 	atr_store_release(&w.state, run ? STOPPED : FAILED);
 	(void)take_requests();
@@ -434,8 +438,13 @@ static bool running(void)
 
 void atr_worker_flush(void)
 {
-	if (running())
-		(void)flush(ATR_WAKE_FLUSH, atr_now() + exit_timeout_ns());
+	uint64_t now = atr_now();
+
+	/* A collector that hung a moment ago hangs still; a shell tries every directory of PATH. */
+	if (!running() || now < w.no_flush_until)
+		return;
+	if (!flush(ATR_WAKE_FLUSH, now + exit_timeout_ns()))
+		w.no_flush_until = now + NO_FLUSH_NS;
 }
 
 /* However often the end is announced, it is held up once. */

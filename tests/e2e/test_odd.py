@@ -168,3 +168,19 @@ def test_a_collector_whose_name_appears_later_gets_everything(receiver, shim):
              f"LD_PRELOAD={preload}", "/usr/bin/python3", "-c", TICKER], env, timeout=40).ok()
     assert r.total("exported") == r.total("recorded") == 160
     assert len(receiver.spans) == 160
+
+
+# ---- bounded memory ----
+
+@pytest.mark.skipif(bool(harness.SAN), reason="a sanitizer's memory is not ours")
+@pytest.mark.parametrize("endpoint", ["up", "closed"])
+def test_threads_that_come_and_go_leave_no_memory_behind(receiver, shim, endpoint):
+    more = {} if endpoint == "up" else {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+                                        "OTEL_LOG_LEVEL": "none"}
+    r = run([program("churn"), "5000"], shim(**more), timeout=60).ok()
+    operations, memory = map(int, r.out.split())
+    assert memory < 40, "MiB"
+    assert r.total("recorded") + r.total("ring_full") == operations
+    assert r.total("recorded") == r.total("exported") + r.total("failed") + r.total("unsent")
+    if endpoint == "up":
+        assert len(receiver.spans) == r.total("exported")

@@ -33,6 +33,11 @@ static struct atr_config config_of(const char *name, const char *value)
 	memset(variables, 0, sizeof(variables));
 	variables[0][0] = name;
 	variables[0][1] = value;
+	/* The ratio is only read where a sampler wants one. */
+	if (name && *value && strcmp(name, "OTEL_TRACES_SAMPLER_ARG") == 0) {
+		variables[1][0] = "OTEL_TRACES_SAMPLER";
+		variables[1][1] = "traceidratio";
+	}
 	n_warnings = 0;
 	atr_config_read(&config, get, warn);
 	return config;
@@ -351,4 +356,48 @@ TEST(several_bad_values_are_each_warned_about)
 	atr_config_read(&c, get, warn);
 	CHECK_INT(n_warnings, 3);
 	CHECK_STR(c.service_name, "shop");
+}
+
+/* Reads the settings where two variables are set. */
+static struct atr_config config_of_two(const char *name, const char *value, const char *name2,
+				       const char *value2)
+{
+	struct atr_config config;
+
+	memset(variables, 0, sizeof(variables));
+	variables[0][0] = name;
+	variables[0][1] = value;
+	variables[1][0] = name2;
+	variables[1][1] = value2;
+	n_warnings = 0;
+	atr_config_read(&config, get, warn);
+	return config;
+}
+
+TEST(a_bad_value_for_traces_alone_gives_the_general_one_and_says_so)
+{
+	struct atr_config c = config_of_two("OTEL_EXPORTER_OTLP_TIMEOUT", "1000",
+					    "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "5s");
+
+	CHECK_INT(c.otlp_traces_timeout, 1000);
+	CHECK_INT(n_warnings, 1);
+	CHECK(strstr(warnings[0], "using 1000") != NULL);
+	c = config_of_two("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip",
+			  "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd");
+	CHECK_INT(c.otlp_traces_compression, ATR_COMPRESSION_GZIP);
+	CHECK(strstr(warnings[0], "using gzip") != NULL);
+	c = config_of_two("OTEL_EXPORTER_OTLP_TIMEOUT", "1000", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+			  "7");
+	CHECK_INT(c.otlp_traces_timeout, 7);
+}
+
+TEST(a_ratio_nobody_wants_is_not_read)
+{
+	CHECK_INT(config_of_two("OTEL_TRACES_SAMPLER_ARG", "abc", NULL, NULL).sampler_arg_set, 0);
+	CHECK_INT(n_warnings, 0);
+	(void)config_of_two("OTEL_TRACES_SAMPLER_ARG", "7", "OTEL_TRACES_SAMPLER", "always_on");
+	CHECK_INT(n_warnings, 0);
+	(void)config_of_two("OTEL_TRACES_SAMPLER_ARG", "7", "OTEL_TRACES_SAMPLER",
+			    "parentbased_traceidratio");
+	CHECK_INT(n_warnings, 1);
 }

@@ -665,8 +665,19 @@ TEST(bad_settings_are_said_once_and_replaced)
 		  "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: \"512\" is more than the queue holds; using 10\n"
 		  "OTEL_RESOURCE_ATTRIBUTES: \"a=b,c\\n\" cannot be read as key=value,key=value; "
 		  "none of it is used\n"
-		  "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: \"collector:4318\" is no http or https URL; "
-		  "using http://localhost:4318/v1/traces\n");
+		  "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=collector:4318 is not a usable http or https "
+		  "URL; using http://localhost:4318/v1/traces\n");
+}
+
+TEST(a_bad_url_for_traces_gives_the_general_one)
+{
+	fake_init();
+	fake.config.otlp_traces_endpoint = "collector:4318";
+	fake.config.otlp_endpoint = "http://127.0.0.1:1/x";
+	fake.config.otlp_endpoint_set = true;
+	go();
+	CHECK(fake_stop(1000) >= 0);
+	CHECK(strstr(fake.log, "using http://127.0.0.1:1/x/v1/traces\n") != NULL);
 }
 
 TEST(a_name_that_was_not_resolved_is_not_looked_up_here)
