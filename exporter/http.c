@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/http.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -48,9 +49,26 @@ static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
 #endif
 }
 
+/*
+ * OpenSSL shall not clean up in an exit handler: we may be inside it at that moment,
+ * even in the middle of its initialisation, when the program ends by a way that
+ * does not wait for us (err(), inside libc).  A program that initialised the same
+ * OpenSSL before has it cleaned up all the same.  (OPENSSL_init_crypto(3).)
+ */
+static void openssl_without_exit_handler(void)
+{
+	const uint64_t no_atexit = 0x00080000; /* OPENSSL_INIT_NO_ATEXIT */
+	int (*init)(uint64_t, const void *) =
+		(int (*)(uint64_t, const void *))dlsym(RTLD_DEFAULT, "OPENSSL_init_crypto");
+
+	if (init)
+		(void)init(no_atexit, NULL);
+}
+
 int atr_http_init(struct atr_http *http, const struct atr_host *host,
 		  const struct atr_endpoint *endpoint)
 {
+	openssl_without_exit_handler();
 	*http = (struct atr_http){ .host = host, .fixed_host = endpoint->configured };
 	if (curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK)
 		return -ENOMEM;

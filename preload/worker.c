@@ -42,9 +42,10 @@
 #define EXPORTER_FILE "libautotrace-exporter.so"
 #define FORK_WAIT_NS 1000000000u  /* longest a fork waits for the gate: loading may take a while */
 #define RESOLVE_WAIT_NS 50000000u /* the same, while the collector's name is looked up */
-#define NO_FLUSH_NS 10000000000u  /* after a flush in vain the next exec is not held up */
-#define STOP_LEAST_NS 30000000u	  /* what a stop may take though the time is up */
-#define STOP_WAIT_NS 100000000u	  /* and the end of the process, after its flush */
+#define LOAD_WAIT_NS 2000000000u
+#define NO_FLUSH_NS 10000000000u /* after a flush in vain the next exec is not held up */
+#define STOP_LEAST_NS 30000000u	 /* what a stop may take though the time is up */
+#define STOP_WAIT_NS 100000000u	 /* and the end of the process, after its flush */
 
 #ifndef CLOSE_RANGE_UNSHARE
 #define CLOSE_RANGE_UNSHARE 2
@@ -70,6 +71,7 @@ static struct {
 	bool exporter_unusable; /* a child was born while the parent's was at work */
 	uint64_t end_until; /* the process is ending: all its flushes end by then (monotonic ns) */
 	uint32_t stop_asked;
+	uint32_t loaded;	 /* the exporter and its libraries are; a futex */
 	uint64_t no_flush_until; /* the last one was in vain (monotonic ns) */
 } w;
 
@@ -205,6 +207,8 @@ static void stop_at_exit(void)
 static void host_loaded(void)
 {
 	(void)atexit(stop_at_exit);
+	atr_store_release(&w.loaded, 1);
+	atr_sys_futex_wake(&w.loaded, INT32_MAX);
 }
 
 static struct atr_host host = {
@@ -290,6 +294,8 @@ static void *run_thread(void *arg)
 	library_enter();
 	run = load();
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
+	if (!run || atr_config.exporter != ATR_EXPORTER_OTLP)
+		host_loaded(); /* nothing more will be */
 	if (run)
 		run(&host);
 	atr_debug(ATR_DEBUG_WORKER, "worker: stopped");
@@ -353,6 +359,19 @@ static bool too_late_to_start(void)
 	return atr_load(&w.end_until) && dlopen("libcrypto.so.3", RTLD_NOLOAD | RTLD_LAZY);
 }
 
+/*
+ * Libraries register exit handlers while they are initialised.  When exit handlers
+ * are running already, the next one to run could be theirs, in the middle of it.
+ */
+static void wait_until_loaded(void)
+{
+	uint64_t until = atr_now() + LOAD_WAIT_NS, now;
+
+	while (!atr_load_acquire(&w.loaded) && atr_load(&w.state) == RUNNING &&
+	       (now = atr_now()) < until)
+		(void)atr_sys_futex_wait(&w.loaded, 0, until - now);
+}
+
 static void start(void)
 {
 	uint64_t signals = atr_sys_block_signals();
@@ -366,8 +385,11 @@ static void start(void)
 	err = create(STACK_SIZE);
 	if (err == EINVAL) /* the program's thread-local data alone needs more */
 		err = create(0);
-	if (!err)
+	if (!err) {
 		not_counted();
+		if (atr_load(&w.end_until))
+			wait_until_loaded();
+	}
 out:
 	if (err) {
 		atr_store(&w.state, FAILED);
@@ -461,9 +483,11 @@ void atr_worker_ending(void)
 {
 	uint64_t until = end_until();
 
+	if (!running() || atr_load(&w.stop_asked))
+		return;
 	/* A fifth of the time is the stop's, in which what is left is counted. */
-	if (running() && !atr_load(&w.stop_asked))
-		(void)flush(ATR_WAKE_FLUSH, until - exit_timeout_ns() / 5);
+	if (!flush(ATR_WAKE_FLUSH, until - exit_timeout_ns() / 5))
+		wait_until_loaded();
 }
 
 void atr_worker_stop(void)

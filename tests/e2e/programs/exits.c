@@ -4,6 +4,7 @@
  *
  * LIBS: -lpthread */
 #include <arpa/inet.h>
+#include <err.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -60,6 +61,8 @@ int main(int argc, char **argv)
 	printf("%s\n", how);
 	if (!strcmp(how, "exit"))
 		exit(7);
+	if (!strcmp(how, "err"))
+		errx(7, "by libc itself");
 	if (!strcmp(how, "_exit"))
 		_exit(7);
 	if (!strcmp(how, "_Exit"))
