@@ -255,7 +255,7 @@ void atr_conn_peer_changed(struct atr_conn *c)
 }
 
 /* The peer as it is now; 0 when it is not known, or changes at this moment. */
-static socklen_t peer_copy(const struct atr_conn *c, union atr_addr *ret)
+static socklen_t peer_copy(struct atr_conn *c, union atr_addr *ret)
 {
 	uint32_t seq = atr_load_acquire(&c->peer_seq);
 	socklen_t len = c->peer_len;
@@ -263,8 +263,8 @@ static socklen_t peer_copy(const struct atr_conn *c, union atr_addr *ret)
 	if (seq % 2 || len > sizeof(*ret))
 		return 0;
 	memcpy(ret, &c->peer, len);
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return atr_load(&c->peer_seq) == seq ? len : 0;
+	/* Adding nothing, for the release: the copy was read before the count is. */
+	return __atomic_fetch_add(&c->peer_seq, 0, __ATOMIC_ACQ_REL) == seq ? len : 0;
 }
 
 /* ---- addresses as attributes ---- */
@@ -390,7 +390,7 @@ void atr_conn_attrs(struct atr_conn *c, int fd, struct atr_pb *pb)
 	atr_conn_addr_attrs(c, fd, &peer, len, pb);
 }
 
-size_t atr_conn_peer_text(const struct atr_conn *c, char buf[static ATR_PEER_TEXT_MAX])
+size_t atr_conn_peer_text(struct atr_conn *c, char buf[static ATR_PEER_TEXT_MAX])
 {
 	union atr_addr peer;
 	struct addr_text t;

@@ -99,7 +99,7 @@ void atr_conn_addr_attrs(struct atr_conn *c, int fd, const union atr_addr *peer,
 
 /* "127.0.0.1:80", "[::1]:80", "/path" or "@abstract"; returns its length. */
 #define ATR_PEER_TEXT_MAX 128
-size_t atr_conn_peer_text(const struct atr_conn *c, char buf[static ATR_PEER_TEXT_MAX]);
+size_t atr_conn_peer_text(struct atr_conn *c, char buf[static ATR_PEER_TEXT_MAX]);
 
 /* Connections whose connect() is on its way, so that a poll() need only look when there are any. */
 extern uint32_t atr_conn_connecting;
