@@ -72,6 +72,7 @@ static struct {
 	uint64_t end_until; /* the process is ending: all its flushes end by then (monotonic ns) */
 	uint32_t stop_asked;
 	uint32_t loaded;	 /* the exporter and its libraries are; a futex */
+	uint32_t leave;		 /* 1: the thread is to end, 2: it does; a futex */
 	uint64_t no_flush_until; /* the last one was in vain (monotonic ns) */
 } w;
 
@@ -279,7 +280,6 @@ static void count_unsent(void *arg, const struct atr_record *record)
 
 static void *run_thread(void *arg)
 {
-	static const uint32_t parked;
 	atr_exporter_run_fn *run;
 
 	(void)arg;
@@ -304,11 +304,14 @@ static void *run_thread(void *arg)
 	(void)take_requests();
 	host_flushed();
 	library_leave();
-	/* Never an end of the thread: what libraries do at the end of a thread would
-	 * race with what they do at the end of the process, and glibc would count a
-	 * thread less than there are (not_counted()). */
+	/* Never an end of the thread by glibc: what libraries do at the end of a thread
+	 * would race with what they do at the end of the process, and glibc would count
+	 * a thread less than there are (not_counted()). */
+	while (!atr_load(&w.leave))
+		(void)atr_sys_futex_wait(&w.leave, 0, UINT64_MAX);
+	atr_store_release(&w.leave, 2);
 	for (;;)
-		(void)atr_sys_futex_wait(&parked, 0, UINT64_MAX);
+		(void)atr_sys(SYS_exit, 0, 0, 0, 0, 0, 0);
 	return NULL;
 }
 
@@ -501,6 +504,18 @@ void atr_worker_stop(void)
 	if (!flush(ATR_WAKE_FLUSH | ATR_WAKE_STOP, until > least ? until : least) &&
 	    atr_forkgate_take(STOP_WAIT_NS))
 		atr_store(&w.state, STOPPED);
+}
+
+void atr_worker_leave(void)
+{
+	uint64_t until = atr_now() + STOP_WAIT_NS;
+
+	if (atr_load(&w.state) != STOPPED)
+		return;
+	atr_store_release(&w.leave, 1);
+	atr_sys_futex_wake(&w.leave, INT32_MAX);
+	while (atr_load_acquire(&w.leave) == 1 && atr_now() < until)
+		(void)atr_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
 }
 
 void atr_worker_count_rest(void)

@@ -33,6 +33,9 @@ void atr_worker_flush(void);
 void atr_worker_ending(void);
 void atr_worker_stop(void);
 
+/* After the stop: the thread ends, as if it had never been. */
+void atr_worker_leave(void);
+
 /* After the stop: what is still in the rings is counted as unsent. */
 void atr_worker_count_rest(void);
 
