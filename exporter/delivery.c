@@ -29,10 +29,7 @@ int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host)
 
 	*d = (struct atr_delivery){ .host = host };
 	err = atr_endpoint_init(&d->endpoint, host);
-	if (!err)
-		err = atr_http_init(&d->http, host, &d->endpoint);
-	d->ready = !err;
-	return err;
+	return err ? err : atr_http_init(&d->http, host, &d->endpoint);
 }
 
 /* ---- what is said ---- */
@@ -287,8 +284,7 @@ size_t atr_delivery_cancel(struct atr_delivery *d)
 
 void atr_delivery_finish(struct atr_delivery *d)
 {
-	if (d->ready)
-		atr_http_finish(&d->http);
+	atr_http_finish(&d->http);
 	atr_gzip_finish(&d->gz);
 	atr_buf_free(&d->request);
 	atr_buf_free(&d->packed);

@@ -20,7 +20,6 @@ struct atr_delivery {
 	const struct atr_host *host;
 	struct atr_endpoint endpoint;
 	struct atr_http http;
-	bool ready; /* http is */
 	struct atr_gzip gz;
 	struct atr_buf request, packed;
 	const uint8_t *body; /* one of the two */

@@ -15,24 +15,22 @@
 #include "preload/process.h"
 #include "preload/worker.h"
 
-static void closing(int fd)
+/* The number is closed, or another file, from now on.  errno is kept. */
+static void forget(int fd)
 {
-	struct atr_conn *c = atr_conn_get(fd);
+	struct atr_conn *c = atr_conn_known(fd);
+	int saved_errno = errno;
 
-	if (!c)
-		return;
-	if (atr_load(&c->connecting) && atr_load(&c->refs) == 1 && !atr_process_foreign())
+	if (c && atr_load(&c->connecting) && atr_load(&c->refs) == 1 && !atr_process_foreign())
 		atr_connect_done(c, ATR_CONNECT_CANCELLED);
 	atr_conn_close(fd);
+	errno = saved_errno;
 }
 
 atr_export int close(int fd)
 {
 	ATR_ENTER(close, fd);
-	int saved_errno = errno;
-
-	closing(fd);
-	errno = saved_errno;
+	forget(fd);
 	return atr_real.close(fd);
 }
 
@@ -43,16 +41,6 @@ static int number(FILE *file)
 
 	errno = saved_errno;
 	return fd;
-}
-
-/* The number is another file now, by no call of ours. */
-static void forget(int fd)
-{
-	int saved_errno = errno;
-
-	if (fd >= 0)
-		atr_conn_close(fd);
-	errno = saved_errno;
 }
 
 /* stdio closes inside libc, where we do not see it. */
@@ -129,12 +117,10 @@ atr_export int daemon(int no_chdir, int no_close)
 atr_export int close_range(unsigned first, unsigned last, int flags)
 {
 	ATR_ENTER(close_range, first, last, flags);
-	int ret;
 
 	if (!(flags & CLOSE_RANGE_CLOEXEC))
 		atr_conn_close_range(first, last);
-	ret = atr_real.close_range(first, last, flags);
-	return ret;
+	return atr_real.close_range(first, last, flags);
 }
 
 atr_export void closefrom(int low)

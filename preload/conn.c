@@ -147,6 +147,14 @@ struct atr_conn *atr_conn_get(int fd)
 	return c;
 }
 
+struct atr_conn *atr_conn_known(int fd)
+{
+	struct atr_conn **at = slot(fd);
+	struct atr_conn *c = at ? atr_load_acquire(at) : NULL;
+
+	return c == UNKNOWN ? NULL : c;
+}
+
 struct atr_conn *atr_conn_new(int fd, int family, int type, enum atr_role role)
 {
 	struct atr_conn *c;

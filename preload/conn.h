@@ -70,6 +70,9 @@ void atr_conn_init(void);
  */
 struct atr_conn *atr_conn_get(int fd);
 
+/* The same without the look: NULL as well for a descriptor nobody has used yet. */
+struct atr_conn *atr_conn_known(int fd);
+
 /* A new connection for a descriptor just made; what it had before is dropped.  NULL: no memory. */
 struct atr_conn *atr_conn_new(int fd, int family, int type, enum atr_role role);
 

@@ -132,11 +132,6 @@ static bool step_fork(void)
 	return pthread_atfork(atr_worker_fork_prepare, atr_worker_fork_parent, forked_child) == 0;
 }
 
-static void quick_exit_stop(void)
-{
-	atr_end();
-}
-
 static bool step_gate(void)
 {
 	struct atr_gate *page = atr_sys_map(PAGE);
@@ -145,21 +140,27 @@ static bool step_gate(void)
 		return false;
 	/* Before Linux 4.14 only the fork handler finds a child out. */
 	(void)atr_sys(SYS_madvise, page, PAGE, MADV_WIPEONFORK, 0, 0, 0);
-	(void)at_quick_exit(quick_exit_stop);
+	(void)at_quick_exit(atr_end);
 	enabled = true;
 	atr_gate = page;
 	atr_store(&page->live, 1);
 	return true;
 }
 
+/* clang-format off */
 static bool (*const start_up[])(void) = {
-	step_secure,  step_real, /* from here on hooks call the real functions */
-	step_config,		 /* atr_config, atr_log() */
-	step_sampler, step_context,
-	step_clock,   step_threads, /* atr_thread_self(), atr_worker_*() */
-	step_conns,		    /* atr_conn_*() */
-	step_fork,    step_gate,    /* the gate is open */
+	step_secure,
+	step_real,    /* from here on hooks call the real functions */
+	step_config,  /* atr_config, atr_log() */
+	step_sampler,
+	step_context,
+	step_clock,
+	step_threads, /* atr_thread_self(), atr_worker_*() */
+	step_conns,   /* atr_conn_*() */
+	step_fork,
+	step_gate,    /* the gate is open */
 };
+/* clang-format on */
 
 __attribute__((constructor)) static void start(void)
 {

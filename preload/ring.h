@@ -30,7 +30,7 @@ struct atr_ring {
 	uint64_t head __attribute__((aligned(64))); /* end of the last committed record */
 	uint64_t written;			    /* records committed, ever */
 	uint64_t dropped;			    /* records that found no room */
-	uint32_t retired;			    /* the thread is gone: no more will come */
+	uint32_t retired; /* its thread is gone, and no other has taken it over */
 
 	/* The reader's line. */
 	uint64_t tail __attribute__((aligned(64))); /* everything before it may be overwritten */

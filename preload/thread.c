@@ -3,9 +3,8 @@
  * Threads and their rings.
  *
  * A ring belongs to one thread and is drained by the background thread.  All
- * rings hang in one list: threads push in front without a lock, only the
- * background thread takes out; so the list needs no more than a compare-exchange
- * at its head.
+ * rings hang in one list: threads push in front with a compare-exchange, and
+ * nothing is ever taken out.
  *
  * The link of a thread that ended goes back to its pool with its ring, full or not,
  * and the next new thread takes both over: threads may come and go by the thousand

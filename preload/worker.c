@@ -179,7 +179,7 @@ static void host_flushed(void)
 	/* A flush that was asked for meanwhile keeps its bits. */
 	if (atr_load_acquire(&w.flush_asked) == done)
 		(void)__atomic_fetch_and(&w.requests, ~(uint32_t)ATR_WAKE_FLUSH, __ATOMIC_ACQ_REL);
-	/* Pairs with the acquire in atr_worker_flush(). */
+	/* Pairs with the acquire in flush(). */
 	atr_store_release(&w.flush_done, done);
 	atr_sys_futex_wake(&w.flush_done, INT32_MAX);
 }
@@ -286,12 +286,9 @@ static void *run_thread(void *arg)
 	atr_tls.inside = ATR_IN_BACKGROUND;
 	(void)atr_sys(SYS_prctl, PR_SET_NAME, "autotrace", 0, 0, 0, 0);
 	leave_fd_table();
-	if (atr_config.exporter == ATR_EXPORTER_OTLP) {
-		library_enter();
-		host_look_up();
-		library_leave();
-	}
 	library_enter();
+	if (atr_config.exporter == ATR_EXPORTER_OTLP)
+		host_look_up();
 	run = load();
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
 	if (!run || atr_config.exporter != ATR_EXPORTER_OTLP)
