@@ -21,8 +21,11 @@ static void forget(int fd)
 	struct atr_conn *c = atr_conn_known(fd);
 	int saved_errno = errno;
 
-	if (c && atr_load(&c->connecting) && atr_load(&c->refs) == 1 && !atr_process_foreign())
+	if (c && (atr_load(&c->connecting) || atr_load(&c->accepting)) && atr_load(&c->refs) == 1 &&
+	    !atr_process_foreign()) {
 		atr_connect_done(c, ATR_CONNECT_CANCELLED);
+		atr_accept_done(c, fd, true);
+	}
 	atr_conn_close(fd);
 	errno = saved_errno;
 }

@@ -17,7 +17,9 @@ atr_export ssize_t __recv_chk(int fd, void *buf, size_t len, size_t buf_size, in
 
 	if (!atr_io_begin(&io, fd, ATR_RECV))
 		return atr_real.__recv_chk(fd, buf, len, buf_size, flags);
-	return atr_io_end(&io, atr_real.__recv_chk(fd, buf, len, buf_size, flags), len, flags);
+	return atr_io_end(
+		&io, atr_real.__recv_chk(fd, buf, len, buf_size, flags),
+		ATR_CALL(.iov = ATR_PIECE(buf, len), .n_iov = 1, .asked = len, .flags = flags));
 }
 
 atr_export ssize_t __recvfrom_chk(int fd, void *restrict buf, size_t len, size_t buf_size,
@@ -27,19 +29,13 @@ atr_export ssize_t __recvfrom_chk(int fd, void *restrict buf, size_t len, size_t
 	ATR_ENTER(__recvfrom_chk, fd, buf, len, buf_size, flags, addr, addr_len);
 	struct atr_io io;
 	socklen_t room;
-	ssize_t ret;
-	int err;
 
 	if (!atr_io_begin(&io, fd, ATR_RECV))
 		return atr_real.__recvfrom_chk(fd, buf, len, buf_size, flags, addr, addr_len);
 	room = addr ? atr_io_room(&io, addr_len) : 0;
-	ret = atr_real.__recvfrom_chk(fd, buf, len, buf_size, flags, addr, addr_len);
-	err = errno;
-	if (ret < 0 || !room || *addr_len > room)
-		addr = NULL;
-	atr_io_finish(&io, ret, err, len, flags, addr, addr ? *addr_len : 0);
-	errno = err;
-	return ret;
+	return atr_io_received_from(
+		&io, atr_real.__recvfrom_chk(fd, buf, len, buf_size, flags, addr, addr_len), buf,
+		len, flags, room, addr, addr_len);
 }
 
 atr_export ssize_t __read_chk(int fd, void *buf, size_t len, size_t buf_size)
@@ -49,12 +45,15 @@ atr_export ssize_t __read_chk(int fd, void *buf, size_t len, size_t buf_size)
 
 	if (!atr_io_begin(&io, fd, ATR_RECV))
 		return atr_real.__read_chk(fd, buf, len, buf_size);
-	return atr_io_end(&io, atr_real.__read_chk(fd, buf, len, buf_size), len, 0);
+	return atr_io_end(
+		&io, atr_real.__read_chk(fd, buf, len, buf_size),
+		ATR_CALL(.iov = ATR_PIECE(buf, len), .n_iov = 1, .asked = len, .flags = 0));
 }
 
 atr_export int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size)
 {
 	ATR_ENTER(__poll_chk, fds, n, timeout, size);
+	atr_wait_poll(fds, n, timeout);
 	return atr_wait_ready(fds, n, atr_real.__poll_chk(fds, n, timeout, size));
 }
 
@@ -62,5 +61,6 @@ atr_export int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *
 			   const sigset_t *mask, size_t size)
 {
 	ATR_ENTER(__ppoll_chk, fds, n, timeout, mask, size);
+	atr_wait_poll(fds, n, atr_wait_ms(timeout));
 	return atr_wait_ready(fds, n, atr_real.__ppoll_chk(fds, n, timeout, mask, size));
 }

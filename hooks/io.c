@@ -13,7 +13,10 @@
 
 #include "hooks/errtype.h"
 #include "hooks/hook.h"
+#include "hooks/inject.h"
 #include "hooks/socket.h"
+#include "hooks/talk.h"
+#include "preload/config.h"
 #include "preload/stats.h"
 #include "preload/sys.h"
 
@@ -24,36 +27,84 @@ static const uint8_t kinds[] = {
 	[ATR_ROLE_LISTEN] = ATR_KIND_SERVER,
 };
 
+/* What is no socket, but tells an event loop that something was handed to it. */
+static bool begin_other(struct atr_conn *c, enum atr_direction direction)
+{
+	if (c->role == ATR_ROLE_EVENTFD && direction == ATR_RECV)
+		atr_context_handed();
+	return false;
+}
+
 bool atr_io_begin(struct atr_io *io, int fd, enum atr_direction direction)
 {
 	struct atr_conn *c = atr_conn_get(fd);
-	bool spans;
+	bool spans, talks;
 
 	if (atr_likely(!c))
 		return false;
+	if (atr_unlikely(c->role >= ATR_ROLE_EPOLL))
+		return begin_other(c, direction);
 	spans = atr_socket_spans(c);
+	talks = atr_talks(c);
 	io->conn = c;
 	io->gen = atr_load(&c->gen);
 	io->fd = fd;
 	io->direction = direction;
+	io->out = (talks && direction == ATR_SEND) || c->debt_len;
+	io->told = !talks && !c->loop;
+	io->of = NULL;
+	io->since = NULL;
 	if (c->role == ATR_ROLE_UNKNOWN && c->type == SOCK_DGRAM && !c->paired &&
 	    direction == ATR_SEND)
 		c->role = ATR_ROLE_CLIENT; /* it speaks first */
 	io->op.recording = false;
 	if (spans)
 		atr_op_begin(&io->op, kinds[c->role]);
-	return io->op.recording || atr_load(&c->connecting);
+	if (atr_unlikely(io->op.recording && c->protocol)) {
+		io->of = &io->of_room;
+		io->of_room.valid = false;
+		io->since = &io->since_room;
+	}
+	return io->op.recording || !io->told || atr_load(&c->connecting);
+}
+
+/* Tells whoever follows the connection.  True: it is in a protocol that is followed. */
+static void tell(struct atr_io *io, ssize_t bytes, int err, const struct atr_io_call *call)
+{
+	struct atr_moved m = {
+		.conn = io->conn,
+		.fd = io->fd,
+		.iov = call->flags & MSG_TRUNC && io->direction == ATR_RECV ? NULL : call->iov,
+		.n_iov = call->n_iov,
+		.bytes = bytes > 0 ? (uint64_t)bytes : 0,
+		.err = bytes < 0 ? err : 0,
+		.of = io->of,
+		.since = io->since,
+	};
+
+	if (call->flags & (MSG_PEEK | MSG_ERRQUEUE) || (bytes == 0 && !call->asked))
+		return;
+	if (call->flags & MSG_OOB)
+		m.iov = NULL; /* beside the stream: nobody can say where */
+	if (!atr_conn_hold(io->conn, io->gen))
+		return;
+	if (io->direction == ATR_RECV)
+		atr_talk_received(&m);
+	else
+		atr_talk_sent(&m);
+	atr_conn_release(io->conn);
 }
 
 /* Is it worth a span?  A span says that bytes moved, or why they did not. */
-static bool happened(const struct atr_io *io, ssize_t bytes, int err, size_t asked, int flags)
+static bool happened(const struct atr_io *io, ssize_t bytes, int err,
+		     const struct atr_io_call *call)
 {
-	if (flags & (MSG_PEEK | MSG_ERRQUEUE))
+	if (call->flags & (MSG_PEEK | MSG_ERRQUEUE))
 		return false;
 	if (bytes < 0)
 		return err != EAGAIN && err != EINTR && err != EBADF && err != EFAULT &&
 		       err != ENOTSOCK && err != EINVAL;
-	return bytes > 0 || (io->conn->type != SOCK_STREAM && asked > 0);
+	return bytes > 0 || (io->conn->type != SOCK_STREAM && call->asked > 0);
 }
 
 static void write_span(struct atr_io *io, ssize_t bytes, int err, const union atr_addr *peer,
@@ -81,10 +132,24 @@ static void write_span(struct atr_io *io, ssize_t bytes, int err, const union at
 	}
 }
 
-void atr_io_finish(struct atr_io *io, ssize_t bytes, int err, size_t asked, int flags,
-		   const struct sockaddr *peer, socklen_t peer_len)
+/* The raw span of a call on a connection whose protocol is known: under the protocol's. */
+static void place(struct atr_io *io)
+{
+	const struct atr_conn *c = io->conn;
+
+	if (c->speaker != ATR_SPEAKER_PROTOCOL && (!c->protocol || c->heard == ATR_HEARD_ALL))
+		return;
+	/* While the protocol cannot be told yet as well. */
+	if (atr_config.socket_spans != ATR_SOCKET_SPANS_ALL)
+		atr_op_drop(&io->op);
+	else if (io->of && io->of->valid)
+		atr_op_move_under(&io->op, io->of, *io->since);
+}
+
+void atr_io_finish(struct atr_io *io, ssize_t bytes, int err, const struct atr_io_call *call)
 {
 	struct atr_conn *c = io->conn;
+	socklen_t peer_len = 0;
 	union atr_addr to;
 
 	/* Closed meanwhile by another thread, and perhaps another connection now. */
@@ -98,24 +163,29 @@ void atr_io_finish(struct atr_io *io, ssize_t bytes, int err, size_t asked, int 
 		else if (bytes < 0 && err != EAGAIN && err != EINTR && err != ENOTCONN)
 			atr_connect_done(c, err);
 	}
-	if (!happened(io, bytes, err, asked, flags)) {
+	if (!io->told)
+		tell(io, bytes, err, call);
+	if (bytes > 0 && io->direction == ATR_SEND && c->speaker == ATR_SPEAKER_PROGRAM)
+		atr_context_touch();
+	if (!io->op.recording)
+		return;
+	if (!happened(io, bytes, err, call)) {
 		atr_op_drop(&io->op);
 		return;
 	}
-	if (!io->op.recording)
-		return;
-	if (peer && peer_len && peer_len <= sizeof(to))
-		memcpy(&to, peer, peer_len);
-	else
-		peer_len = 0;
+	place(io);
+	if (call->peer && call->peer_len && call->peer_len <= sizeof(to)) {
+		memcpy(&to, call->peer, call->peer_len);
+		peer_len = call->peer_len;
+	}
 	write_span(io, bytes, err, &to, peer_len);
 }
 
-ssize_t atr_io_end(struct atr_io *io, ssize_t ret, size_t asked, int flags)
+ssize_t atr_io_end(struct atr_io *io, ssize_t ret, const struct atr_io_call *call)
 {
 	int err = errno;
 
-	atr_io_finish(io, ret, err, asked, flags, NULL, 0);
+	atr_io_finish(io, ret, err, call);
 	errno = err;
 	return ret;
 }
@@ -141,6 +211,23 @@ static size_t iov_bytes(const struct iovec *iov, size_t n)
 
 /* ---- plain ---- */
 
+/*
+ * A sending hook, whose real function's CALL is the last argument: made by
+ * atr_inject() where something is to be added, else as the program made it.
+ */
+#define SEND(io, vec, n_vec, msghdr, flag, n_asked, real_call)                          \
+	do {                                                                            \
+		const struct atr_sending sending = { vec, n_vec, msghdr, flag };        \
+		const struct atr_io_call call = { vec, n_vec, n_asked, flag, NULL, 0 }; \
+		ssize_t ret;                                                            \
+                                                                                        \
+		if (atr_inject(&(io), &sending, &ret)) {                                \
+			(io).told = true;                                               \
+			return atr_io_end(&(io), ret, &call);                           \
+		}                                                                       \
+		return atr_io_end(&(io), real_call, &call);                             \
+	} while (0)
+
 atr_export ssize_t send(int fd, const void *buf, size_t len, int flags)
 {
 	ATR_ENTER(send, fd, buf, len, flags);
@@ -148,7 +235,7 @@ atr_export ssize_t send(int fd, const void *buf, size_t len, int flags)
 
 	if (!atr_io_begin(&io, fd, ATR_SEND))
 		return atr_real.send(fd, buf, len, flags);
-	return atr_io_end(&io, atr_real.send(fd, buf, len, flags), len, flags);
+	SEND(io, ATR_PIECE(buf, len), 1, NULL, flags, len, atr_real.send(fd, buf, len, flags));
 }
 
 atr_export ssize_t recv(int fd, void *buf, size_t len, int flags)
@@ -158,7 +245,9 @@ atr_export ssize_t recv(int fd, void *buf, size_t len, int flags)
 
 	if (!atr_io_begin(&io, fd, ATR_RECV))
 		return atr_real.recv(fd, buf, len, flags);
-	return atr_io_end(&io, atr_real.recv(fd, buf, len, flags), len, flags);
+	return atr_io_end(
+		&io, atr_real.recv(fd, buf, len, flags),
+		ATR_CALL(.iov = ATR_PIECE(buf, len), .n_iov = 1, .asked = len, .flags = flags));
 }
 
 atr_export ssize_t write(int fd, const void *buf, size_t len)
@@ -168,7 +257,7 @@ atr_export ssize_t write(int fd, const void *buf, size_t len)
 
 	if (!atr_io_begin(&io, fd, ATR_SEND))
 		return atr_real.write(fd, buf, len);
-	return atr_io_end(&io, atr_real.write(fd, buf, len), len, 0);
+	SEND(io, ATR_PIECE(buf, len), 1, NULL, 0, len, atr_real.write(fd, buf, len));
 }
 
 atr_export ssize_t read(int fd, void *buf, size_t len)
@@ -178,7 +267,9 @@ atr_export ssize_t read(int fd, void *buf, size_t len)
 
 	if (!atr_io_begin(&io, fd, ATR_RECV))
 		return atr_real.read(fd, buf, len);
-	return atr_io_end(&io, atr_real.read(fd, buf, len), len, 0);
+	return atr_io_end(
+		&io, atr_real.read(fd, buf, len),
+		ATR_CALL(.iov = ATR_PIECE(buf, len), .n_iov = 1, .asked = len, .flags = 0));
 }
 
 atr_export ssize_t writev(int fd, const struct iovec *iov, int n)
@@ -188,7 +279,7 @@ atr_export ssize_t writev(int fd, const struct iovec *iov, int n)
 
 	if (!atr_io_begin(&io, fd, ATR_SEND))
 		return atr_real.writev(fd, iov, n);
-	return atr_io_end(&io, atr_real.writev(fd, iov, n), 1, 0);
+	SEND(io, iov, n > 0 ? (size_t)n : 0, NULL, 0, 1, atr_real.writev(fd, iov, n));
 }
 
 atr_export ssize_t readv(int fd, const struct iovec *iov, int n)
@@ -198,7 +289,8 @@ atr_export ssize_t readv(int fd, const struct iovec *iov, int n)
 
 	if (!atr_io_begin(&io, fd, ATR_RECV))
 		return atr_real.readv(fd, iov, n);
-	return atr_io_end(&io, atr_real.readv(fd, iov, n), 1, 0);
+	return atr_io_end(&io, atr_real.readv(fd, iov, n),
+			  ATR_CALL(.iov = iov, .n_iov = n > 0 ? (size_t)n : 0, .asked = 1));
 }
 
 /* ---- with an address ---- */
@@ -207,20 +299,37 @@ atr_export ssize_t sendto(int fd, const void *buf, size_t len, int flags,
 			  const struct sockaddr *addr, socklen_t addr_len)
 {
 	ATR_ENTER(sendto, fd, buf, len, flags, addr, addr_len);
+	struct atr_io_call call = { ATR_PIECE(buf, len), 1, len, flags, NULL, 0 };
+	const struct msghdr to = { .msg_name = (void *)(uintptr_t)addr, .msg_namelen = addr_len };
+	const struct atr_sending sending = { ATR_PIECE(buf, len), 1, &to, flags };
 	struct atr_io io;
 	ssize_t ret;
-	int err;
 
 	if (!atr_io_begin(&io, fd, ATR_SEND))
 		return atr_real.sendto(fd, buf, len, flags, addr, addr_len);
+	if (atr_inject(&io, &sending, &ret)) {
+		io.told = true;
+		return atr_io_end(&io, ret, &call);
+	}
 	ret = atr_real.sendto(fd, buf, len, flags, addr, addr_len);
-	err = errno;
 	/* A stream takes no notice of the address; after an error it may be unreadable. */
-	if (ret < 0 || io.conn->type == SOCK_STREAM)
-		addr = NULL;
-	atr_io_finish(&io, ret, err, len, flags, addr, addr_len);
-	errno = err;
-	return ret;
+	if (ret >= 0 && io.conn->type != SOCK_STREAM) {
+		call.peer = addr;
+		call.peer_len = addr_len;
+	}
+	return atr_io_end(&io, ret, &call);
+}
+
+ssize_t atr_io_received_from(struct atr_io *io, ssize_t ret, void *buf, size_t len, int flags,
+			     socklen_t room, const struct sockaddr *addr, const socklen_t *addr_len)
+{
+	struct atr_io_call call = { ATR_PIECE(buf, len), 1, len, flags, NULL, 0 };
+
+	if (ret >= 0 && room && *addr_len <= room) {
+		call.peer = addr;
+		call.peer_len = *addr_len;
+	}
+	return atr_io_end(io, ret, &call);
 }
 
 atr_export ssize_t recvfrom(int fd, void *restrict buf, size_t len, int flags,
@@ -229,20 +338,12 @@ atr_export ssize_t recvfrom(int fd, void *restrict buf, size_t len, int flags,
 	ATR_ENTER(recvfrom, fd, buf, len, flags, addr, addr_len);
 	struct atr_io io;
 	socklen_t room;
-	ssize_t ret;
-	int err;
 
 	if (!atr_io_begin(&io, fd, ATR_RECV))
 		return atr_real.recvfrom(fd, buf, len, flags, addr, addr_len);
 	room = addr ? atr_io_room(&io, addr_len) : 0;
-	ret = atr_real.recvfrom(fd, buf, len, flags, addr, addr_len);
-	err = errno;
-	if (ret >= 0 && room && *addr_len <= room)
-		atr_io_finish(&io, ret, err, len, flags, addr, *addr_len);
-	else
-		atr_io_finish(&io, ret, err, len, flags, NULL, 0);
-	errno = err;
-	return ret;
+	return atr_io_received_from(&io, atr_real.recvfrom(fd, buf, len, flags, addr, addr_len),
+				    buf, len, flags, room, addr, addr_len);
 }
 
 /* ---- messages ---- */
@@ -256,13 +357,19 @@ static const struct sockaddr *msg_name(const struct atr_io *io, const struct msg
 	return msg->msg_name;
 }
 
-static void finish_msg(struct atr_io *io, const struct msghdr *msg, socklen_t room, ssize_t bytes,
-		       int err, int flags)
+static ssize_t end_msg(struct atr_io *io, const struct msghdr *msg, socklen_t room, ssize_t ret,
+		       int flags)
 {
-	const struct sockaddr *name = bytes >= 0 ? msg_name(io, msg, room) : NULL;
+	struct atr_io_call call = { .asked = 1, .flags = flags };
 
-	atr_io_finish(io, bytes, err, bytes >= 0 ? iov_bytes(msg->msg_iov, msg->msg_iovlen) : 1,
-		      flags, name, name ? msg->msg_namelen : 0);
+	if (ret >= 0) { /* so it could be read */
+		call.iov = msg->msg_iov;
+		call.n_iov = msg->msg_iovlen;
+		call.asked = iov_bytes(call.iov, call.n_iov);
+		call.peer = msg_name(io, msg, room);
+		call.peer_len = call.peer ? msg->msg_namelen : 0;
+	}
+	return atr_io_end(io, ret, &call);
 }
 
 /* Descriptors that came over a unix socket: they may be sockets. */
@@ -285,37 +392,48 @@ static void received_fds(struct msghdr *msg)
 	}
 }
 
+/* True: the message was sent here; *ret is what sendmsg() returns. */
+static bool inject_msg(struct atr_io *io, const struct msghdr *msg, int flags, ssize_t *ret)
+{
+	struct msghdr copy;
+	struct atr_sending sending = { .msg = &copy, .flags = flags };
+
+	if (!io->out || !atr_sys_peek(&copy, msg, sizeof(copy)))
+		return false;
+	sending.iov = copy.msg_iov;
+	sending.n_iov = copy.msg_iovlen;
+	if (!atr_inject(io, &sending, ret))
+		return false;
+	io->told = true;
+	return true;
+}
+
 atr_export ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	ATR_ENTER(sendmsg, fd, msg, flags);
 	struct atr_io io;
 	ssize_t ret;
-	int err;
 
 	if (!atr_io_begin(&io, fd, ATR_SEND))
 		return atr_real.sendmsg(fd, msg, flags);
-	ret = atr_real.sendmsg(fd, msg, flags);
-	err = errno;
-	finish_msg(&io, msg, UINT32_MAX, ret, err, flags);
-	errno = err;
-	return ret;
+	if (!inject_msg(&io, msg, flags, &ret))
+		ret = atr_real.sendmsg(fd, msg, flags);
+	return end_msg(&io, msg, UINT32_MAX, ret, flags);
 }
 
 atr_export ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	ATR_ENTER(recvmsg, fd, msg, flags);
 	struct atr_io io;
-	bool spans = atr_io_begin(&io, fd, ATR_RECV);
-	socklen_t room = spans ? atr_io_room(&io, &msg->msg_namelen) : 0;
+	bool ours = atr_io_begin(&io, fd, ATR_RECV);
+	socklen_t room = ours ? atr_io_room(&io, &msg->msg_namelen) : 0;
 	ssize_t ret = atr_real.recvmsg(fd, msg, flags);
 	int err = errno;
 
 	if (ret >= 0)
 		received_fds(msg);
-	if (spans)
-		finish_msg(&io, msg, room, ret, err, flags);
 	errno = err;
-	return ret;
+	return ours ? end_msg(&io, msg, room, ret, flags) : ret;
 }
 
 static ssize_t mmsg_bytes(const struct mmsghdr *msgs, int n)
@@ -328,28 +446,68 @@ static ssize_t mmsg_bytes(const struct mmsghdr *msgs, int n)
 }
 
 /* One call, one span: the bytes of all its messages, the peer of the first. */
-static void finish_mmsg(struct atr_io *io, const struct mmsghdr *msgs, socklen_t room, int n,
-			int err, int flags)
+static int end_mmsg(struct atr_io *io, const struct mmsghdr *msgs, socklen_t room, int n, int flags)
 {
-	const struct sockaddr *name = n > 0 ? msg_name(io, &msgs->msg_hdr, room) : NULL;
+	int err = errno;
+	struct atr_io_call call = { .asked = n > 0, .flags = flags };
 
-	atr_io_finish(io, mmsg_bytes(msgs, n), err, n > 0, flags, name,
-		      name ? msgs->msg_hdr.msg_namelen : 0);
+	/* On a stream the messages are one stretch of bytes after the other. */
+	for (int i = 0; i < n && !io->told; i++) {
+		const struct msghdr *m = &msgs[i].msg_hdr;
+
+		tell(io, msgs[i].msg_len, 0,
+		     ATR_CALL(.iov = m->msg_iov, .n_iov = m->msg_iovlen, .asked = msgs[i].msg_len,
+			      .flags = flags));
+	}
+	if (n > 0) {
+		io->told = true;
+		call.peer = msg_name(io, &msgs->msg_hdr, room);
+		call.peer_len = call.peer ? msgs->msg_hdr.msg_namelen : 0;
+	}
+	atr_io_finish(io, mmsg_bytes(msgs, n), err, &call);
+	errno = err;
+	return n;
+}
+
+/* One message after the other, as the kernel does it: what was sent in part ends the call. */
+static int send_each(struct atr_io *io, struct mmsghdr *msgs, unsigned n, int flags)
+{
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		ssize_t ret;
+
+		if (!inject_msg(io, &msgs[i].msg_hdr, flags, &ret)) {
+			ret = atr_real.sendmsg(io->fd, &msgs[i].msg_hdr, flags);
+			if (ret >= 0)
+				tell(io, ret, 0,
+				     ATR_CALL(.iov = msgs[i].msg_hdr.msg_iov,
+					      .n_iov = msgs[i].msg_hdr.msg_iovlen,
+					      .asked = (size_t)ret, .flags = flags));
+		}
+		if (ret < 0)
+			return i ? (int)i : -1;
+		msgs[i].msg_len = (unsigned)ret;
+		if ((size_t)ret < iov_bytes(msgs[i].msg_hdr.msg_iov, msgs[i].msg_hdr.msg_iovlen))
+			return (int)i + 1;
+	}
+	return (int)n;
 }
 
 atr_export int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 {
 	ATR_ENTER(sendmmsg, fd, msgs, n, flags);
 	struct atr_io io;
-	int ret, err;
+	int ret;
 
 	if (!atr_io_begin(&io, fd, ATR_SEND))
 		return atr_real.sendmmsg(fd, msgs, n, flags);
-	ret = atr_real.sendmmsg(fd, msgs, n, flags);
-	err = errno;
-	finish_mmsg(&io, msgs, UINT32_MAX, ret, err, flags);
-	errno = err;
-	return ret;
+	if (!io.out)
+		return end_mmsg(&io, msgs, UINT32_MAX, atr_real.sendmmsg(fd, msgs, n, flags),
+				flags);
+	ret = send_each(&io, msgs, n < UIO_MAXIOV ? n : UIO_MAXIOV, flags);
+	io.told = true;
+	return end_mmsg(&io, msgs, UINT32_MAX, ret, flags);
 }
 
 atr_export int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags,
@@ -357,49 +515,49 @@ atr_export int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags,
 {
 	ATR_ENTER(recvmmsg, fd, msgs, n, flags, timeout);
 	struct atr_io io;
-	bool spans = atr_io_begin(&io, fd, ATR_RECV);
-	socklen_t room = spans && n ? atr_io_room(&io, &msgs->msg_hdr.msg_namelen) : 0;
+	bool ours = atr_io_begin(&io, fd, ATR_RECV);
+	socklen_t room = ours && n ? atr_io_room(&io, &msgs->msg_hdr.msg_namelen) : 0;
 	int ret = atr_real.recvmmsg(fd, msgs, n, flags, timeout);
 	int err = errno;
 
 	for (int i = 0; i < ret; i++)
 		received_fds(&msgs[i].msg_hdr);
-	if (spans)
-		finish_mmsg(&io, msgs, room, ret, err, flags);
 	errno = err;
-	return ret;
+	return ours ? end_mmsg(&io, msgs, room, ret, flags) : ret;
 }
 
 /* ---- between descriptors ---- */
 
-atr_export ssize_t sendfile(int out, int in, off_t *offset, size_t n)
-{
-	ATR_ENTER(sendfile, out, in, offset, n);
-	struct atr_io io;
+#define SENDFILE(name, offset_type)                                                              \
+	atr_export ssize_t name(int out, int in, offset_type *offset, size_t n)                  \
+	{                                                                                        \
+		ATR_ENTER(name, out, in, offset, n);                                             \
+		struct atr_io io;                                                                \
+		ssize_t ret;                                                                     \
+                                                                                                 \
+		if (!atr_io_begin(&io, out, ATR_SEND))                                           \
+			return atr_real.name(out, in, offset, n);                                \
+		if (io.out && !atr_inject_settle(&io, &ret))                                     \
+			return ret;                                                              \
+		return atr_io_end(&io, atr_real.name(out, in, offset, n), ATR_CALL(.asked = n)); \
+	}
 
-	if (!atr_io_begin(&io, out, ATR_SEND))
-		return atr_real.sendfile(out, in, offset, n);
-	return atr_io_end(&io, atr_real.sendfile(out, in, offset, n), n, 0);
-}
-
-atr_export ssize_t sendfile64(int out, int in, off64_t *offset, size_t n)
-{
-	ATR_ENTER(sendfile64, out, in, offset, n);
-	struct atr_io io;
-
-	if (!atr_io_begin(&io, out, ATR_SEND))
-		return atr_real.sendfile64(out, in, offset, n);
-	return atr_io_end(&io, atr_real.sendfile64(out, in, offset, n), n, 0);
-}
+SENDFILE(sendfile, off_t)
+SENDFILE(sendfile64, off64_t)
+#undef SENDFILE
 
 atr_export ssize_t splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t n,
 			  unsigned flags)
 {
 	ATR_ENTER(splice, in, in_offset, out, out_offset, n, flags);
 	struct atr_io io;
+	ssize_t ret;
 
 	/* One end is a pipe, so only the other can be a socket. */
 	if (!atr_io_begin(&io, out, ATR_SEND) && !atr_io_begin(&io, in, ATR_RECV))
 		return atr_real.splice(in, in_offset, out, out_offset, n, flags);
-	return atr_io_end(&io, atr_real.splice(in, in_offset, out, out_offset, n, flags), n, 0);
+	if (io.out && !atr_inject_settle(&io, &ret))
+		return ret;
+	return atr_io_end(&io, atr_real.splice(in, in_offset, out, out_offset, n, flags),
+			  ATR_CALL(.asked = n));
 }

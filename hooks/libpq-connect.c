@@ -68,6 +68,7 @@ static void connect_begin(struct atr_op *op)
 {
 	atr_real_libpq_check();
 	atr_tls.connect_error = NULL;
+	atr_context_touch();
 	atr_op_begin(op, ATR_KIND_CLIENT);
 	atr_op_enter(op);
 }

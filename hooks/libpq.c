@@ -221,6 +221,7 @@ static struct atr_pgconn *statement(const struct atr_libpq *pq, struct pg_conn *
 	pg->in_use = true;
 	if (!sent)
 		atr_libpq_settle(pg); /* libpq forgets an unfinished one now, too */
+	atr_context_touch();
 	atr_op_begin(op, ATR_KIND_CLIENT);
 	if (sent && op->recording && pipelining(pq, conn)) {
 		atr_op_drop(op);

@@ -48,20 +48,25 @@ atr_export int pthread_create(pthread_t *restrict thread, const pthread_attr_t *
 			      void *(*run)(void *), void *restrict arg)
 {
 	bool background = atr_tls.inside == ATR_IN_BACKGROUND;
+	const struct atr_context *context = NULL;
 	struct birth *b;
 	int err;
 
 	if (atr_unlikely(!atr_real.pthread_create))
 		atr_real_init();
 	/* A library's helper thread on behalf of our exporter is not the program's either. */
-	if (!background && (!atr_live() || !atr_tls.context.valid))
+	if (!background && (!atr_live() || !(context = atr_context_current())))
 		return atr_real.pthread_create(thread, attr, run, arg);
 	b = atr_pool_take(&births);
 	if (!b)
 		return atr_real.pthread_create(thread, attr, run, arg);
 	b->run = run;
 	b->arg = arg;
-	b->context = atr_tls.context;
+	b->context.valid = false;
+	if (context)
+		b->context = *context;
+	b->context.loop = NULL; /* a thread of its own */
+	atr_context_touch();
 	b->background = background;
 	err = atr_real.pthread_create(thread, attr, born, b);
 	if (err)

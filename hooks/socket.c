@@ -5,7 +5,10 @@
  * A connect is an INTERNAL span, "socket connect <peer>".  A non-blocking one
  * waits in its connection (connect_op) until the program learns how it ended:
  * SO_ERROR is read, a poll() reports the descriptor, connect() is called again,
- * or the first byte moves.  An accept is a SERVER span.
+ * or the first byte moves.
+ *
+ * An accept is a SERVER span where nothing better is known of the connection: it waits
+ * in it (accept_op) until its first bytes say whether a protocol is spoken.
  */
 #include "hooks/socket.h"
 
@@ -14,6 +17,7 @@
 
 #include "hooks/errtype.h"
 #include "hooks/hook.h"
+#include "hooks/talk.h"
 #include "preload/clock.h"
 #include "preload/config.h"
 #include "preload/process.h"
@@ -88,9 +92,13 @@ static bool is_stream(const struct atr_conn *c)
 static int connect_first(struct atr_conn *c, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	bool spans = atr_config.socket_spans != ATR_SOCKET_SPANS_NONE;
+	const struct atr_context *context = atr_context_current();
 	struct atr_op op;
 	int ret, err;
 
+	if (context)
+		c->context = *context;
+	atr_context_touch();
 	op.recording = false;
 	if (spans)
 		atr_op_begin(&op, ATR_KIND_INTERNAL);
@@ -177,6 +185,10 @@ atr_export int getsockopt(int fd, int level, int option, void *restrict value,
 	int ret = atr_real.getsockopt(fd, level, option, value, len);
 	struct atr_conn *c;
 
+	/* A loop that asks how a connect ended goes on with what it was for. */
+	if (ret == 0 && level == SOL_SOCKET && option == SO_ERROR && atr_tls.round.loops &&
+	    (c = atr_conn_get(fd)) && c->loop && c->role == ATR_ROLE_CLIENT && !c->protocol)
+		atr_talk_raw(c, false);
 	if (ret == 0 && level == SOL_SOCKET && option == SO_ERROR && *len == sizeof(int) &&
 	    atr_load(&atr_conn_connecting) && (c = atr_conn_get(fd)) && atr_load(&c->connecting)) {
 		int err;
@@ -195,9 +207,16 @@ atr_export int shutdown(int fd, int how)
 	ATR_ENTER(shutdown, fd, how);
 	struct atr_conn *c = atr_conn_get(fd);
 
+	int ret, err;
+
 	if (c && atr_load(&c->connecting))
 		atr_connect_done(c, ATR_CONNECT_CANCELLED);
-	return atr_real.shutdown(fd, how);
+	ret = atr_real.shutdown(fd, how);
+	err = errno;
+	if (ret == 0 && how != SHUT_RD && c && c->protocol)
+		atr_talk_shut(c, fd);
+	errno = err;
+	return ret;
 }
 
 /* ---- sockets being made ---- */
@@ -277,8 +296,29 @@ static void accept_begin(struct accepting *a)
 {
 	a->op.recording = false;
 	a->peer_len = sizeof(a->peer);
+	atr_context_finish(); /* whoever waits for new work is done with the old */
 	if (atr_config.socket_spans != ATR_SOCKET_SPANS_NONE)
 		atr_op_begin(&a->op, ATR_KIND_SERVER);
+}
+
+static void accept_span(struct atr_op *op, struct atr_conn *c, int fd, const char *error)
+{
+	struct atr_span span;
+
+	if (!atr_op_end(op, &span, "accept", 6))
+		return;
+	if (c)
+		atr_conn_attrs(c, fd, &span.pb);
+	if (error)
+		atr_span_error(&span, error, strlen(error));
+	atr_span_commit(&span);
+}
+
+void atr_accept_done(struct atr_conn *c, int fd, bool span)
+{
+	/* Whoever clears it owns the op. */
+	if (__atomic_exchange_n(&c->accepting, 0, __ATOMIC_ACQ_REL) && span)
+		accept_span(&c->connect_op, c, fd, NULL);
 }
 
 /* The peer may be gone already: then its address is not known, and the family the listener's. */
@@ -302,21 +342,19 @@ static struct atr_conn *accepted(struct accepting *a, int listen_fd, int fd)
 static int accept_end(struct accepting *a, int listen_fd, int fd)
 {
 	int err = errno;
-	struct atr_conn *c = NULL;
-	struct atr_span span;
+	struct atr_conn *c = fd >= 0 ? accepted(a, listen_fd, fd) : NULL;
 
-	if (fd >= 0) {
-		c = accepted(a, listen_fd, fd);
-	} else if (err == EAGAIN || err == EINTR || err == EFAULT || err == EBADF ||
-		   err == ENOTSOCK || err == EINVAL) {
-		atr_op_drop(&a->op);
-	}
-	if (atr_op_end(&a->op, &span, "accept", 6)) {
-		if (c)
-			atr_conn_attrs(c, fd, &span.pb);
-		if (fd < 0)
-			atr_span_error(&span, atr_errtype(err), strlen(atr_errtype(err)));
-		atr_span_commit(&span);
+	if (c && a->op.recording && is_stream(c) &&
+	    atr_config.socket_spans == ATR_SOCKET_SPANS_AUTO) {
+		c->connect_op = a->op;
+		c->connect_op.end = atr_now();
+		c->gone = atr_talk_gone;
+		atr_store_release(&c->accepting, 1);
+	} else if (fd >= 0) {
+		accept_span(&a->op, c, fd, NULL);
+	} else if (err != EAGAIN && err != EINTR && err != EFAULT && err != EBADF &&
+		   err != ENOTSOCK && err != EINVAL) {
+		accept_span(&a->op, NULL, -1, atr_errtype(err));
 	}
 	errno = err;
 	return fd;

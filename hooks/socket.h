@@ -22,6 +22,12 @@ void atr_connect_done(struct atr_conn *c, int err);
  */
 void atr_connect_check(struct atr_conn *c, int fd);
 
+/*
+ * What an accepted connection is for is known, or it is closed: its accept() is a span
+ * of its own, or none.  fd is -1 when there is none any more.
+ */
+void atr_accept_done(struct atr_conn *c, int fd, bool span);
+
 /* A descriptor with a pending connect was reported ready: that is when it ended. */
 void atr_connect_ready(struct atr_conn *c);
 

@@ -17,6 +17,9 @@ static const struct key {
 #define SPAN_ATTRIBUTES (9 << 3 | ATR_PB_LEN)
 #define KEYVALUE_VALUE (2 << 3 | ATR_PB_LEN)
 #define ANYVALUE_STRING (1 << 3 | ATR_PB_LEN)
+#define KEYVALUE_KEY (1 << 3 | ATR_PB_LEN)
+#define ANYVALUE_ARRAY (5 << 3 | ATR_PB_LEN)
+#define ARRAY_VALUES (1 << 3 | ATR_PB_LEN)
 #define ANYVALUE_INT (3 << 3 | ATR_PB_VARINT)
 
 /* Everything up to the AnyValue's content, which is any_len bytes long. */
@@ -77,4 +80,42 @@ void atr_attr_int(struct atr_pb *pb, enum atr_attr attr, int64_t value)
 	put_head(pb, attr, 1 + atr_pb_size((uint64_t)value));
 	*pb->p++ = ANYVALUE_INT;
 	atr_pb_put_varint(pb, (uint64_t)value);
+}
+
+/* A length-delimited field of n bytes: its tag, which is below 16, its length and the bytes. */
+static size_t field_size(size_t n)
+{
+	return 1 + atr_pb_size(n) + n;
+}
+
+static void put_field(struct atr_pb *pb, unsigned tag, size_t n)
+{
+	*pb->p++ = (uint8_t)tag;
+	atr_pb_put_varint(pb, n);
+}
+
+void atr_attr_strs(struct atr_pb *pb, struct atr_slice key, const struct atr_slice *values,
+		   size_t n)
+{
+	size_t array = 0, pair;
+
+	for (size_t i = 0; i < n; i++)
+		array += field_size(
+			field_size(atr_attr_cut(values[i].p, values[i].len, ATR_VALUE_MAX)));
+	pair = field_size(key.len) + field_size(field_size(array));
+	if (!atr_pb_room(pb, field_size(pair)))
+		return;
+	put_field(pb, SPAN_ATTRIBUTES, pair);
+	put_field(pb, KEYVALUE_KEY, key.len);
+	atr_pb_put(pb, key.p, key.len);
+	put_field(pb, KEYVALUE_VALUE, field_size(array));
+	put_field(pb, ANYVALUE_ARRAY, array);
+	for (size_t i = 0; i < n; i++) {
+		size_t len = atr_attr_cut(values[i].p, values[i].len, ATR_VALUE_MAX);
+
+		put_field(pb, ARRAY_VALUES, field_size(len));
+		put_field(pb, ANYVALUE_STRING, len);
+		(void)atr_utf8_copy((char *)pb->p, len, values[i].p, len);
+		pb->p += len;
+	}
 }

@@ -74,6 +74,8 @@ static void conn_drop(struct atr_conn *c)
 		return;
 	if (__atomic_exchange_n(&c->connecting, 0, __ATOMIC_ACQ_REL))
 		__atomic_fetch_sub(&atr_conn_connecting, 1, __ATOMIC_RELAXED);
+	if (c->gone)
+		c->gone(c);
 	if (c->library && c->library_free)
 		c->library_free(c->library);
 	c->library = NULL;
@@ -132,6 +134,8 @@ static atr_noinline struct atr_conn *classify(int fd)
 	}
 	c = atr_conn_new(fd, family, type,
 			 socket_option(fd, SO_ACCEPTCONN) > 0 ? ATR_ROLE_LISTEN : ATR_ROLE_UNKNOWN);
+	if (c)
+		c->inherited = true;
 	if (c && atr_sys(SYS_getpeername, fd, &peer, &len, 0, 0, 0) == 0)
 		atr_conn_peer(c, &peer.any, len);
 	return c;
@@ -155,33 +159,72 @@ struct atr_conn *atr_conn_known(int fd)
 	return c == UNKNOWN ? NULL : c;
 }
 
-struct atr_conn *atr_conn_new(int fd, int family, int type, enum atr_role role)
+static struct atr_conn *make(int fd, int family, int type, enum atr_role role)
 {
-	struct atr_conn *c;
+	struct atr_conn *c = atr_pool_take(&conns);
 
-	if (family != AF_INET && family != AF_INET6 && family != AF_UNIX) {
-		set(fd, NULL);
-		return NULL;
-	}
-	c = atr_pool_take(&conns);
 	if (!c) {
 		atr_count(no_memory, 1);
 		set(fd, NULL);
 		return NULL;
 	}
-	atr_store(&c->refs, 1u);
 	c->family = (uint8_t)family;
 	c->type = (uint8_t)(type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC));
 	c->role = (uint8_t)role;
 	c->speaker = ATR_SPEAKER_PROGRAM;
-	c->paired = false;
-	c->connecting = c->connected = 0;
+	c->paired = c->inherited = c->dispatches = c->shared = false;
+	c->heard = 0;
+	c->connecting = c->connected = c->accepting = 0;
 	c->attrs_state = 0;
 	c->peer_len = c->local_len = 0;
 	c->connect_op.recording = false;
+	c->context.valid = false;
+	c->context_claim = 0;
+	c->loop = NULL;
+	c->protocol = NULL;
+	c->talk = NULL;
+	c->debt = NULL;
+	c->debt_len = 0;
+	c->gone = NULL;
 	c->library = NULL;
+	/* Pairs with the acquire in hold(): whoever gets a reference sees the rest. */
+	atr_store_release(&c->refs, 1u);
 	set(fd, c);
 	return c;
+}
+
+struct atr_conn *atr_conn_new(int fd, int family, int type, enum atr_role role)
+{
+	if (family != AF_INET && family != AF_INET6 && family != AF_UNIX) {
+		set(fd, NULL);
+		return NULL;
+	}
+	return make(fd, family, type, role);
+}
+
+struct atr_conn *atr_conn_new_other(int fd, enum atr_role role)
+{
+	return make(fd, AF_UNSPEC, 0, role);
+}
+
+bool atr_conn_hold(struct atr_conn *c, uint32_t gen)
+{
+	uint32_t refs = atr_load(&c->refs);
+
+	do {
+		if (!refs || atr_load(&c->gen) != gen)
+			return false;
+	} while (!__atomic_compare_exchange_n(&c->refs, &refs, refs + 1, 0, __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	if (atr_load_acquire(&c->gen) == gen)
+		return true;
+	conn_drop(c);
+	return false;
+}
+
+void atr_conn_release(struct atr_conn *c)
+{
+	conn_drop(c);
 }
 
 /* One more reference to what *at says; false when it is no longer there. */
@@ -258,6 +301,11 @@ void atr_conn_peer_changed(struct atr_conn *c)
 	__atomic_fetch_add(&c->peer_seq, 1, __ATOMIC_ACQ_REL);
 	c->peer_len = 0;
 	__atomic_fetch_add(&c->peer_seq, 1, __ATOMIC_ACQ_REL);
+	atr_conn_attrs_changed(c);
+}
+
+void atr_conn_attrs_changed(struct atr_conn *c)
+{
 	/* Never kept again: another thread may be at the old bytes. */
 	atr_store(&c->attrs_state, atr_load(&c->attrs_state) ? 3u : 0u);
 }
@@ -364,9 +412,11 @@ void atr_conn_addr_attrs(struct atr_conn *c, int fd, const union atr_addr *peer,
 	struct addr_text t;
 	bool known = addr_text(peer, len, &t);
 
-	if (c->role == ATR_ROLE_SERVER && !c->local_len && fd >= 0)
+	if (c->role == ATR_ROLE_SERVER && c->speaker == ATR_SPEAKER_PROGRAM && !c->local_len &&
+	    fd >= 0)
 		find_local(c, fd);
-	put_kind(c, known ? &t : NULL, pb);
+	if (c->speaker != ATR_SPEAKER_PROTOCOL) /* its conventions do not want it */
+		put_kind(c, known ? &t : NULL, pb);
 	if (known)
 		put_addr(pb, &t, ATR_NETWORK_PEER_ADDRESS, ATR_NETWORK_PEER_PORT);
 	put_server(c, &t, pb);
@@ -417,4 +467,18 @@ size_t atr_conn_peer_text(struct atr_conn *c, char buf[static ATR_PEER_TEXT_MAX]
 		n += atr_decimal(buf + n, (unsigned)t.port);
 	}
 	return n;
+}
+
+size_t atr_conn_peer_address(struct atr_conn *c, char buf[static ATR_PEER_TEXT_MAX], int *port)
+{
+	union atr_addr peer;
+	struct addr_text t;
+
+	*port = 0;
+	if (!addr_text(&peer, peer_copy(c, &peer), &t))
+		return 0;
+	if (t.port > 0)
+		*port = t.port;
+	memcpy(buf, t.text, t.len);
+	return t.len;
 }

@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "preload/clock.h"
 #include "preload/text.h"
 #include "preload/thread.h"
 
@@ -21,35 +22,260 @@ static bool all_zero(const uint8_t *bytes, size_t n)
 	return true;
 }
 
-bool atr_context_parse(struct atr_context *context, const char *s, const char *tracestate)
+static bool blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+bool atr_traceparent_parse(struct atr_context *context, struct atr_slice s)
 {
 	struct atr_context c = { .valid = true, .remote = true };
 	uint8_t version, flags;
-	size_t len;
 
-	while (*s == ' ' || *s == '\t')
-		s++;
-	len = strlen(s);
-	while (len && (s[len - 1] == ' ' || s[len - 1] == '\t'))
-		len--;
-	if (len < 55 || s[2] != '-' || s[35] != '-' || s[52] != '-')
+	while (s.len && blank(*s.p)) {
+		s.p++;
+		s.len--;
+	}
+	while (s.len && blank(s.p[s.len - 1]))
+		s.len--;
+	if (s.len < 55 || s.p[2] != '-' || s.p[35] != '-' || s.p[52] != '-')
 		return false;
-	if (atr_from_hex(&version, s, 1) || atr_from_hex(c.trace_id, s + 3, 16) ||
-	    atr_from_hex(c.span_id, s + 36, 8) || atr_from_hex(&flags, s + 53, 1))
+	if (atr_from_hex(&version, s.p, 1) || atr_from_hex(c.trace_id, s.p + 3, 16) ||
+	    atr_from_hex(c.span_id, s.p + 36, 8) || atr_from_hex(&flags, s.p + 53, 1))
 		return false;
 	if (version == 0xff || all_zero(c.trace_id, 16) || all_zero(c.span_id, 8))
 		return false;
-	if (len != 55 && (version == 0 || s[55] != '-'))
+	if (s.len != 55 && (version == 0 || s.p[55] != '-'))
 		return false;
 	c.flags = flags & (ATR_FLAG_SAMPLED | ATR_FLAG_RANDOM);
-	c.tracestate = tracestate && *tracestate ? tracestate : NULL;
 	*context = c;
 	return true;
 }
 
+bool atr_context_same(const struct atr_context *a, const struct atr_context *b)
+{
+	return a->valid && b->valid && memcmp(a->span_id, b->span_id, 8) == 0 &&
+	       memcmp(a->trace_id, b->trace_id, 16) == 0;
+}
+
+/* ---- the thread's ---- */
+
+static struct atr_put_off *put_offs(void)
+{
+	return atr_tls.thread ? &atr_tls.thread->put_off : NULL;
+}
+
+static bool still_open(const struct atr_open_span *s)
+{
+	return atr_load_acquire(&s->cell->gen) == s->gen;
+}
+
+static void add(struct atr_put_off *p, struct atr_open_span s)
+{
+	if (!still_open(&s))
+		return;
+	for (uint32_t i = 0; i < p->n; i++)
+		if (p->of[i].cell == s.cell && p->of[i].gen == s.gen)
+			return;
+	if (p->n == ATR_PUT_OFF_MAX)
+		p->more = true;
+	else
+		p->of[p->n++] = s;
+}
+
+/* The loop will work on it later, we shall not know when. */
+static void put_off(const struct atr_context *c)
+{
+	struct atr_put_off *p = put_offs();
+
+	if (p && c->open)
+		add(p, (struct atr_open_span){ c->open, c->gen });
+}
+
+/* Is there work put off on anything but this?  Those that have ended are forgotten. */
+static bool others_put_off(const struct atr_context *c)
+{
+	struct atr_put_off *p = put_offs();
+	bool others = false;
+	uint32_t n = 0;
+
+	if (atr_likely(!p || !p->n))
+		return false;
+	for (uint32_t i = 0; i < p->n; i++) {
+		if (!still_open(&p->of[i]))
+			continue;
+		others |= p->of[i].cell != c->open;
+		p->of[n++] = p->of[i];
+	}
+	p->n = n;
+	p->more = p->more && n;
+	return others || p->more;
+}
+
+/* The loop goes on to something else.  True: what it had read before was not touched. */
+static bool left_untouched(void)
+{
+	struct atr_put_off *p = put_offs();
+	struct atr_round *r = &atr_tls.round;
+	bool left = false;
+
+	if (p && r->untouched) {
+		if (atr_tls.context.loop && atr_context_usable(&atr_tls.context)) {
+			put_off(&atr_tls.context);
+			left = true;
+		}
+		/* As many things were done as there were requests: each was seen to. */
+		for (uint32_t i = 0; i < p->n_several && p->done < p->n_several; i++) {
+			left |= still_open(&p->several[i]);
+			add(p, p->several[i]);
+		}
+	}
+	if (p)
+		p->n_several = p->done = 0;
+	r->untouched = false;
+	return left;
+}
+
+/* May a loop's context still be taken for what the thread does? */
+static bool certain(const struct atr_context *c)
+{
+	const struct atr_round *r = &atr_tls.round;
+
+	return !r->ambiguous && !(c->open && atr_load(&c->open->crowded)) && !others_put_off(c) &&
+	       (!r->deadline || atr_now() < r->deadline);
+}
+
+const struct atr_context *atr_context_current(void)
+{
+	struct atr_context *c = &atr_tls.context;
+
+	return atr_context_usable(c) && (!c->loop || certain(c)) ? c : NULL;
+}
+
+void atr_context_touch(void)
+{
+	struct atr_put_off *p = put_offs();
+
+	if (p && p->n_several)
+		p->done++;
+	else if (atr_tls.round.untouched && atr_context_current())
+		atr_tls.round.untouched = false;
+}
+
 const struct atr_context *atr_context_parent(void)
 {
-	if (atr_context_usable(&atr_tls.context))
-		return &atr_tls.context;
+	const struct atr_context *c = atr_context_current();
+
+	if (c)
+		return c;
 	return atr_context_process.valid ? &atr_context_process : NULL;
+}
+
+/* A signal handler must never see half of one. */
+static void set(const struct atr_context *context, const void *loop)
+{
+	struct atr_context *c = &atr_tls.context;
+
+	c->valid = false;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (!context || !context->valid)
+		return;
+	*c = *context;
+	c->valid = false;
+	c->loop = loop;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	c->valid = true;
+}
+
+const void *atr_context_loop(const void *loop)
+{
+	return atr_tls.round.loops ? loop : NULL;
+}
+
+void atr_context_enter(const struct atr_context *context, const void *loop, bool complete)
+{
+	struct atr_round *r = &atr_tls.round;
+
+	loop = atr_context_loop(loop);
+	if (!loop) {
+		r->untouched = false;
+		set(context, NULL);
+		return;
+	}
+	if (!context || !atr_context_same(context, &atr_tls.context)) {
+		if (left_untouched())
+			r->ambiguous = true;
+		set(r->ambiguous ? NULL : context, loop);
+	}
+	complete = complete && context && context->open && !atr_load(&context->open->waiting);
+	if (complete && r->ambiguous)
+		put_off(context);
+	r->untouched = complete;
+}
+
+void atr_context_leave(const struct atr_context *context, const void *loop)
+{
+	struct atr_put_off *p = put_offs();
+
+	if (!atr_context_loop(loop)) {
+		atr_tls.round.untouched = false;
+		return;
+	}
+	if (context && (atr_context_same(context, &atr_tls.context) || (p && p->n_several))) {
+		atr_context_touch();
+		return;
+	}
+	if (left_untouched())
+		atr_tls.round.ambiguous = true;
+	atr_tls.context.valid = false;
+}
+
+void atr_context_dispatch(int64_t timeout_ms)
+{
+	struct atr_round *r = &atr_tls.round;
+	uint64_t now = timeout_ms > 0 || r->deadline ? atr_now() : 0;
+
+	(void)left_untouched();
+	atr_tls.context.valid = false;
+	r->loops = true;
+	r->ambiguous = false;
+	/* A loop that only looks says nothing of its timers: what it said before holds. */
+	if (timeout_ms > 0)
+		r->deadline = now + (uint64_t)timeout_ms * 1000000u;
+	else if (timeout_ms < 0 || now >= r->deadline)
+		r->deadline = 0;
+}
+
+void atr_context_several(const struct atr_context *one)
+{
+	struct atr_put_off *p = put_offs();
+
+	if (!p || !one->open)
+		return;
+	if (!p->n_several && left_untouched())
+		atr_tls.round.ambiguous = true;
+	atr_tls.context.valid = false;
+	atr_tls.round.untouched = true;
+	if (p->n_several < ATR_SEVERAL_MAX)
+		p->several[p->n_several++] = (struct atr_open_span){ one->open, one->gen };
+	else
+		put_off(one);
+}
+
+void atr_context_behind(const struct atr_context *context)
+{
+	put_off(context);
+}
+
+void atr_context_handed(void)
+{
+	if (atr_tls.context.loop)
+		atr_tls.context.valid = false;
+}
+
+void atr_context_finish(void)
+{
+	if (left_untouched())
+		atr_tls.round.ambiguous = true;
+	atr_tls.context.valid = false;
 }

@@ -5,12 +5,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "preload/compiler.h"
+#include "preload/slice.h"
+
+struct atr_carrier;
+
+/*
+ * An open span that others may be children of.  In memory that is never unmapped, so
+ * that it can be asked after the span's end.
+ */
+struct atr_cell {
+	uint32_t gen;	  /* moves on when the span ends */
+	uint32_t waiting; /* requests sent for it that are not answered yet */
+	uint32_t crowded; /* another request came behind it on the same connection */
+};
+
 /*
  * A span context: who the parent of the next span is.  Copied by value.
  *
- * A parent must still be open when a child starts.  `open` points to its cell, a
- * generation count in memory that is never unmapped; the count moves on when
- * the parent ends.  A remote parent has none: it is always good.
+ * A parent must still be open when a child starts.  `open` points to its cell, whose
+ * generation moves on when the parent ends.  A remote parent has none: it is always good.
  */
 struct atr_context {
 	uint8_t trace_id[16];
@@ -19,35 +33,131 @@ struct atr_context {
 	uint8_t flags;	       /* W3C trace flags: 1 sampled, 2 random trace id */
 	bool valid;
 	bool remote;
+	bool deferred; /* the remote side left the sampling decision to us (B3) */
+	bool debug;    /* B3's and Jaeger's debug flag: handed on with them */
 	uint32_t gen;
-	const uint32_t *open;
-	const char *tracestate; /* NULL or a string that is never freed */
+	struct atr_cell *open;
+	/* tracestate and baggage that came with the trace; NULL for none */
+	struct atr_carrier *carrier;
+	uint32_t carrier_gen;
+	const void *loop; /* the event loop that entered it: good only under the conditions of its
+			     round; NULL: none */
 };
 
 #define ATR_FLAG_SAMPLED 1
 #define ATR_FLAG_RANDOM 2
 
-/* The context of the process: TRACEPARENT and TRACESTATE of its environment, read once. */
+/* The context of the process: TRACEPARENT, TRACESTATE, BAGGAGE of its environment, read once. */
 extern struct atr_context atr_context_process;
 
 /*
- * Reads a traceparent (W3C Trace Context Level 2, section 3.2) and a tracestate,
- * which may be NULL, into a remote context; false when the traceparent is none.
- * The tracestate is kept by pointer.
+ * Reads a traceparent (W3C Trace Context Level 2, section 3.2) into a remote context
+ * without a carrier; false when it is none.  White space around it is allowed.
  */
-bool atr_context_parse(struct atr_context *context, const char *traceparent,
-		       const char *tracestate);
+bool atr_traceparent_parse(struct atr_context *context, struct atr_slice traceparent);
 
 /* May a child start under it now? */
 static inline bool atr_context_usable(const struct atr_context *c)
 {
-	return c->valid && (!c->open || __atomic_load_n(c->open, __ATOMIC_ACQUIRE) == c->gen);
+	return c->valid && (!c->open || __atomic_load_n(&c->open->gen, __ATOMIC_ACQUIRE) == c->gen);
 }
+
+/* Are they the same span's? */
+bool atr_context_same(const struct atr_context *a, const struct atr_context *b);
+
+/*
+ * The thread's own context, where it is certain that what happens now belongs to it;
+ * else NULL.  Asking is not yet doing something: see atr_context_touch().
+ */
+const struct atr_context *atr_context_current(void);
 
 /*
  * The parent of a span that starts now on this thread: the thread's context, the
  * process's, or NULL for a root.
  */
 const struct atr_context *atr_context_parent(void);
+
+/* ---- what an event loop does to the context of its thread ---- */
+
+/*
+ * One round of an event loop, from one dispatch point to the next.
+ *
+ * What a loop does after it has read a message is taken for work on it.  That is
+ * certain only while nothing else can have had its turn.  These say that it can, and
+ * then there is no context until the next message, or the next dispatch point:
+ *  - a timer of the loop is due: the timeout of its wait said when the first one is;
+ *  - a second message was read before the first, complete, had been touched: the
+ *    loop reads all first and works on them afterwards;
+ *  - several requests came in one read, or one came behind another that is still open
+ *    on its connection: the loop may begin the second before it has answered the first;
+ *  - an eventfd was read: another thread handed something over;
+ *  - the loop has put off the work on another request, which is still open: it has
+ *    read the whole of a message, waits for no answer on its behalf, and did nothing
+ *    about it before it went on.
+ */
+struct atr_round {
+	bool loops;	   /* the thread has come to a dispatch point: it runs a loop */
+	bool ambiguous;	   /* until the next dispatch point */
+	bool untouched;	   /* a complete message was read, and nothing was done since */
+	uint64_t deadline; /* monotonic ns: when the loop's first timer is due; 0: it has none */
+};
+
+/* Requests whose work a loop has put off; of a thread. */
+#define ATR_PUT_OFF_MAX 32
+#define ATR_SEVERAL_MAX 8
+
+struct atr_open_span {
+	const struct atr_cell *cell;
+	uint32_t gen;
+};
+
+struct atr_put_off {
+	uint32_t n;
+	bool more;		  /* than there is room for */
+	uint32_t n_several, done; /* read at once; things done since */
+	struct atr_open_span of[ATR_PUT_OFF_MAX];
+	struct atr_open_span several[ATR_SEVERAL_MAX];
+};
+
+/*
+ * The thread has read, or written, for this context and goes on in it; NULL: in none that
+ * we know.  loop: who waits for the connection, NULL when nobody does.  complete:
+ * the whole of what was to be read is there, so the program may act on it.
+ */
+void atr_context_enter(const struct atr_context *context, const void *loop, bool complete);
+
+/* Something was done in the thread's context, or in none that is known. */
+void atr_context_touch(void);
+
+/*
+ * A loop has written for this context: something was done, and if it was not about what
+ * the thread is in, that is over.  (Only reading enters a context: a loop that puts
+ * work off writes for one request after the other.)
+ */
+void atr_context_leave(const struct atr_context *context, const void *loop);
+
+/* The thread goes to wait for whatever comes; timeout in ms, -1 without limit. */
+void atr_context_dispatch(int64_t timeout_ms);
+
+/*
+ * One of several requests that were read at once, where a loop waits for the connection:
+ * it may work on any of them.
+ */
+void atr_context_several(const struct atr_context *one);
+
+/*
+ * A request that was read in the same breath as the one before it on its connection, whose
+ * context the thread is in: its turn may come at any time.
+ */
+void atr_context_behind(const struct atr_context *context);
+
+/* Is this connection, for this thread, one of a loop's?  Returns the loop or NULL. */
+const void *atr_context_loop(const void *loop);
+
+/* Another thread has handed something to this loop: what follows may be about that. */
+void atr_context_handed(void);
+
+/* The thread waits for new connections, or is otherwise done with what it did. */
+void atr_context_finish(void);
 
 #endif

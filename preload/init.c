@@ -14,7 +14,10 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
+#include "hooks/http-attrs.h"
+#include "hooks/propagator.h"
 #include "hooks/real.h"
+#include "preload/carrier.h"
 #include "preload/clock.h"
 #include "preload/config.h"
 #include "preload/conn.h"
@@ -74,9 +77,8 @@ static bool step_config(void)
 
 static bool step_sampler(void)
 {
-	atr_sampler_init(atr_config.exporter == ATR_EXPORTER_NONE ? ATR_SAMPLER_ALWAYS_OFF
-								  : atr_config.sampler,
-			 atr_config.sampler_set ? atr_config.sampler_arg : 1.0);
+	atr_sampler_init(atr_config.sampler, atr_config.sampler_set ? atr_config.sampler_arg : 1.0,
+			 atr_config.exporter != ATR_EXPORTER_NONE);
 	return true;
 }
 
@@ -88,21 +90,40 @@ static bool printable(const char *s)
 	return true;
 }
 
-/* TRACEPARENT and TRACESTATE: the parent of the process's roots. */
+/* A value of the environment that may go into a header line. */
+static struct atr_slice env_line(const char *name, size_t max)
+{
+	const char *value = getenv(name);
+
+	if (!value || strlen(value) > max || !printable(value))
+		return (struct atr_slice){ NULL, 0 };
+	return (struct atr_slice){ value, strlen(value) };
+}
+
+/* TRACEPARENT, TRACESTATE and BAGGAGE: the parent of the process's roots. */
 static bool step_context(void)
 {
-	static char tracestate[513];
+	struct atr_context *c = &atr_context_process;
 	const char *parent = getenv("TRACEPARENT");
-	const char *state = getenv("TRACESTATE");
 
 	if (!parent || !*parent)
 		return true;
-	if (state && strlen(state) < sizeof(tracestate) && printable(state))
-		memcpy(tracestate, state, strlen(state) + 1);
-	if (!atr_context_parse(&atr_context_process, parent, tracestate))
+	if (!atr_traceparent_parse(c, (struct atr_slice){ parent, strlen(parent) })) {
 		atr_log(ATR_LOG_WARN,
 			"TRACEPARENT=%.*s is not a W3C traceparent; the process begins new traces",
 			100, parent);
+		return true;
+	}
+	c->carrier = atr_carrier_new(env_line("TRACESTATE", 512), env_line("BAGGAGE", 8192));
+	if (c->carrier)
+		c->carrier_gen = c->carrier->gen;
+	return true;
+}
+
+static bool step_http(void)
+{
+	atr_propagators_init(atr_config.propagators, atr_config.trace_id_header, warn);
+	atr_http_attrs_init(warn);
 	return true;
 }
 
@@ -127,9 +148,15 @@ static bool step_conns(void)
 
 static void forked_child(void);
 
+static void forked_parent(void)
+{
+	atr_process.children++;
+	atr_worker_fork_parent();
+}
+
 static bool step_fork(void)
 {
-	return pthread_atfork(atr_worker_fork_prepare, atr_worker_fork_parent, forked_child) == 0;
+	return pthread_atfork(atr_worker_fork_prepare, forked_parent, forked_child) == 0;
 }
 
 static bool step_gate(void)
@@ -154,6 +181,7 @@ static bool (*const start_up[])(void) = {
 	step_config,  /* atr_config, atr_log() */
 	step_sampler,
 	step_context,
+	step_http,    /* atr_propagators_*(), atr_http_*_attrs() */
 	step_clock,
 	step_threads, /* atr_thread_self(), atr_worker_*() */
 	step_conns,   /* atr_conn_*() */

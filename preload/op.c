@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "preload/carrier.h"
 #include "preload/clock.h"
 #include "preload/process.h"
 #include "preload/record.h"
@@ -38,54 +39,111 @@ enum {
 #define FLAGS_IS_REMOTE 0x200
 #define NAME_MAX_BYTES 512
 
-static void new_root(struct atr_context *c, struct atr_thread *t)
+static void new_root(struct atr_context *c, struct atr_thread *t, const uint8_t *trace_id)
 {
-	uint64_t id[2] = { atr_thread_random(t), atr_thread_random(t) };
+	uint64_t id[2];
 
-	memcpy(c->trace_id, id, 16);
-	c->flags = ATR_FLAG_RANDOM;
-	c->tracestate = NULL;
+	if (trace_id) {
+		memcpy(c->trace_id, trace_id, 16);
+		c->flags = 0; /* nobody says that it is random */
+	} else {
+		id[0] = atr_thread_random(t);
+		id[1] = atr_thread_random(t);
+		memcpy(c->trace_id, id, 16);
+		c->flags = ATR_FLAG_RANDOM;
+	}
+	c->carrier = NULL;
+	c->debug = false;
 }
 
-void atr_op_begin(struct atr_op *op, enum atr_kind kind)
+static void new_child(struct atr_op *op, const struct atr_context *parent)
 {
-	const struct atr_context *parent = atr_context_parent();
-	struct atr_thread *t;
+	struct atr_context *c = &op->context;
+
+	memcpy(c->trace_id, parent->trace_id, 16);
+	memcpy(op->parent_id, parent->span_id, 8);
+	c->flags = parent->flags & ATR_FLAG_RANDOM;
+	c->carrier = parent->carrier;
+	c->carrier_gen = parent->carrier_gen;
+	c->debug = parent->debug;
+	op->parent_remote = parent->remote;
+}
+
+/* Everything but the sampler's decision. */
+static struct atr_thread *begin(struct atr_op *op, enum atr_kind kind,
+				const struct atr_context *parent, const uint8_t *trace_id)
+{
+	struct atr_thread *t = atr_thread_self();
 	uint64_t id;
 
 	op->recording = op->entered = op->context.valid = false;
-	if (!parent && atr_sampler_roots_off())
-		return;
-	t = atr_thread_self();
 	if (!t)
-		return;
+		return NULL;
 	op->has_parent = parent != NULL;
-	if (parent) {
-		memcpy(op->context.trace_id, parent->trace_id, 16);
-		memcpy(op->parent_id, parent->span_id, 8);
-		op->context.flags = parent->flags & ATR_FLAG_RANDOM;
-		op->context.tracestate = parent->tracestate;
-		op->parent_remote = parent->remote;
-	} else {
-		new_root(&op->context, t);
-		op->parent_remote = false;
-	}
+	op->parent_remote = false;
+	if (parent)
+		new_child(op, parent);
+	else
+		new_root(&op->context, t, trace_id);
 	id = atr_thread_random(t);
 	memcpy(op->context.span_id, &id, 8);
 	memcpy(op->context.local_root,
 	       parent && !parent->remote ? parent->local_root : op->context.span_id, 8);
-	if (atr_sampler_decide(parent, op->context.trace_id)) {
-		op->context.flags |= ATR_FLAG_SAMPLED;
-		op->recording = true;
-	}
-	op->context.remote = false;
+	op->context.remote = op->context.deferred = false;
+	op->context.loop = NULL;
 	op->context.open = NULL;
 	op->context.valid = true;
 	op->kind = (uint8_t)kind;
 	op->epoch = atr_process.epoch;
 	op->thread_id = t->tid;
-	op->end = 0;
+	op->start = op->end = 0;
+	return t;
+}
+
+static void decided(struct atr_op *op, bool sampled)
+{
+	if (!sampled)
+		return;
+	op->context.flags |= ATR_FLAG_SAMPLED;
+	op->recording = atr_sampler_recorded;
+}
+
+void atr_op_begin(struct atr_op *op, enum atr_kind kind)
+{
+	const struct atr_context *parent = atr_context_parent();
+
+	op->recording = op->entered = op->context.valid = false;
+	if (!parent && atr_sampler_roots_off())
+		return;
+	if (!begin(op, kind, parent, NULL))
+		return;
+	decided(op, atr_sampler_decide(parent, op->context.trace_id));
 	op->start = op->recording ? atr_now() : 0;
+}
+
+void atr_op_begin_under(struct atr_op *op, enum atr_kind kind, const struct atr_op_origin *from)
+{
+	if (!begin(op, kind, from->parent, from->trace_id))
+		return;
+	decided(op, from->decided ? from->sampled
+				  : atr_sampler_decide(from->parent, op->context.trace_id));
+	op->start = from->start;
+}
+
+void atr_op_move_under(struct atr_op *op, const struct atr_context *parent, uint64_t not_before)
+{
+	if (!op->recording)
+		return;
+	if (!parent->valid || !(parent->flags & ATR_FLAG_SAMPLED)) {
+		op->recording = false;
+		return;
+	}
+	op->has_parent = true;
+	new_child(op, parent);
+	op->context.flags |= ATR_FLAG_SAMPLED;
+	memcpy(op->context.local_root, parent->local_root, 8);
+	if (op->start < not_before)
+		op->start = not_before;
 }
 
 void atr_op_enter(struct atr_op *op)
@@ -95,7 +153,7 @@ void atr_op_enter(struct atr_op *op)
 	if (!op->context.valid || !t || t->depth >= ATR_DEPTH_MAX)
 		return;
 	op->context.open = &t->cells[t->depth++];
-	op->context.gen = *op->context.open;
+	op->context.gen = op->context.open->gen;
 	op->outer = atr_tls.context;
 	atr_tls.context = op->context;
 	op->entered = true;
@@ -110,7 +168,7 @@ void atr_op_leave(struct atr_op *op)
 	op->entered = false;
 	atr_tls.context = op->outer;
 	/* No child may start under it any more, on whatever thread it was handed to. */
-	__atomic_fetch_add((uint32_t *)op->context.open, 1, __ATOMIC_RELEASE);
+	__atomic_fetch_add(&op->context.open->gen, 1, __ATOMIC_RELEASE);
 	if (t && t->depth)
 		t->depth--;
 }
@@ -126,6 +184,19 @@ static void write_name(struct atr_pb *pb, const char *name, size_t len)
 	pb->p += len;
 }
 
+/* Its parent may have ended meanwhile, and the tracestate be gone with it. */
+static void write_tracestate(const struct atr_context *c, struct atr_pb *pb)
+{
+	struct atr_slice value;
+
+	if (atr_likely(!c->carrier) || !atr_carrier_hold(c->carrier, c->carrier_gen))
+		return;
+	value = atr_carrier_tracestate(c->carrier);
+	if (value.len && value.len < ATR_RECORD_MAX / 4)
+		atr_pb_bytes(pb, SPAN_TRACE_STATE, value.p, value.len);
+	atr_carrier_release(c->carrier);
+}
+
 static void write_head(struct atr_op *op, struct atr_pb *pb, const char *name, size_t name_len)
 {
 	uint64_t offset = atr_load(&atr_clock_offset);
@@ -135,9 +206,7 @@ static void write_head(struct atr_op *op, struct atr_pb *pb, const char *name, s
 		end = op->start;
 	atr_pb_bytes(pb, SPAN_TRACE_ID, op->context.trace_id, 16);
 	atr_pb_bytes(pb, SPAN_SPAN_ID, op->context.span_id, 8);
-	if (op->context.tracestate)
-		atr_pb_bytes(pb, SPAN_TRACE_STATE, op->context.tracestate,
-			     strlen(op->context.tracestate));
+	write_tracestate(&op->context, pb);
 	if (op->has_parent)
 		atr_pb_bytes(pb, SPAN_PARENT_SPAN_ID, op->parent_id, 8);
 	write_name(pb, name, name_len);

@@ -64,6 +64,24 @@ struct atr_span {
 /* Begins now, as a child of the thread's context. */
 void atr_op_begin(struct atr_op *op, enum atr_kind kind);
 
+/* Where a span comes from that does not simply continue what its thread does. */
+struct atr_op_origin {
+	const struct atr_context *parent; /* NULL: a root */
+	const uint8_t *trace_id;	  /* of a root, if it is given one; else NULL */
+	bool decided;			  /* the caller says whether it is sampled */
+	bool sampled;
+	uint64_t start; /* monotonic ns */
+};
+
+/*
+ * Begins one that is told to others: it has ids (op->context.valid) even when it is
+ * not sampled; without them only when memory is refused.
+ */
+void atr_op_begin_under(struct atr_op *op, enum atr_kind kind, const struct atr_op_origin *from);
+
+/* Before its end: it belongs under this parent, and did not begin before it did. */
+void atr_op_move_under(struct atr_op *op, const struct atr_context *parent, uint64_t not_before);
+
 /*
  * Makes the op the thread's context until atr_op_leave(), so that what starts
  * meanwhile becomes its child.  Only for ops whose hook is certain to come back

@@ -10,6 +10,7 @@ struct atr_process {
 	uint32_t epoch; /* forks since the first of us: state of an older epoch is another process's
 			 */
 	int pid;
+	uint32_t children; /* forks it has done */
 };
 
 extern struct atr_process atr_process;

@@ -17,8 +17,9 @@ static enum {
 
 static bool parent_based;
 static uint64_t threshold;
+bool atr_sampler_recorded = true;
 
-void atr_sampler_init(enum atr_SAMPLER sampler, double ratio)
+void atr_sampler_init(enum atr_SAMPLER sampler, double ratio, bool recorded)
 {
 	static const struct {
 		bool parent_based;
@@ -32,6 +33,7 @@ void atr_sampler_init(enum atr_SAMPLER sampler, double ratio)
 		[ATR_SAMPLER_PARENTBASED_TRACEIDRATIO] = { true, RATIO },
 	};
 
+	atr_sampler_recorded = recorded;
 	parent_based = rows[sampler].parent_based;
 	root = rows[sampler].root;
 	threshold = (uint64_t)((1.0 - ratio) * (double)(1ull << 56));
@@ -52,12 +54,12 @@ static bool root_decides(const uint8_t *trace_id)
 
 bool atr_sampler_decide(const struct atr_context *parent, const uint8_t trace_id[static 16])
 {
-	if (parent_based && parent)
+	if (parent_based && parent && !parent->deferred)
 		return parent->flags & ATR_FLAG_SAMPLED;
 	return root_decides(trace_id);
 }
 
 bool atr_sampler_roots_off(void)
 {
-	return root == ALWAYS_OFF;
+	return root == ALWAYS_OFF || !atr_sampler_recorded;
 }

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 
+struct iovec;
 struct pollfd;
 struct timespec;
 
@@ -115,6 +116,9 @@ void atr_sys_futex_wake(const uint32_t *word, int n);
  * n bytes were read.  Free for what lies on the caller's stack; else a system call.
  */
 bool atr_sys_peek(void *to, const void *from, size_t n);
+
+/* The same from several pieces, one after the other. */
+bool atr_sys_peekv(void *to, const struct iovec *from, size_t n_from);
 
 /* The whole of a small file; returns its length or -errno.  Not NUL-terminated. */
 ssize_t atr_sys_read_file(const char *path, void *buf, size_t len);

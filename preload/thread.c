@@ -108,7 +108,7 @@ uint64_t atr_thread_random(struct atr_thread *t)
 static void close_cells(struct atr_thread *t)
 {
 	for (int i = 0; i < ATR_DEPTH_MAX; i++)
-		__atomic_fetch_add(&t->cells[i], 1, __ATOMIC_RELEASE);
+		__atomic_fetch_add(&t->cells[i].gen, 1, __ATOMIC_RELEASE);
 	t->depth = 0;
 }
 
@@ -182,6 +182,9 @@ static atr_noinline struct atr_thread *make(void)
 	}
 	t->ring = NULL;
 	t->depth = 0;
+	t->put_off.n = 0;
+	t->put_off.n_several = t->put_off.done = 0;
+	t->put_off.more = false;
 	t->tid = (uint32_t)atr_sys_gettid();
 	t->epoch = atr_process.epoch;
 	seed(t);

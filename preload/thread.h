@@ -33,7 +33,8 @@ struct atr_thread {
 	struct atr_link *link; /* the ring's place in the list */
 	uint64_t rng[4];
 	uint32_t depth;
-	uint32_t cells[ATR_DEPTH_MAX]; /* generations of the spans open at each depth */
+	struct atr_cell cells[ATR_DEPTH_MAX]; /* of the spans open at each depth */
+	struct atr_put_off put_off;	      /* by the event loop that the thread runs */
 };
 
 /*
@@ -44,6 +45,8 @@ struct atr_tls {
 	uint32_t inside; /* ATR_IN_* */
 	struct atr_thread *thread;
 	struct atr_context context;
+	struct atr_round round;	    /* of the event loop the thread runs, if it does */
+	const void *context_conn;   /* the accepted connection whose request the context is */
 	const void *self_frame;	    /* where our own code was entered (ATR_IN_SELF) */
 	const void *library_object; /* what the outermost library call is about */
 	const void *library_frame;  /* its hook's frame address */

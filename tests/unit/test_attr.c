@@ -124,3 +124,88 @@ TEST(every_short_buffer_overflows_and_sticks)
 	}
 	CHECK(fitted);
 }
+
+/* The i-th string of the span's first attribute, an array; NULL when it is none. */
+static const Atr__Otlp__AnyValue *item(const Atr__Otlp__Span *span, size_t i)
+{
+	const Atr__Otlp__AnyValue *v = span->attributes[0]->value;
+
+	if (v->value_case != ATR__OTLP__ANY_VALUE__VALUE_ARRAY_VALUE ||
+	    i >= v->array_value->n_values ||
+	    v->array_value->values[i]->value_case != ATR__OTLP__ANY_VALUE__VALUE_STRING_VALUE)
+		return NULL;
+	return v->array_value->values[i];
+}
+
+TEST(arrays_of_strings_come_back_under_a_key_of_any_length)
+{
+	static char big[ATR_VALUE_MAX + 100], key[300];
+
+	memset(big, 'x', sizeof(big));
+	memset(key, 'k', sizeof(key));
+	for (size_t n = 0; n < 20; n++)
+		for (size_t len = 100; len < 140; len++) {
+			struct atr_pb pb = { .p = buf, .end = buf + sizeof(buf) };
+			struct atr_slice values[20];
+			Atr__Otlp__Span *span;
+
+			for (size_t i = 0; i < n; i++)
+				values[i] = (struct atr_slice){ big, i ? i * len / 4 : 0 };
+			atr_attr_strs(&pb, (struct atr_slice){ key, len }, values, n);
+			CHECK(!pb.overflow);
+			span = decode(&pb);
+			if (!CHECK(span && span->n_attributes == 1))
+				continue;
+			CHECK_INT(strlen(span->attributes[0]->key), len);
+			CHECK_MEM(span->attributes[0]->key, key, len);
+			for (size_t i = 0; i < n; i++)
+				if (CHECK(item(span, i)))
+					CHECK_INT(strlen(item(span, i)->string_value),
+						  values[i].len);
+			CHECK(!item(span, n));
+			atr__otlp__span__free_unpacked(span, NULL);
+		}
+}
+
+TEST(items_of_an_array_become_valid_utf8_and_are_cut)
+{
+	static char big[ATR_VALUE_MAX + 8];
+	struct atr_pb pb = { .p = buf, .end = buf + sizeof(buf) };
+	const struct atr_slice values[] = {
+		ATR_SLICE("caf\xe9"), ATR_SLICE("\xc3\xa9"), { NULL, 0 }, { big, ATR_VALUE_MAX + 3 }
+	};
+	Atr__Otlp__Span *span;
+
+	memset(big, 'x', sizeof(big));
+	memcpy(big + ATR_VALUE_MAX - 1, "\xf0\x9f\x90\x98", 4);
+	atr_attr_strs(&pb, ATR_SLICE("a"), values, 4);
+	span = decode(&pb);
+	if (!CHECK(span && span->n_attributes == 1 && item(span, 3)))
+		return;
+	CHECK_STR(item(span, 0)->string_value, "caf?");
+	CHECK_STR(item(span, 1)->string_value, "\xc3\xa9");
+	CHECK_STR(item(span, 2)->string_value, "");
+	CHECK_INT(strlen(item(span, 3)->string_value), ATR_VALUE_MAX - 1);
+	atr__otlp__span__free_unpacked(span, NULL);
+}
+
+TEST(an_array_is_written_whole_into_exactly_its_room_or_not_at_all)
+{
+	const struct atr_slice values[] = { ATR_SLICE("one"), ATR_SLICE("two") };
+	size_t need = 0;
+
+	for (size_t size = 0; size < 100; size++) {
+		uint8_t *edge = test_edge(NULL, size);
+		struct atr_pb pb = { .p = edge, .end = edge + size };
+
+		atr_attr_strs(&pb, ATR_SLICE("http.request.header.x"), values, 2);
+		if (!pb.overflow && !need) {
+			need = (size_t)(pb.p - edge);
+			CHECK_INT(need, size);
+		}
+		CHECK(pb.overflow == !need);
+		CHECK_INT(pb.p - edge, need);
+		test_edge_free(edge, size);
+	}
+	CHECK(need > 0);
+}

@@ -401,3 +401,20 @@ TEST(a_ratio_nobody_wants_is_not_read)
 			    "parentbased_traceidratio");
 	CHECK_INT(n_warnings, 1);
 }
+
+TEST(lists_are_kept_as_text_and_have_the_semantic_conventions_defaults)
+{
+	struct atr_config c = config_of("OTEL_PROPAGATORS", " b3, tracecontext,none");
+
+	CHECK_STR(c.propagators, " b3, tracecontext,none");
+	CHECK_INT(n_warnings, 0);
+	CHECK_STR(c.http_known_methods,
+		  "CONNECT,DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT,QUERY,TRACE");
+	CHECK_STR(c.sensitive_query,
+		  "X-Amz-Signature,X-Amz-Credential,X-Amz-Security-Token,sig,X-Goog-Signature");
+	CHECK_STR(c.propagate_to, NULL);
+	c = config_of("AUTOTRACE_PROPAGATE_TO", "*.example");
+	CHECK_STR(c.propagators, "tracecontext,baggage");
+	CHECK_STR(c.propagate_to, "*.example");
+	CHECK_STR(c.propagate_except, NULL);
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o */
-/* LINK: preload/context.o preload/sampler.o preload/text.o exporter/otlp.pb-c.o */
+/* LINK: preload/carrier.o preload/pool.o preload/context.o preload/sampler.o preload/text.o
+ * exporter/otlp.pb-c.o */
 /* LINK: -lprotobuf-c */
 #include "exporter/otlp.pb-c.h"
 #include "preload/op.c"
@@ -53,7 +54,7 @@ static void fresh(enum atr_SAMPLER sampler)
 	self.depth = 0;
 	committed = NULL;
 	ring_is_full = false;
-	atr_sampler_init(sampler, 1);
+	atr_sampler_init(sampler, 1, true);
 	atr_clock_sync();
 }
 
@@ -135,8 +136,11 @@ TEST(the_processs_traceparent_is_a_remote_parent_with_its_tracestate)
 	struct atr_op op;
 
 	fresh(ATR_SAMPLER_PARENTBASED_ALWAYS_OFF);
-	CHECK(atr_context_parse(&atr_context_process,
-				"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b"));
+	CHECK(atr_traceparent_parse(
+		&atr_context_process,
+		ATR_SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")));
+	atr_context_process.carrier = atr_carrier_new(ATR_SLICE("a=b"), ATR_SLICE(""));
+	atr_context_process.carrier_gen = atr_context_process.carrier->gen;
 	atr_op_begin(&op, ATR_KIND_SERVER);
 	s = span_of(&op, "x", "timed_out");
 	if (!CHECK(s != NULL))
@@ -156,8 +160,9 @@ TEST(the_unsampled_leave_nothing_and_hand_on_their_trace)
 	struct atr_op op, child;
 
 	fresh(ATR_SAMPLER_PARENTBASED_ALWAYS_ON);
-	CHECK(atr_context_parse(&atr_context_process,
-				"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", NULL));
+	CHECK(atr_traceparent_parse(
+		&atr_context_process,
+		ATR_SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")));
 	atr_op_begin(&op, ATR_KIND_CLIENT);
 	CHECK(op.context.valid && !op.recording);
 	atr_op_enter(&op);

@@ -10,11 +10,11 @@ static const uint8_t high_id[16] = { [9 ... 15] = 0xff }; /* randomness 2^56 - 1
 
 TEST(constant_samplers_are_constant)
 {
-	atr_sampler_init(ATR_SAMPLER_ALWAYS_ON, 0);
+	atr_sampler_init(ATR_SAMPLER_ALWAYS_ON, 0, true);
 	CHECK(atr_sampler_decide(NULL, low_id));
 	CHECK(atr_sampler_decide(&off, low_id));
 	CHECK(!atr_sampler_roots_off());
-	atr_sampler_init(ATR_SAMPLER_ALWAYS_OFF, 1);
+	atr_sampler_init(ATR_SAMPLER_ALWAYS_OFF, 1, true);
 	CHECK(!atr_sampler_decide(NULL, high_id));
 	CHECK(!atr_sampler_decide(&on, high_id));
 	CHECK(atr_sampler_roots_off());
@@ -22,15 +22,15 @@ TEST(constant_samplers_are_constant)
 
 TEST(parent_based_ones_follow_the_parent_and_decide_roots)
 {
-	atr_sampler_init(ATR_SAMPLER_PARENTBASED_ALWAYS_ON, 1);
+	atr_sampler_init(ATR_SAMPLER_PARENTBASED_ALWAYS_ON, 1, true);
 	CHECK(atr_sampler_decide(&on, low_id));
 	CHECK(!atr_sampler_decide(&off, high_id));
 	CHECK(atr_sampler_decide(NULL, low_id));
-	atr_sampler_init(ATR_SAMPLER_PARENTBASED_ALWAYS_OFF, 1);
+	atr_sampler_init(ATR_SAMPLER_PARENTBASED_ALWAYS_OFF, 1, true);
 	CHECK(atr_sampler_decide(&on, low_id));
 	CHECK(!atr_sampler_decide(NULL, high_id));
 	CHECK(atr_sampler_roots_off());
-	atr_sampler_init(ATR_SAMPLER_PARENTBASED_TRACEIDRATIO, 0.5);
+	atr_sampler_init(ATR_SAMPLER_PARENTBASED_TRACEIDRATIO, 0.5, true);
 	CHECK(atr_sampler_decide(&on, low_id));
 	CHECK(!atr_sampler_decide(NULL, low_id));
 	CHECK(atr_sampler_decide(NULL, high_id));
@@ -38,21 +38,21 @@ TEST(parent_based_ones_follow_the_parent_and_decide_roots)
 
 TEST(the_ratio_ignores_the_parent_and_has_exact_ends)
 {
-	atr_sampler_init(ATR_SAMPLER_TRACEIDRATIO, 0);
+	atr_sampler_init(ATR_SAMPLER_TRACEIDRATIO, 0, true);
 	CHECK(!atr_sampler_decide(&on, high_id));
 	CHECK(atr_sampler_roots_off());
-	atr_sampler_init(ATR_SAMPLER_TRACEIDRATIO, 1);
+	atr_sampler_init(ATR_SAMPLER_TRACEIDRATIO, 1, true);
 	CHECK(atr_sampler_decide(&off, low_id));
 }
 
 /* Specification: th of 0.5 is "8", of 0.25 "c", of 0.1 "e666" at 4 digits. */
 TEST(thresholds_are_those_of_the_specification)
 {
-	atr_sampler_init(ATR_SAMPLER_TRACEIDRATIO, 0.5);
+	atr_sampler_init(ATR_SAMPLER_TRACEIDRATIO, 0.5, true);
 	CHECK_INT(threshold, 0x80000000000000);
-	atr_sampler_init(ATR_SAMPLER_TRACEIDRATIO, 0.25);
+	atr_sampler_init(ATR_SAMPLER_TRACEIDRATIO, 0.25, true);
 	CHECK_INT(threshold, 0xc0000000000000);
-	atr_sampler_init(ATR_SAMPLER_TRACEIDRATIO, 0.1);
+	atr_sampler_init(ATR_SAMPLER_TRACEIDRATIO, 0.1, true);
 	CHECK_INT(threshold >> 40, 0xe666);
 }
 
@@ -71,7 +71,7 @@ TEST(a_higher_ratio_samples_a_superset_and_about_its_share)
 		for (int r = 0; r < 6; r++) {
 			bool now;
 
-			atr_sampler_init(ATR_SAMPLER_TRACEIDRATIO, ratios[r]);
+			atr_sampler_init(ATR_SAMPLER_TRACEIDRATIO, ratios[r], true);
 			now = atr_sampler_decide(NULL, id);
 			counts[r] += now;
 			lost += before && !now;

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ATR_HOOKS_HTTP_H
+#define ATR_HOOKS_HTTP_H
+
+#include "hooks/http-request.h"
+#include "hooks/protocol.h"
+
+/*
+ * HTTP/1 on one connection, as hooks/http.c (what was moved) and hooks/http-plan.c (requests
+ * that are about to be sent) share it.
+ */
+enum atr_http_phase {
+	ATR_HTTP_BETWEEN, /* messages */
+	ATR_HTTP_IN_HEAD,
+	ATR_HTTP_IN_BODY,
+	ATR_HTTP_HELD, /* a request asked for another protocol: the response will tell */
+	ATR_HTTP_GIVEN_UP,
+};
+
+/* One direction.  Touched only by the thread that has the claim. */
+struct atr_http_half {
+	uint8_t phase;
+	bool cr;       /* between messages: of an empty line, its LF is still to come */
+	bool injected; /* our lines for the head that is being sent are out */
+	uint32_t len;  /* bytes of the head that are in buf */
+	size_t scan;
+	char *buf;	/* a head that came in pieces; NULL: none */
+	uint64_t begun; /* monotonic ns, of the head's first byte */
+	struct atr_http_body body;
+};
+
+/* What a held side is told. */
+enum { ATR_HTTP_STILL, ATR_HTTP_GO_ON, ATR_HTTP_SWITCHED };
+
+struct atr_http {
+	struct atr_pooled pooled;
+	bool client;	 /* this side asks */
+	bool first;	 /* no request was sent (client) yet */
+	uint32_t held;	 /* ATR_HTTP_STILL...: what became of the held request */
+	uint32_t lost;	 /* two threads in one half: nobody knows where it is any more */
+	uint32_t failed; /* errno of a call that failed */
+	uint32_t ended;	 /* the other side has ended its stream */
+	uint32_t requests, responses; /* claims: the half is being worked on */
+	uint32_t calling;	      /* a planned call is under way */
+	uint32_t seq;		      /* planned calls that were begun */
+	struct atr_http_half request_half, response_half;
+	char *planned_buf; /* of the planned call that is under way, beside request_half's */
+	/*
+	 * The queue.  `first_in` is spent: its successor is the oldest one open.  Its end
+	 * belongs to the request half, its front to the response half.
+	 */
+	struct atr_http_request *front, *back;
+	struct atr_http_request *unsent; /* of a client's: made, but its head has not gone yet */
+	struct atr_context
+		thread; /* of a client's: what the thread was in at the head's first byte */
+};
+
+bool atr_http_claim(uint32_t *claim);
+void atr_http_leave(uint32_t *claim);
+
+/* The claim could not be had: no call of this connection is looked at any more. */
+void atr_http_lost(struct atr_http *h, struct atr_conn *c);
+
+/* Once the first message is understood the connection is known to speak HTTP. */
+void atr_http_recognised(struct atr_conn *c);
+
+void atr_http_give_up(struct atr_http_half *half);
+
+/*
+ * How many of n bytes between messages are empty lines (RFC 9112 2.2), or -1 where a CR
+ * has no LF.
+ */
+ssize_t atr_http_empty_lines(struct atr_http_half *half, const char *p, size_t n);
+
+/* Puts a request behind the others. */
+void atr_http_queue(struct atr_http *h, struct atr_http_request *r);
+
+/* The body of a request, or what else follows its head. */
+void atr_http_request_body(struct atr_http *h, struct atr_http_half *half,
+			   const struct atr_http_head *head);
+
+/* hooks/http-plan.c */
+bool atr_http_plan(void *talk, struct atr_conn *c, struct atr_source *source,
+		   struct atr_plan *plan);
+void atr_http_sent_planned(void *talk, const struct atr_moved *m, struct atr_plan *plan,
+			   unsigned begun);
+
+#endif

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sending more than the program asked for.
+ *
+ * The protocol makes a plan: texts of ours, each before one of the program's bytes.
+ * One sendmsg() carries both, and its result is taken apart again: the program is
+ * told how many of its own bytes went.  A text of ours that was cut off is kept as the
+ * connection's debt, and goes before anything else the next time; so the peer sees
+ * our lines whole or not at all.
+ *
+ * Where only bytes of ours went, a non-blocking program is told EAGAIN, as if nothing
+ * had; for a blocking one we go on.
+ */
+#include "hooks/inject.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+
+#include "hooks/buffer.h"
+#include "hooks/hook.h"
+#include "hooks/talk.h"
+#include "preload/stats.h"
+#include "preload/sys.h"
+
+#define IOV_STACK 24			   /* entries that need no buffer */
+#define IOV_MOST 1024			   /* UIO_MAXIOV: what the kernel takes */
+#define IOV_OURS (3 * ATR_INSERTS_MAX + 1) /* a plan adds at most so many, and the debt */
+
+/* ---- reading what the program is about to send ---- */
+
+#define PIECES 16
+
+bool atr_source_peek(const struct atr_source *source, size_t at, void *to, size_t n)
+{
+	struct iovec pieces[PIECES];
+	size_t n_pieces = 0, have = 0;
+	char *p = to;
+
+	for (size_t i = 0; i < source->n_iov && have < n; i++) {
+		struct iovec v = source->iov[i];
+
+		if (at >= v.iov_len) {
+			at -= v.iov_len;
+			continue;
+		}
+		v.iov_base = (char *)v.iov_base + at;
+		v.iov_len -= at;
+		at = 0;
+		if (v.iov_len > n - have)
+			v.iov_len = n - have;
+		pieces[n_pieces++] = v;
+		have += v.iov_len;
+		if (n_pieces < PIECES && have < n)
+			continue;
+		if (!atr_sys_peekv(p, pieces, n_pieces))
+			return false;
+		p = (char *)to + have;
+		n_pieces = 0;
+	}
+	return have == n && (!n_pieces || atr_sys_peekv(p, pieces, n_pieces));
+}
+
+/* ---- what goes out in one call ---- */
+
+struct out {
+	struct iovec *iov;
+	size_t n;
+};
+
+static void add(struct out *o, const void *p, size_t len)
+{
+	if (len)
+		o->iov[o->n++] = (struct iovec){ (void *)(uintptr_t)p, len };
+}
+
+/* The program's bytes [from, to). */
+static void add_program(struct out *o, const struct atr_source *source, size_t from, size_t to)
+{
+	for (size_t i = 0; i < source->n_iov && to; i++) {
+		const struct iovec *v = &source->iov[i];
+		size_t end = to < v->iov_len ? to : v->iov_len;
+
+		if (from < end)
+			add(o, (const char *)v->iov_base + from, end - from);
+		from -= from < v->iov_len ? from : v->iov_len;
+		to -= end;
+	}
+}
+
+static void assemble(struct out *o, const struct atr_conn *c, const struct atr_source *source,
+		     const struct atr_plan *plan)
+{
+	size_t at = 0;
+
+	o->n = 0;
+	if (c->debt_len)
+		add(o, c->debt + c->debt_at, c->debt_len);
+	for (unsigned i = 0; i < plan->n; i++) {
+		const struct atr_insert *in = &plan->insert[i];
+
+		if (in->copy) {
+			add_program(o, source, at, in->from);
+			add(o, in->copy, in->at - in->from);
+		} else {
+			add_program(o, source, at, in->at);
+		}
+		add(o, in->text[0].p, in->text[0].len);
+		add(o, in->text[1].p, in->text[1].len);
+		at = in->at;
+	}
+	add_program(o, source, at, plan->cut);
+}
+
+/* ---- what went ---- */
+
+static size_t text_len(const struct atr_insert *in)
+{
+	return in->text[0].len + in->text[1].len;
+}
+
+/* The rest of a text, from `done` on, is owed. */
+static void owe(struct atr_conn *c, const struct atr_insert *in, size_t done)
+{
+	uint32_t len = 0;
+
+	if (!c->debt)
+		c->debt = atr_buffer_take();
+	if (!c->debt) {
+		atr_count(no_memory, 1);
+		return;
+	}
+	for (int i = 0; i < 2; i++) {
+		size_t skip = done < in->text[i].len ? done : in->text[i].len;
+
+		if (in->text[i].len > skip)
+			memcpy(c->debt + len, in->text[i].p + skip, in->text[i].len - skip);
+		len += (uint32_t)(in->text[i].len - skip);
+		done -= skip;
+	}
+	c->debt_at = 0;
+	c->debt_len = len;
+}
+
+/* Takes the debt's part off what went. */
+static size_t paid(struct atr_conn *c, size_t went)
+{
+	uint32_t n = went < c->debt_len ? (uint32_t)went : c->debt_len;
+
+	if (!n)
+		return went;
+	c->debt_at += n;
+	c->debt_len -= n;
+	if (!c->debt_len) {
+		atr_buffer_give(c->debt);
+		c->debt = NULL;
+	}
+	return went - n;
+}
+
+/* How many of the program's bytes went, and how many of the texts were begun. */
+static size_t account(struct atr_conn *c, const struct atr_plan *plan, size_t went, unsigned *begun)
+{
+	size_t at = 0;
+
+	*begun = 0;
+	went = paid(c, went);
+	if (c->debt_len)
+		return 0;
+	for (unsigned i = 0; i < plan->n; i++) {
+		const struct atr_insert *in = &plan->insert[i];
+		size_t ours = text_len(in);
+
+		if (went <= in->at - at)
+			return at + went;
+		went -= in->at - at;
+		at = in->at;
+		++*begun;
+		if (went < ours) {
+			owe(c, in, went);
+			return at;
+		}
+		went -= ours;
+	}
+	return at + went;
+}
+
+static bool waits(const struct atr_io *io, int flags)
+{
+	return !(flags & MSG_DONTWAIT) &&
+	       !(atr_sys(SYS_fcntl, io->fd, F_GETFL, 0, 0, 0, 0) & O_NONBLOCK);
+}
+
+/* ---- the call ---- */
+
+static ssize_t call(const struct atr_io *io, const struct atr_sending *what, const struct out *o,
+		    bool first)
+{
+	struct msghdr msg = { .msg_iov = o->iov, .msg_iovlen = o->n };
+
+	if (what->msg) {
+		msg.msg_name = what->msg->msg_name;
+		msg.msg_namelen = what->msg->msg_namelen;
+	}
+	if (what->msg && first) {
+		msg.msg_control = what->msg->msg_control;
+		msg.msg_controllen = what->msg->msg_controllen;
+	}
+	return atr_real.sendmsg(io->fd, &msg, what->flags);
+}
+
+static void give_copies(struct atr_plan *plan)
+{
+	for (unsigned i = 0; i < plan->n; i++)
+		atr_buffer_give(plan->insert[i].copy);
+}
+
+/* Tells the protocol; false when the connection is not there any more. */
+static bool tell(const struct atr_io *io, struct atr_plan *plan, size_t bytes, int err,
+		 unsigned begun)
+{
+	struct atr_moved m = {
+		.conn = io->conn,
+		.fd = io->fd,
+		.bytes = bytes,
+		.err = err,
+		.of = io->of,
+		.since = io->since,
+	};
+
+	if (!atr_conn_hold(io->conn, io->gen))
+		return false;
+	io->conn->protocol->sent_planned(io->conn->talk, &m, plan, begun);
+	atr_conn_release(io->conn);
+	return true;
+}
+
+/* Plans for what is left of the program's bytes; false: there is nothing to be done. */
+static bool make_plan(const struct atr_io *io, struct atr_source *source, struct atr_plan *plan)
+{
+	struct atr_conn *c = io->conn;
+	bool planned = false;
+
+	plan->n = 0;
+	plan->cut = source->total;
+	if (!atr_conn_hold(c, io->gen))
+		return false;
+	if (!c->protocol && c->heard != ATR_HEARD_ALL)
+		atr_talk_listen(c, source);
+	if (c->protocol)
+		planned = c->protocol->plan(c->talk, c, source, plan);
+	atr_conn_release(c);
+	return planned;
+}
+
+static void advance(struct atr_source *source, struct iovec *iov, size_t n)
+{
+	size_t i = 0;
+
+	source->total -= n;
+	while (i < source->n_iov && n >= iov[i].iov_len)
+		n -= iov[i++].iov_len;
+	if (i < source->n_iov) {
+		iov[i].iov_base = (char *)iov[i].iov_base + n;
+		iov[i].iov_len -= n;
+	}
+	source->n_iov -= i;
+	source->iov = iov + i;
+}
+
+/* All the program's bytes, in as many calls as it takes to add to each request among them. */
+static ssize_t send_all(struct atr_io *io, const struct atr_sending *what,
+			struct atr_source *source, struct iovec *iov, struct iovec *room,
+			struct atr_plan *plan, bool planned)
+{
+	struct atr_conn *c = io->conn;
+	size_t done = 0;
+
+	for (bool first = true;; first = false) {
+		struct out o = { .iov = room };
+		unsigned begun = 0;
+		size_t bytes = 0;
+		ssize_t went;
+		int err;
+
+		assemble(&o, c, source, plan);
+		went = call(io, what, &o, first);
+		err = went < 0 ? errno : 0;
+		if (went > 0)
+			bytes = account(c, plan, (size_t)went, &begun);
+		if (planned && !tell(io, plan, bytes, err, begun))
+			planned = false;
+		give_copies(plan);
+		done += bytes;
+		if (went == 0 || (went < 0 && done))
+			return (ssize_t)done;
+		if (went < 0) {
+			errno = err;
+			return -1;
+		}
+		if (bytes < plan->cut) {
+			if (done)
+				return (ssize_t)done;
+			if (!waits(io, what->flags)) {
+				errno = EAGAIN;
+				return -1;
+			}
+		}
+		advance(source, iov, bytes);
+		iov = (struct iovec *)(uintptr_t)source->iov;
+		if (!source->total)
+			return (ssize_t)done;
+		planned = make_plan(io, source, plan);
+	}
+}
+
+/* Everything that is known before the program's array is looked at. */
+static bool wanted(const struct atr_io *io, const struct atr_sending *what)
+{
+	if (!io->out || !what->n_iov || what->n_iov > IOV_MOST - IOV_OURS)
+		return false;
+	/* Urgent data, and memory that the kernel still reads after the call. */
+	return !(what->flags & (MSG_OOB | MSG_ZEROCOPY));
+}
+
+bool atr_inject(struct atr_io *io, const struct atr_sending *what, ssize_t *ret)
+{
+	struct iovec on_stack[2 * IOV_STACK + IOV_OURS];
+	struct iovec *iov = on_stack;
+	struct atr_source source = { .n_iov = what->n_iov };
+	struct atr_plan plan;
+	bool planned, took = false;
+	char *buffer = NULL;
+	int err;
+
+	if (!wanted(io, what))
+		return io->out && !atr_inject_settle(io, ret);
+	err = errno;
+	if (what->n_iov > IOV_STACK) {
+		buffer = atr_buffer_take();
+		iov = (struct iovec *)(void *)buffer;
+	}
+	if (iov && atr_sys_peek(iov, what->iov, what->n_iov * sizeof(*iov))) {
+		source.iov = iov;
+		for (size_t i = 0; i < what->n_iov; i++)
+			if (__builtin_add_overflow(source.total, iov[i].iov_len, &source.total))
+				source.total = 0;
+	}
+	if (source.total && source.total <= SSIZE_MAX) {
+		planned = make_plan(io, &source, &plan);
+		took = planned || io->conn->debt_len;
+		errno = err;
+		if (took)
+			*ret = send_all(io, what, &source, iov, iov + what->n_iov, &plan, planned);
+		err = errno;
+	}
+	atr_buffer_give(buffer);
+	errno = err;
+	return took;
+}
+
+bool atr_inject_settle(struct atr_io *io, ssize_t *ret)
+{
+	struct atr_conn *c = io->conn;
+
+	while (c->debt_len) {
+		ssize_t went = atr_real.send(io->fd, c->debt + c->debt_at, c->debt_len, 0);
+
+		if (went < 0) {
+			*ret = -1;
+			return false;
+		}
+		(void)paid(c, (size_t)went);
+	}
+	return true;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hooks/talk.h"
+
+#include "hooks/buffer.h"
+#include "hooks/inject.h"
+#include "hooks/socket.h"
+#include "preload/thread.h"
+
+/* Every protocol that is followed on the wire, in the order they are asked. */
+static const struct atr_protocol *const protocols[] = {
+	&atr_http_protocol,
+};
+
+/* Long enough for every protocol to say no to what is not its own. */
+#define FIRST_BYTES 64
+
+/*
+ * The first bytes, from the side that asks.  A protocol that cannot tell yet begins as well,
+ * and says for itself when it knows (c->heard).
+ */
+static void listen_to(struct atr_conn *c, const char *p, size_t n, bool client)
+{
+	for (size_t i = 0; i < ATR_ARRAY_LEN(protocols); i++) {
+		int fits = protocols[i]->sniff(p, n);
+
+		if (fits < 0)
+			continue;
+		c->talk = protocols[i]->begin(c, client);
+		if (!c->talk)
+			break;
+		c->gone = atr_talk_gone;
+		c->heard = fits ? ATR_HEARD_ALL : ATR_HEARD_SOME;
+		if (fits)
+			c->speaker = ATR_SPEAKER_PROTOCOL;
+		atr_store_release(&c->protocol, protocols[i]);
+		return;
+	}
+	c->heard = ATR_HEARD_ALL;
+}
+
+static bool asks(const struct atr_conn *c, bool sends)
+{
+	return c->role == ATR_ROLE_UNKNOWN ||
+	       c->role == (sends ? ATR_ROLE_CLIENT : ATR_ROLE_SERVER);
+}
+
+/* True when there is a protocol to be told. */
+static bool heard(const struct atr_moved *m, bool sent)
+{
+	struct atr_conn *c = m->conn;
+	size_t first;
+
+	if (c->protocol)
+		return true;
+	if (c->heard == ATR_HEARD_ALL || !m->bytes)
+		return false;
+	if (!m->iov || !m->n_iov || !asks(c, sent)) {
+		c->heard = ATR_HEARD_ALL;
+		return false;
+	}
+	first = m->iov->iov_len < m->bytes ? m->iov->iov_len : m->bytes;
+	listen_to(c, m->iov->iov_base, first, sent);
+	return c->protocol != NULL;
+}
+
+/* Whether its accept() was a span of its own is known now. */
+static void settle_accept(const struct atr_moved *m)
+{
+	struct atr_conn *c = m->conn;
+
+	if (atr_unlikely(atr_load(&c->accepting)) && c->heard == ATR_HEARD_ALL)
+		atr_accept_done(c, m->fd, c->speaker == ATR_SPEAKER_PROGRAM);
+}
+
+void atr_talk_received(const struct atr_moved *m)
+{
+	if (heard(m, false))
+		m->conn->protocol->received(m->conn->talk, m);
+	else if (m->bytes)
+		atr_talk_raw(m->conn, false);
+	settle_accept(m);
+}
+
+void atr_talk_sent(const struct atr_moved *m)
+{
+	if (heard(m, true))
+		m->conn->protocol->sent(m->conn->talk, m);
+	else if (m->bytes)
+		atr_talk_raw(m->conn, true);
+	settle_accept(m);
+}
+
+void atr_talk_listen(struct atr_conn *c, struct atr_source *source)
+{
+	char first[FIRST_BYTES];
+	size_t n = source->total < sizeof(first) ? source->total : sizeof(first);
+
+	if (!n)
+		return;
+	if (!asks(c, true))
+		c->heard = ATR_HEARD_ALL;
+	else if (atr_source_peek(source, 0, first, n))
+		listen_to(c, first, n, true);
+}
+
+void atr_talk_raw(struct atr_conn *c, bool sent)
+{
+	const void *loop = atr_context_loop(c->loop);
+	const struct atr_context *now;
+
+	if (atr_likely(!loop) || c->role == ATR_ROLE_SERVER)
+		return;
+	if (__atomic_exchange_n(&c->context_claim, 1, __ATOMIC_ACQUIRE))
+		return;
+	if (sent) {
+		now = atr_context_current();
+		if (now && !atr_context_same(now, &c->context))
+			c->shared = true;
+		atr_context_touch();
+	} else {
+		atr_context_enter(c->shared ? NULL : &c->context, loop, false);
+	}
+	atr_store_release(&c->context_claim, 0u);
+}
+
+void atr_talk_shut(struct atr_conn *c, int fd)
+{
+	uint32_t gen = atr_load(&c->gen);
+
+	if (!atr_conn_hold(c, gen))
+		return;
+	if (c->protocol)
+		c->protocol->shut(c->talk, c, fd);
+	atr_conn_release(c);
+}
+
+void atr_talk_gone(struct atr_conn *c)
+{
+	const struct atr_protocol *protocol = c->protocol;
+
+	if (atr_load(&c->accepting))
+		atr_accept_done(c, -1, c->speaker == ATR_SPEAKER_PROGRAM);
+	if (protocol) {
+		c->protocol = NULL;
+		protocol->end(c->talk, c);
+		c->talk = NULL;
+	}
+	atr_buffer_give(c->debt);
+	c->debt = NULL;
+	c->debt_len = 0;
+}
