@@ -382,7 +382,7 @@ static void go_on_serving(const struct feed *f, bool none_open, bool incomplete)
 	else if (f->first && none_open)
 		work_on(f->first, c, NULL, true);
 	else if (f->first && atr_tls.context_conn != c)
-		atr_context_enter(NULL, NULL, true);
+		atr_context_enter(NULL, NULL, false);
 }
 
 static void serve_received(struct atr_http *h, const struct atr_moved *m)

@@ -30,7 +30,7 @@ static const uint8_t kinds[] = {
 /* What is no socket, but tells an event loop that something was handed to it. */
 static bool begin_other(struct atr_conn *c, enum atr_direction direction)
 {
-	if (c->role == ATR_ROLE_EVENTFD && direction == ATR_RECV)
+	if (c->role == ATR_ROLE_HANDS && direction == ATR_RECV)
 		atr_context_handed();
 	return false;
 }

@@ -18,9 +18,7 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/select.h>
-#include <sys/timerfd.h>
 
 #include "hooks/hook.h"
 #include "hooks/socket.h"
@@ -81,11 +79,13 @@ static bool dispatches(const struct set *s, size_t n_fds, int64_t timeout_ms)
 	return true;
 }
 
+static struct atr_conn *waited_for(int fd);
+
 static void mark(int fd)
 {
-	struct atr_conn *c = fd >= 0 ? atr_conn_known(fd) : NULL;
+	struct atr_conn *c = fd >= 0 ? waited_for(fd) : NULL;
 
-	if (c && c->role != ATR_ROLE_LISTEN && !c->loop)
+	if (c && c->role < ATR_ROLE_EPOLL && c->role != ATR_ROLE_LISTEN && !c->loop)
 		c->loop = ATR_LOOP_POLL;
 }
 
@@ -215,25 +215,20 @@ atr_export int epoll_create1(int flags)
 	return made(atr_real.epoll_create1(flags), ATR_ROLE_EPOLL);
 }
 
-atr_export int eventfd(unsigned count, int flags)
-{
-	ATR_ENTER(eventfd, count, flags);
-	return made(atr_real.eventfd(count, flags), ATR_ROLE_EVENTFD);
-}
-
-/* A timer that is read says that what follows is the timer's. */
-atr_export int timerfd_create(clockid_t clock, int flags)
-{
-	ATR_ENTER(timerfd_create, clock, flags);
-	return made(atr_real.timerfd_create(clock, flags), ATR_ROLE_EVENTFD);
-}
-
 /* What brings new work: a listener, an accepted connection, another such epoll instance. */
 static bool brings_work(const struct atr_conn *c)
 {
 	return c->role == ATR_ROLE_LISTEN || c->role == ATR_ROLE_SERVER ||
 	       (c->role == ATR_ROLE_UNKNOWN && c->inherited) ||
 	       (c->role == ATR_ROLE_EPOLL && c->dispatches);
+}
+
+/* What is no socket hands something over when it is read: from another thread, or a timer. */
+static struct atr_conn *waited_for(int fd)
+{
+	struct atr_conn *c = atr_conn_get(fd);
+
+	return c || atr_process_foreign() ? c : atr_conn_new_other(fd, ATR_ROLE_HANDS);
 }
 
 atr_export int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
@@ -243,7 +238,7 @@ atr_export int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 	int err = errno;
 	struct atr_conn *ep, *c;
 
-	if (ret == 0 && op != EPOLL_CTL_DEL && (c = atr_conn_get(fd))) {
+	if (ret == 0 && op != EPOLL_CTL_DEL && (c = waited_for(fd))) {
 		ep = atr_conn_known(epfd);
 		if (c->role < ATR_ROLE_EPOLL && c->role != ATR_ROLE_LISTEN)
 			c->loop = ep ? (const void *)ep : ATR_LOOP_POLL;

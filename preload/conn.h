@@ -30,8 +30,8 @@ enum atr_role {
 	ATR_ROLE_CLIENT,  /* connected by this process, or datagrams it began */
 	ATR_ROLE_SERVER,  /* accepted, or datagrams on a bound socket */
 	ATR_ROLE_LISTEN,
-	ATR_ROLE_EPOLL,	  /* no socket: an epoll instance */
-	ATR_ROLE_EVENTFD, /* no socket: how threads wake an event loop */
+	ATR_ROLE_EPOLL, /* no socket: an epoll instance */
+	ATR_ROLE_HANDS, /* no socket, but a loop waits for it: a pipe, an eventfd, a timer */
 };
 
 /* Who speaks on the connection, as far as known. */
@@ -96,7 +96,7 @@ struct atr_conn *atr_conn_known(int fd);
 /* A new connection for a descriptor just made; what it had before is dropped.  NULL: no memory. */
 struct atr_conn *atr_conn_new(int fd, int family, int type, enum atr_role role);
 
-/* The same for a descriptor that is no socket: ATR_ROLE_EPOLL or ATR_ROLE_EVENTFD. */
+/* The same for a descriptor that is no socket: ATR_ROLE_EPOLL or ATR_ROLE_HANDS. */
 struct atr_conn *atr_conn_new_other(int fd, enum atr_role role);
 
 /*

@@ -14,6 +14,8 @@
 
 struct atr_context atr_context_process;
 
+#define MS 1000000u
+
 static bool all_zero(const uint8_t *bytes, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -92,7 +94,7 @@ static void put_off(const struct atr_context *c)
 		add(p, (struct atr_open_span){ c->open, c->gen });
 }
 
-/* Is there work put off on anything but this?  Those that have ended are forgotten. */
+/* Is there work put off on anything but this (or at all)?  Those that have ended are forgotten. */
 static bool others_put_off(const struct atr_context *c)
 {
 	struct atr_put_off *p = put_offs();
@@ -104,7 +106,7 @@ static bool others_put_off(const struct atr_context *c)
 	for (uint32_t i = 0; i < p->n; i++) {
 		if (!still_open(&p->of[i]))
 			continue;
-		others |= p->of[i].cell != c->open;
+		others |= !c || p->of[i].cell != c->open;
 		p->of[n++] = p->of[i];
 	}
 	p->n = n;
@@ -141,8 +143,10 @@ static bool certain(const struct atr_context *c)
 {
 	const struct atr_round *r = &atr_tls.round;
 
-	return !r->ambiguous && !(c->open && atr_load(&c->open->crowded)) && !others_put_off(c) &&
-	       (!r->deadline || atr_now() < r->deadline);
+	if (r->ambiguous || (c->open && atr_load(&c->open->crowded)) ||
+	    (r->deadline && atr_now() >= r->deadline))
+		return false;
+	return !others_put_off(c);
 }
 
 const struct atr_context *atr_context_current(void)
@@ -157,7 +161,7 @@ void atr_context_touch(void)
 	struct atr_put_off *p = put_offs();
 
 	if (p && p->n_several)
-		p->done++;
+		p->done += !others_put_off(NULL); /* else it may have been about one of those */
 	else if (atr_tls.round.untouched && atr_context_current())
 		atr_tls.round.untouched = false;
 }
@@ -221,7 +225,12 @@ void atr_context_leave(const struct atr_context *context, const void *loop)
 		atr_tls.round.untouched = false;
 		return;
 	}
-	if (context && (atr_context_same(context, &atr_tls.context) || (p && p->n_several))) {
+	for (uint32_t i = 0; context && p && i < p->n_several; i++)
+		if (p->several[i].cell == context->open && p->several[i].gen == context->gen) {
+			p->done++;
+			return;
+		}
+	if (context && atr_context_same(context, &atr_tls.context)) {
 		atr_context_touch();
 		return;
 	}
@@ -239,9 +248,10 @@ void atr_context_dispatch(int64_t timeout_ms)
 	atr_tls.context.valid = false;
 	r->loops = true;
 	r->ambiguous = false;
-	/* A loop that only looks says nothing of its timers: what it said before holds. */
+	/* A loop that only looks says nothing of its timers: what it said before holds.
+	 * One millisecond less: timeouts are rounded up. */
 	if (timeout_ms > 0)
-		r->deadline = now + (uint64_t)timeout_ms * 1000000u;
+		r->deadline = now + (uint64_t)(timeout_ms - 1) * MS;
 	else if (timeout_ms < 0 || now >= r->deadline)
 		r->deadline = 0;
 }

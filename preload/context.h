@@ -83,23 +83,25 @@ const struct atr_context *atr_context_parent(void);
  * One round of an event loop, from one dispatch point to the next.
  *
  * What a loop does after it has read a message is taken for work on it.  That is
- * certain only while nothing else can have had its turn.  These say that it can, and
- * then there is no context until the next message, or the next dispatch point:
+ * certain only while nothing else can have had its turn.  Something else can when
  *  - a timer of the loop is due: the timeout of its wait said when the first one is;
  *  - a second message was read before the first, complete, had been touched: the
  *    loop reads all first and works on them afterwards;
  *  - several requests came in one read, or one came behind another that is still open
  *    on its connection: the loop may begin the second before it has answered the first;
- *  - an eventfd was read: another thread handed something over;
- *  - the loop has put off the work on another request, which is still open: it has
- *    read the whole of a message, waits for no answer on its behalf, and did nothing
- *    about it before it went on.
+ *  - something that is no socket was read (an eventfd, a pipe): another thread, or a
+ *    timer, has handed something over;
+ *  - the loop has put off the work on another request, which is still open: it had
+ *    the whole of a message, waited for no answer on its behalf, and did nothing about it
+ *    before it went on.  That work may wait for a timer, or for anything that somebody
+ *    else sets free (a connection of a limited pool), and come at any time.
  */
 struct atr_round {
-	bool loops;	   /* the thread has come to a dispatch point: it runs a loop */
-	bool ambiguous;	   /* until the next dispatch point */
-	bool untouched;	   /* a complete message was read, and nothing was done since */
-	uint64_t deadline; /* monotonic ns: when the loop's first timer is due; 0: it has none */
+	bool loops;	/* the thread has come to a dispatch point: it runs a loop */
+	bool ambiguous; /* until the next dispatch point */
+	bool untouched; /* a complete message was read, and nothing was done since */
+	uint64_t
+		deadline; /* monotonic ns: when the loop's first timer may be due; 0: it has none */
 };
 
 /* Requests whose work a loop has put off; of a thread. */
@@ -120,9 +122,9 @@ struct atr_put_off {
 };
 
 /*
- * The thread has read, or written, for this context and goes on in it; NULL: in none that
- * we know.  loop: who waits for the connection, NULL when nobody does.  complete:
- * the whole of what was to be read is there, so the program may act on it.
+ * The thread has read for this context and goes on in it; NULL: in none that we know.
+ * loop: who waits for the connection, NULL when nobody does.  complete: the whole of it is
+ * there, so the program may act on it.
  */
 void atr_context_enter(const struct atr_context *context, const void *loop, bool complete);
 

@@ -6,6 +6,7 @@ fails preloaded is our doing.  ORACLE_REQUESTS=n and ORACLE_SEED=n for more and 
 """
 import asyncio
 import copy
+import dataclasses
 import itertools
 import os
 import re
@@ -17,7 +18,7 @@ import pytest
 import oracle
 from harness import SAN, Result, bare_env
 from oracle import Arrived, Sent, always, if_piped, judge, never
-from oracle_gates import GATES, Gate, run_gate
+from oracle_gates import GATES, ROOM, Gate, run_gate
 from oracle_load import Load
 from receiver import Span
 
@@ -539,6 +540,16 @@ def test_bare(gate):
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda g: g.name)
 def test_traced(receiver, shim, gate):
-    outcome = run_gate(gate, shim(), receiver, REQUESTS, SEED)
+    outcome = run_gate(gate, shim(**ROOM), receiver, REQUESTS, SEED,
+                       **({"piped": 0} if gate.loop else {}))
+    print(outcome.line())
+    outcome.ok()
+
+
+@pytest.mark.parametrize("gate", [g for g in GATES if g.loop], ids=lambda g: g.name)
+def test_traced_pipelined(receiver, shim, gate):
+    """A loop that gets several requests at once has no certainty, and says so by roots."""
+    gate = dataclasses.replace(gate, absent=always)
+    outcome = run_gate(gate, shim(**ROOM), receiver, REQUESTS, SEED + 2)
     print(outcome.line())
     outcome.ok()

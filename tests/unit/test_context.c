@@ -238,7 +238,7 @@ TEST(more_put_off_than_there_is_room_for_is_not_forgotten)
 TEST(a_loop_that_only_looks_says_nothing_of_its_timers)
 {
 	fresh();
-	atr_context_dispatch(1);
+	atr_context_dispatch(3);
 	atr_context_dispatch(0);
 	read_request(0);
 	CHECK(is_current(0));
@@ -253,7 +253,7 @@ TEST(a_loop_that_only_looks_says_nothing_of_its_timers)
 TEST(a_timer_that_is_due_ends_the_certainty)
 {
 	fresh();
-	atr_context_dispatch(1);
+	atr_context_dispatch(3);
 	read_request(0);
 	while (atr_now() < atr_tls.round.deadline)
 		;
