@@ -146,9 +146,7 @@ $(B)/fuzz/%: tests/fuzz/%.c
 		-fno-sanitize-recover=undefined $(LDFLAGS) -o $@ $<
 
 fuzz: $(FUZZ_BIN) ## Run every fuzzer for FUZZTIME seconds (clang; default 60)
-	@for f in $(FUZZ_BIN); do mkdir -p $$f.corpus && \
-		$$f -max_total_time=$(or $(FUZZTIME),60) -print_final_stats=1 \
-			-artifact_prefix=$$f- $$f.corpus || exit 1; done
+	@FUZZTIME=$(FUZZTIME) bash scripts/run-fuzz $(FUZZ_BIN)
 
 bench: all $(PROG_BIN) ## Ratios of paired runs: bare / loaded-off / unsampled / full
 	@B=$(B) $(PYTHON) tests/bench/bench.py

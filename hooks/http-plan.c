@@ -30,7 +30,6 @@ struct planned {
 	struct atr_http_half before, after;
 	struct atr_http_request *requests[ATR_INSERTS_MAX]; /* of plan->insert[] */
 	const struct atr_source *source;
-	uint32_t seq;
 	bool lost; /* the walk met what it does not understand */
 };
 
@@ -332,8 +331,14 @@ bool atr_http_plan(void *talk, struct atr_conn *c, struct atr_source *source, st
 		atr_http_lost(h, c);
 		return false;
 	}
-	/* A call that never came back (a signal handler's longjmp): where are we? */
-	if (atr_load(&h->calling))
+	/* Another thread's or a signal handler's call is under way, or one never came back. */
+	if (atr_load(&h->calling)) {
+		atr_http_lost(h, c);
+		atr_http_leave(&h->requests);
+		return false;
+	}
+	/* What answers is not HTTP: then this is not either. */
+	if (atr_load(&h->foreign))
 		atr_http_give_up(&h->request_half);
 	if (h->request_half.phase == ATR_HTTP_GIVEN_UP ||
 	    only_body(&h->request_half, source->total)) {
@@ -346,7 +351,6 @@ bool atr_http_plan(void *talk, struct atr_conn *c, struct atr_source *source, st
 	if (o->lost) /* up to the last thing that was understood, all is well */
 		plan->cut = source->total;
 	h->planned_buf = o->after.buf != o->before.buf ? o->after.buf : NULL;
-	o->seq = ++h->seq;
 	atr_store(&h->calling, 1u);
 	atr_http_leave(&h->requests);
 	return true;
@@ -408,10 +412,10 @@ void atr_http_sent_planned(void *talk, const struct atr_moved *m, struct atr_pla
 	}
 	atr_store(&h->calling, 0u);
 	h->planned_buf = NULL;
-	if (h->seq == o->seq)
+	if (!atr_load(&h->lost))
 		settle(h, m, plan, begun);
-	else
-		atr_http_give_up(&h->request_half); /* another call overtook this one */
+	else /* another call came in between: the half stays where it was */
+		give_other(o->after.buf, o->before.buf);
 	if (m->err)
 		atr_store(&h->failed, m->err == EAGAIN || m->err == EINTR || m->err == ENOTCONN
 					      ? atr_load(&h->failed)

@@ -188,8 +188,8 @@ struct choice {
 	bool joined; /* the program's own trace */
 };
 
-static void choose(struct choice *ch, struct atr_http_request *r, const struct atr_http_head *head,
-		   const struct atr_http_origin *from)
+static void choose(struct choice *ch, struct atr_http_request *r, const struct atr_conn *c,
+		   const struct atr_http_head *head, const struct atr_http_origin *from)
 {
 	struct atr_context carried;
 
@@ -210,7 +210,9 @@ static void choose(struct choice *ch, struct atr_http_request *r, const struct a
 	}
 	if (atr_open_by_head(head, &ch->parent) == ATR_FOUND_ONE)
 		return;
-	atr_context_touch();
+	/* A loop writes it when the connection is there: that was begun before. */
+	if (!from->connected || !atr_context_loop(c->loop))
+		atr_context_touch();
 	if (from->thread && atr_context_usable(from->thread))
 		ch->parent = *from->thread;
 	else if (atr_context_process.valid)
@@ -236,7 +238,7 @@ void atr_http_request_send(struct atr_http_request *r, struct atr_conn *c,
 	struct atr_op_origin origin = { .start = from->start };
 	struct choice ch;
 
-	choose(&ch, r, head, from);
+	choose(&ch, r, c, head, from);
 	if (ch.has_parent)
 		origin.parent = &ch.parent;
 	atr_op_begin_under(&r->op, ATR_KIND_CLIENT, &origin);

@@ -267,6 +267,8 @@ void atr_http_recognised(struct atr_conn *c)
 static void not_understood(struct feed *f)
 {
 	f->m->conn->heard = ATR_HEARD_ALL;
+	if (f->h->client && f->half == &f->h->response_half)
+		atr_store(&f->h->foreign, 1u);
 	atr_http_give_up(f->half);
 }
 
@@ -594,6 +596,8 @@ static void ask_ended(struct atr_http *h, const struct atr_moved *m)
 	if (h->response_half.phase == ATR_HTTP_IN_BODY &&
 	    atr_http_body_opaque(&h->response_half.body) == UINT64_MAX)
 		response_read(&f);
+	else if (!f.last && atr_context_same(&h->front->sent_in, &atr_tls.context))
+		return; /* it had the answer just before */
 	go_on_asking(m, f.last, true);
 }
 
@@ -689,7 +693,9 @@ static void sent(void *talk, const struct atr_moved *m)
 		atr_http_lost(h, m->conn);
 		return;
 	}
-	if (half->phase != ATR_HTTP_GIVEN_UP)
+	if (h->client && atr_load(&h->calling))
+		atr_http_lost(h, m->conn);
+	else if (half->phase != ATR_HTTP_GIVEN_UP)
 		(h->client ? ask_sent : serve_sent)(h, m);
 	atr_http_leave(claim);
 }
@@ -710,12 +716,15 @@ static void shut(void *talk, struct atr_conn *c, int fd)
 }
 
 /* error.type of a request that never got its (whole) response; NULL: none, "" for no span. */
-static const char *why_not(const struct atr_http *h, const struct atr_http_request *r)
+static const char *why_not(const struct atr_http *h, const struct atr_conn *c,
+			   const struct atr_http_request *r)
 {
 	uint32_t err = atr_load(&h->failed);
 
 	if (h->client && !atr_load(&r->sent) && !err)
 		return ""; /* it never left */
+	if (c->inherited && !r->status)
+		return ""; /* it may not have been a server's at all */
 	if (!h->client && !r->status && r->children != atr_process.children)
 		return ""; /* a child may be about to answer it */
 	if (err)
@@ -734,7 +743,7 @@ static void end(void *talk, struct atr_conn *c)
 	shut(talk, c, -1);
 	blind = atr_load(&h->lost) || (!h->client && h->response_half.phase == ATR_HTTP_GIVEN_UP);
 	for (r = oldest(h); r; r = atr_load(&r->next)) {
-		const char *error = why_not(h, r);
+		const char *error = why_not(h, c, r);
 
 		if (r->over)
 			continue;
@@ -768,7 +777,7 @@ static void *begin(struct atr_conn *c, bool client)
 	h->client = client;
 	h->first = true;
 	h->held = ATR_HTTP_STILL;
-	h->lost = h->failed = h->ended = h->requests = h->responses = h->calling = 0;
+	h->lost = h->foreign = h->failed = h->ended = h->requests = h->responses = h->calling = 0;
 	h->request_half = (struct atr_http_half){ .phase = ATR_HTTP_BETWEEN };
 	h->response_half = (struct atr_http_half){ .phase = ATR_HTTP_BETWEEN };
 	h->front = h->back = spent;

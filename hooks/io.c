@@ -295,6 +295,15 @@ atr_export ssize_t readv(int fd, const struct iovec *iov, int n)
 
 /* ---- with an address ---- */
 
+/* TCP Fast Open: connects with the first bytes. */
+static void fast_open(int fd, int flags)
+{
+	struct atr_conn *c = flags & MSG_FASTOPEN ? atr_conn_get(fd) : NULL;
+
+	if (c && c->role == ATR_ROLE_UNKNOWN && !c->paired && !c->inherited)
+		c->role = ATR_ROLE_CLIENT;
+}
+
 atr_export ssize_t sendto(int fd, const void *buf, size_t len, int flags,
 			  const struct sockaddr *addr, socklen_t addr_len)
 {
@@ -305,6 +314,7 @@ atr_export ssize_t sendto(int fd, const void *buf, size_t len, int flags,
 	struct atr_io io;
 	ssize_t ret;
 
+	fast_open(fd, flags);
 	if (!atr_io_begin(&io, fd, ATR_SEND))
 		return atr_real.sendto(fd, buf, len, flags, addr, addr_len);
 	if (atr_inject(&io, &sending, &ret)) {
@@ -414,6 +424,7 @@ atr_export ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 	struct atr_io io;
 	ssize_t ret;
 
+	fast_open(fd, flags);
 	if (!atr_io_begin(&io, fd, ATR_SEND))
 		return atr_real.sendmsg(fd, msg, flags);
 	if (!inject_msg(&io, msg, flags, &ret))
@@ -469,26 +480,38 @@ static int end_mmsg(struct atr_io *io, const struct mmsghdr *msgs, socklen_t roo
 	return n;
 }
 
-/* One message after the other, as the kernel does it: what was sent in part ends the call. */
+/*
+ * One message after the other, as the kernel does it: what was sent in part ends the
+ * call.  The array may be no memory, then or now.
+ */
 static int send_each(struct atr_io *io, struct mmsghdr *msgs, unsigned n, int flags)
 {
 	unsigned i;
 
 	for (i = 0; i < n; i++) {
+		struct mmsghdr m;
 		ssize_t ret;
 
-		if (!inject_msg(io, &msgs[i].msg_hdr, flags, &ret)) {
-			ret = atr_real.sendmsg(io->fd, &msgs[i].msg_hdr, flags);
+		if (!atr_sys_peek(&m, &msgs[i], sizeof(m))) {
+			errno = EFAULT;
+			return i ? (int)i : -1;
+		}
+		if (!inject_msg(io, &m.msg_hdr, flags, &ret)) {
+			ret = atr_real.sendmsg(io->fd, &m.msg_hdr, flags);
 			if (ret >= 0)
 				tell(io, ret, 0,
-				     ATR_CALL(.iov = msgs[i].msg_hdr.msg_iov,
-					      .n_iov = msgs[i].msg_hdr.msg_iovlen,
-					      .asked = (size_t)ret, .flags = flags));
+				     ATR_CALL(.iov = m.msg_hdr.msg_iov,
+					      .n_iov = m.msg_hdr.msg_iovlen, .asked = (size_t)ret,
+					      .flags = flags));
 		}
 		if (ret < 0)
 			return i ? (int)i : -1;
-		msgs[i].msg_len = (unsigned)ret;
-		if ((size_t)ret < iov_bytes(msgs[i].msg_hdr.msg_iov, msgs[i].msg_hdr.msg_iovlen))
+		m.msg_len = (unsigned)ret;
+		if (!atr_sys_poke(&msgs[i].msg_len, &m.msg_len, sizeof(m.msg_len))) {
+			errno = EFAULT;
+			return i ? (int)i : -1;
+		}
+		if ((size_t)ret < iov_bytes(m.msg_hdr.msg_iov, m.msg_hdr.msg_iovlen))
 			return (int)i + 1;
 	}
 	return (int)n;

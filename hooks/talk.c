@@ -38,10 +38,18 @@ static void listen_to(struct atr_conn *c, const char *p, size_t n, bool client)
 	c->heard = ATR_HEARD_ALL;
 }
 
+/*
+ * Does this side ask, by what it did first?  Only where it is known what the connection
+ * is: this process connected it, or accepted it; or it is a network connection that was
+ * handed to it, and that it reads (inetd, SCM_RIGHTS).  Pairs and pipes between
+ * processes carry requests as data.
+ */
 static bool asks(const struct atr_conn *c, bool sends)
 {
-	return c->role == ATR_ROLE_UNKNOWN ||
-	       c->role == (sends ? ATR_ROLE_CLIENT : ATR_ROLE_SERVER);
+	if (sends)
+		return c->role == ATR_ROLE_CLIENT;
+	return c->role == ATR_ROLE_SERVER ||
+	       (c->role == ATR_ROLE_UNKNOWN && c->inherited && c->family != AF_UNIX);
 }
 
 /* True when there is a protocol to be told. */

@@ -114,27 +114,59 @@ static bool others_put_off(const struct atr_context *c)
 	return others || p->more;
 }
 
-/* The loop goes on to something else.  True: what it had read before was not touched. */
-static bool left_untouched(void)
+/* Does the loop put work off as a habit?  One message in eight is one, of the last hundred. */
+static bool by_habit(const struct atr_put_off *p)
+{
+	return p->left * 8 > p->messages;
+}
+
+static void remember(struct atr_put_off *p, bool left)
+{
+	p->messages++;
+	p->left += left;
+	if (p->messages >= 128) {
+		p->messages /= 2;
+		p->left /= 2;
+	}
+}
+
+/* Several were read at once.  As many things were done as there were: each was seen to. */
+static bool left_several(struct atr_put_off *p)
+{
+	bool left = false;
+
+	for (uint32_t i = 0; i < p->n_several && p->done < p->n_several; i++) {
+		left |= still_open(&p->several[i]);
+		add(p, p->several[i]);
+	}
+	p->n_several = p->done = 0;
+	return left;
+}
+
+/*
+ * The loop goes on to something else.  True: what it had read before was not touched.
+ *
+ * Something may have been done since, but, work being put off, nobody knew for whom.
+ * Where another message of the same round follows it was for this one: what is put
+ * off has its turn before or after all of them.  At the end of the round it is
+ * a matter of habit.
+ */
+static bool left_untouched(bool round_ends)
 {
 	struct atr_put_off *p = put_offs();
 	struct atr_round *r = &atr_tls.round;
-	bool left = false;
+	bool message = r->message, left = false;
 
-	if (p && r->untouched) {
-		if (atr_tls.context.loop && atr_context_usable(&atr_tls.context)) {
-			put_off(&atr_tls.context);
-			left = true;
-		}
-		/* As many things were done as there were requests: each was seen to. */
-		for (uint32_t i = 0; i < p->n_several && p->done < p->n_several; i++) {
-			left |= still_open(&p->several[i]);
-			add(p, p->several[i]);
-		}
-	}
-	if (p)
-		p->n_several = p->done = 0;
-	r->untouched = false;
+	if (!p || !message)
+		return false;
+	if (r->untouched && p->n_several)
+		left = left_several(p);
+	else if (r->untouched && atr_tls.context.loop && atr_context_usable(&atr_tls.context))
+		left = !r->acted || (round_ends && by_habit(p));
+	if (left)
+		put_off(&atr_tls.context);
+	remember(p, left && !r->acted);
+	r->untouched = r->acted = r->message = false;
 	return left;
 }
 
@@ -164,6 +196,8 @@ void atr_context_touch(void)
 		p->done += !others_put_off(NULL); /* else it may have been about one of those */
 	else if (atr_tls.round.untouched && atr_context_current())
 		atr_tls.round.untouched = false;
+	else
+		atr_tls.round.acted = true;
 }
 
 const struct atr_context *atr_context_parent(void)
@@ -207,7 +241,7 @@ void atr_context_enter(const struct atr_context *context, const void *loop, bool
 		return;
 	}
 	if (!context || !atr_context_same(context, &atr_tls.context)) {
-		if (left_untouched())
+		if (left_untouched(false))
 			r->ambiguous = true;
 		set(r->ambiguous ? NULL : context, loop);
 	}
@@ -215,6 +249,8 @@ void atr_context_enter(const struct atr_context *context, const void *loop, bool
 	if (complete && r->ambiguous)
 		put_off(context);
 	r->untouched = complete;
+	r->message |= complete;
+	r->acted = false;
 }
 
 void atr_context_leave(const struct atr_context *context, const void *loop)
@@ -226,15 +262,13 @@ void atr_context_leave(const struct atr_context *context, const void *loop)
 		return;
 	}
 	for (uint32_t i = 0; context && p && i < p->n_several; i++)
-		if (p->several[i].cell == context->open && p->several[i].gen == context->gen) {
-			p->done++;
+		if (p->several[i].cell == context->open && p->several[i].gen == context->gen)
 			return;
-		}
 	if (context && atr_context_same(context, &atr_tls.context)) {
 		atr_context_touch();
 		return;
 	}
-	if (left_untouched())
+	if (left_untouched(false))
 		atr_tls.round.ambiguous = true;
 	atr_tls.context.valid = false;
 }
@@ -244,8 +278,12 @@ void atr_context_dispatch(int64_t timeout_ms)
 	struct atr_round *r = &atr_tls.round;
 	uint64_t now = timeout_ms > 0 || r->deadline ? atr_now() : 0;
 
-	(void)left_untouched();
-	atr_tls.context.valid = false;
+	/* A loop that has work at hand and only looks: it is the work on what it has just
+	 * read, if it is nothing else's. */
+	if (!left_untouched(true) || timeout_ms != 0 || r->ambiguous ||
+	    others_put_off(&atr_tls.context))
+		atr_tls.context.valid = false;
+	r->untouched = r->message = atr_tls.context.valid;
 	r->loops = true;
 	r->ambiguous = false;
 	/* A loop that only looks says nothing of its timers: what it said before holds.
@@ -262,10 +300,10 @@ void atr_context_several(const struct atr_context *one)
 
 	if (!p || !one->open)
 		return;
-	if (!p->n_several && left_untouched())
+	if (!p->n_several && left_untouched(false))
 		atr_tls.round.ambiguous = true;
 	atr_tls.context.valid = false;
-	atr_tls.round.untouched = true;
+	atr_tls.round.untouched = atr_tls.round.message = true;
 	if (p->n_several < ATR_SEVERAL_MAX)
 		p->several[p->n_several++] = (struct atr_open_span){ one->open, one->gen };
 	else
@@ -285,7 +323,7 @@ void atr_context_handed(void)
 
 void atr_context_finish(void)
 {
-	if (left_untouched())
+	if (left_untouched(false))
 		atr_tls.round.ambiguous = true;
 	atr_tls.context.valid = false;
 }

@@ -99,7 +99,9 @@ const struct atr_context *atr_context_parent(void);
 struct atr_round {
 	bool loops;	/* the thread has come to a dispatch point: it runs a loop */
 	bool ambiguous; /* until the next dispatch point */
-	bool untouched; /* a complete message was read, and nothing was done since */
+	bool message;	/* a complete message was read */
+	bool untouched; /* and nothing was done about it since */
+	bool acted;	/* but something, for somebody */
 	uint64_t
 		deadline; /* monotonic ns: when the loop's first timer may be due; 0: it has none */
 };
@@ -117,6 +119,7 @@ struct atr_put_off {
 	uint32_t n;
 	bool more;		  /* than there is room for */
 	uint32_t n_several, done; /* read at once; things done since */
+	uint32_t messages, left; /* of late: read; and left untouched */
 	struct atr_open_span of[ATR_PUT_OFF_MAX];
 	struct atr_open_span several[ATR_SEVERAL_MAX];
 };

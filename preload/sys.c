@@ -89,6 +89,24 @@ bool atr_sys_peek(void *to, const void *from, size_t n)
 	return atr_sys_peekv(to, &piece, 1);
 }
 
+bool atr_sys_poke(void *to, const void *from, size_t n)
+{
+	struct iovec local = { .iov_base = (void *)(uintptr_t)from, .iov_len = n };
+	struct iovec remote = { .iov_base = to, .iov_len = n };
+	long ret;
+
+	if (near_stack(to, n, (uintptr_t)__builtin_frame_address(0))) {
+		memcpy(to, from, n);
+		return true;
+	}
+	ret = atr_sys(SYS_process_vm_writev, atr_sys_getpid(), &local, 1, &remote, 1, 0);
+	if (ret == -ENOSYS || ret == -EPERM) {
+		memcpy(to, from, n);
+		return true;
+	}
+	return ret == (long)n;
+}
+
 int atr_sys_futex_wait(const uint32_t *word, uint32_t value, uint64_t timeout_ns)
 {
 	struct timespec ts = {

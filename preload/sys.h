@@ -117,6 +117,9 @@ void atr_sys_futex_wake(const uint32_t *word, int n);
  */
 bool atr_sys_peek(void *to, const void *from, size_t n);
 
+/* The other way round: writes to memory of the program's that may be none. */
+bool atr_sys_poke(void *to, const void *from, size_t n);
+
 /* The same from several pieces, one after the other. */
 bool atr_sys_peekv(void *to, const struct iovec *from, size_t n_from);
 

@@ -308,7 +308,7 @@ http {{
 	fastcgi_temp_path {self.dir}/t3;
 	uwsgi_temp_path {self.dir}/t4;
 	scgi_temp_path {self.dir}/t5;
-	server {{ listen 127.0.0.1:{self.port}; root {self.dir}; }}
+	{self.servers()}
 }}
 """)
         self.err = open(os.path.join(self.dir, "err"), "wb+")
@@ -321,6 +321,9 @@ http {{
         except AssertionError:
             self.stop()
             raise
+
+    def servers(self):
+        return f"server {{ listen 127.0.0.1:{self.port}; root {self.dir}; }}"
 
     def stop(self):
         """Graceful end; what it wrote to stderr."""

@@ -64,14 +64,32 @@ def test_the_spans_are_what_was_done_none_lost_none_invented(demo):
         "INTERNAL socket connect 127.0.0.1:" + stock: 4,
         "CLIENT send": 4,
         "CLIENT recv": 4,
-        "SERVER accept": 6,
-        "SERVER recv": 6,
-        "SERVER send": 6,
+        "SERVER GET": 3,
+        "SERVER POST": 3,
     }
 
 
 def test_what_happens_inside_another_operation_is_below_it(demo):
     assert re.search(r"─ CLIENT connect postgres .*\n│  └─ INTERNAL socket connect ", demo)
+
+
+def test_each_request_has_its_own_work_below_it(demo):
+    stock = re.search(r'legacy-orders 0 "\.\.\." (\d+)', demo).group(1)
+    asked = [f"INTERNAL socket connect 127.0.0.1:{stock}", "CLIENT send", "CLIENT recv"]
+    calls = [  # of scripts/demo, in its order
+        ("GET", "/orders/1", 200, ["CLIENT SELECT orders"] + asked),
+        ("POST", "/orders", 201, asked + ["CLIENT INSERT orders"]),
+        ("POST", "/orders", 409, asked),
+        ("POST", "/orders", 201, asked + ["CLIENT INSERT orders"]),
+        ("GET", "/report", 200, ["CLIENT SELECT orders"]),
+        ("GET", "/audit", 500, ["CLIENT SELECT audit_log"]),
+    ]
+    shown = re.findall(r'^[├└]─ SERVER (\w+)  .*  url.path="([^"]*)"  status=(\d+)(.*)\n((?: .*\n)*)',
+                       demo, re.M)
+    assert [(m, path, int(status)) for m, path, status, _, _ in shown] == [c[:3] for c in calls]
+    for (*_, error, below), (*_, status, wanted) in zip(shown, calls):
+        assert re.findall(r"^ +[├└]─ (\w+ .*?)  ", below, re.M) == wanted
+        assert ("ERROR" in error) == (status == 500)
 
 
 def test_all_is_one_trace(demo):

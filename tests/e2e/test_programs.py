@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs everyone has: the same output, and true spans."""
+import collections
 import functools
 import http.server
 import os
@@ -40,25 +41,43 @@ def moved(spans, name, key):
     return sum(s.attrs.get(key, 0) for s in spans if s.name == name)
 
 
+def http_spans(spans, kind):
+    return [s for s in spans if s.kind == kind and "http.request.method" in s.attrs]
+
+
+def over_tcp(spans):
+    return [s for s in spans if s.attrs.get("network.peer.address") == "127.0.0.1"]
+
+
 def test_curl(receiver, shim, web):
-    argv = ["curl", "-sS", "-w", "%{http_code} %{size_download}\n",
-            f"http://127.0.0.1:{web.port}/a.txt"]
+    url = f"http://127.0.0.1:{web.port}/a.txt"
+    argv = ["curl", "-sS", "-w", "%{http_code} %{size_download}\n", url]
     bare = run(argv, bare_env()).ok()
     r = run(argv, shim()).ok()
     assert (r.out, r.err) == (bare.out, "") and r.out == b"hello\n200 6\n"
-    spans = [s for s in receiver.wait(3) if s.attrs.get("network.transport") == "tcp"]
-    assert [s.name.split()[0] for s in sorted(spans, key=lambda s: s.start)][:2] == [
-        "socket", "send"]
+    spans = receiver.wait(r.total("exported"))
+    assert sorted((s.kind, s.name) for s in spans) == [
+        ("CLIENT", "GET"), ("INTERNAL", f"socket connect 127.0.0.1:{web.port}")]
     assert {s.attrs["network.peer.port"] for s in spans} == {web.port}
-    assert moved(spans, "recv", "autotrace.bytes_received") > 6
+    get, = http_spans(spans, "CLIENT")
+    assert (get.attrs["url.full"], get.attrs["http.response.status_code"]) == (url, 200)
 
 
 def test_curl_fetches_a_megabyte(receiver, shim, web, tmp_path):
     out = tmp_path / "out"
-    run(["curl", "-sS", "-o", str(out), f"http://127.0.0.1:{web.port}/big.bin"], shim()).ok()
+    url = f"http://127.0.0.1:{web.port}/big.bin"
+    r = run(["curl", "-sS", "-o", str(out), "-w", "%{size_request} %{size_header}", url],
+            shim(AUTOTRACE_SOCKET_SPANS="all")).ok()
+    request, header = map(int, r.out.split())
     assert out.read_bytes() == (web.root / "big.bin").read_bytes()
-    header = moved(receiver.spans, "recv", "autotrace.bytes_received") - (1 << 20)
-    assert 100 < header < 400, "every byte is in some span, once"
+    spans = receiver.wait(r.total("exported"))
+    assert moved(spans, "recv", "autotrace.bytes_received") == header + (1 << 20), "each byte once"
+    sends = [s for s in over_tcp(spans) if s.name == "send"]
+    assert [s.attrs["autotrace.bytes_sent"] for s in sends] == [request], "what curl sent, not we"
+    get, = http_spans(spans, "CLIENT")
+    first = min((s for s in over_tcp(spans) if s.name == "recv"), key=lambda s: s.start)
+    assert sends[0].parent == first.parent == get.span, "the response's head ends the span"
+    assert get.start <= sends[0].start <= sends[0].end <= get.end <= first.end
 
 
 @pytest.mark.parametrize("argv, code", [
@@ -86,15 +105,21 @@ def test_python_serves_and_is_traced(receiver, shim, tmp_path):
                               start_new_session=True, preexec_fn=harness.die_with_us)
     try:
         wait_for(lambda: listening(port), "http.server")
-        for _ in range(5):
-            r = run(["curl", "-sS", f"http://127.0.0.1:{port}/f"], bare_env()).ok()
-            assert r.out == b"x" * 5000
-        wait_for(lambda: sum(s.name == "accept" for s in receiver.spans) >= 6, "accept spans")
+        for path in ("f", "f", "f", "missing", "f", "f"):
+            r = run(["curl", "-sS", f"http://127.0.0.1:{port}/{path}"], bare_env()).ok()
+            assert path == "missing" or r.out == b"x" * 5000
+        wait_for(lambda: len(receiver.spans) >= 7, "6 requests and an accept")
         time.sleep(0.4)
     finally:
         end(server, 2)
     assert all(s.kind == "SERVER" for s in receiver.spans)
-    assert moved(receiver.spans, "send", "autotrace.bytes_sent") > 5 * 5000
+    served = [(s.name, s.attrs["url.path"], s.attrs["http.response.status_code"], s.status)
+              for s in sorted(http_spans(receiver.spans, "SERVER"), key=lambda s: s.start)]
+    assert served == 3 * [("GET", "/f", 200, "")] + [("GET", "/missing", 404, "")] \
+        + 2 * [("GET", "/f", 200, "")]
+    # A connection on which nothing was said is what it was: accepted.
+    others = [s.name for s in receiver.spans if s not in http_spans(receiver.spans, "SERVER")]
+    assert others == ["accept"]
 
 
 @pytest.mark.parametrize("tool", ["nc", "socat"])
@@ -170,12 +195,38 @@ def test_nginx(receiver, shim):
     stats = harness.Result([], 0, b"", err, 0)
     spans = receiver.wait(stats.total("exported"))
     assert stats.total("recorded") == len(spans) == stats.total("exported")
-    connections = requests // 4 + 1  # and the one that looked whether it listens
-    tcp = [s for s in spans if s.attrs["network.transport"] == "tcp"]
-    assert sum(s.name == "accept" and s.status == "" for s in tcp) == connections
-    assert sum(s.name == "recv" and s.status == "" for s in tcp) == requests
-    assert moved(tcp, "send", "autotrace.bytes_sent") > 100000 * requests // 4
-    assert all(s.kind == "SERVER" for s in tcp)
+    got = collections.Counter((s.name, s.attrs["url.path"], s.attrs["http.response.status_code"])
+                              for s in http_spans(spans, "SERVER"))
+    assert got == {("GET", "/small", 200): requests // 2, ("GET", "/big", 200): requests // 4,
+                   ("GET", "/nothing-here", 404): requests // 4}
+    assert all(s.kind == "SERVER" and s.status == "" for s in over_tcp(spans))
+    # And the connection that looked whether it listens.
+    assert [s.name for s in over_tcp(spans) if s not in http_spans(spans, "SERVER")] == ["accept"]
+
+
+def test_nginx_byte_by_byte(receiver, shim):
+    """What AUTOTRACE_SOCKET_SPANS=all shows beside it: every byte, each below its request."""
+    body = os.urandom(100000)
+    server = harness.Nginx(shim(AUTOTRACE_SOCKET_SPANS="all"), {"small": b"small\n", "big": body})
+    try:
+        for _ in range(5):
+            r = run(["curl", "-sS"] + [f"http://127.0.0.1:{server.port}/{f}"
+                                       for f in ("small", "big", "small")], bare_env()).ok()
+            assert body in r.out and r.out.count(b"small\n") == 2
+    finally:
+        err = server.stop()
+    stats = harness.Result([], 0, b"", err, 0)
+    spans = receiver.wait(stats.total("exported"))
+    assert stats.total("recorded") == len(spans) == stats.total("exported")
+    requests = {s.span: s for s in http_spans(spans, "SERVER")}
+    assert len(requests) == 15
+    tcp = [s for s in over_tcp(spans) if s not in requests.values()]
+    assert sum(s.name == "accept" and s.status == "" for s in tcp) == 5 + 1
+    assert sum(s.name == "recv" and s.status == "" for s in tcp) == 15
+    assert 5 * 100000 < moved(tcp, "send", "autotrace.bytes_sent") < 5 * 100000 + 15 * 400
+    for s in tcp:
+        if s.name != "accept":
+            assert s.parent in requests and s.start >= requests[s.parent].start, s
 
 
 def test_a_shell_script_of_tools(receiver, shim, web):

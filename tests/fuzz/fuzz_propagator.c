@@ -6,7 +6,9 @@
  * bytes that no parser of heads would let through.
  */
 #include "hooks/http1.c"
+#define add add_open_span /* hooks/propagator.c has one too */
 #include "preload/context.c"
+#undef add
 #include "preload/text.c"
 
 #include "hooks/propagator-format.c"
