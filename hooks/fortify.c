@@ -53,14 +53,18 @@ atr_export ssize_t __read_chk(int fd, void *buf, size_t len, size_t buf_size)
 atr_export int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size)
 {
 	ATR_ENTER(__poll_chk, fds, n, timeout, size);
-	atr_wait_poll(fds, n, timeout);
-	return atr_wait_ready(fds, n, atr_real.__poll_chk(fds, n, timeout, size));
+	uint64_t began = atr_wait_begins(timeout);
+
+	return atr_wait_polled(fds, n, timeout, began, atr_real.__poll_chk(fds, n, timeout, size));
 }
 
 atr_export int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 			   const sigset_t *mask, size_t size)
 {
 	ATR_ENTER(__ppoll_chk, fds, n, timeout, mask, size);
-	atr_wait_poll(fds, n, atr_wait_ms(timeout));
-	return atr_wait_ready(fds, n, atr_real.__ppoll_chk(fds, n, timeout, mask, size));
+	int64_t ms = atr_wait_ms(timeout);
+	uint64_t began = atr_wait_begins(ms);
+
+	return atr_wait_polled(fds, n, ms, began,
+			       atr_real.__ppoll_chk(fds, n, timeout, mask, size));
 }

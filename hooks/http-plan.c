@@ -180,57 +180,55 @@ static bool fresh_buffer(struct walk *w)
 	return half->buf != NULL;
 }
 
-static bool walk_head(struct walk *w)
+/* One more piece of the head into the buffer. */
+static bool more_head(struct walk *w)
 {
 	struct atr_http_half *half = w->half;
+	size_t n = left(w, STEP);
 
-	while (w->at < w->total) {
-		size_t n = left(w, STEP), empty, end = 0;
-
-		if (n > ATR_HTTP_HEAD_MAX - half->len)
-			n = ATR_HTTP_HEAD_MAX - half->len;
-		if (!n || !atr_source_peek(w->source, w->at, half->buf + half->len, n))
-			return false;
-		half->len += (uint32_t)n;
-		w->at += n;
-		if (!atr_http_head_end(half->buf, half->len, &half->scan, &empty, &end)) {
-			if (atr_http_sniff(half->buf, half->len) < 0)
-				return false;
-			continue;
-		}
-		if (!head_found(w, empty, end))
-			return false;
-		if (end)
-			break;
-	}
+	if (n > ATR_HTTP_HEAD_MAX - half->len)
+		n = ATR_HTTP_HEAD_MAX - half->len;
+	if (!n || !atr_source_peek(w->source, w->at, half->buf + half->len, n))
+		return false;
+	half->len += (uint32_t)n;
+	w->at += n;
 	return true;
 }
 
-/* Where a head begins, behind empty lines; false when the bytes cannot be read. */
-static bool walk_between(struct walk *w)
+/* What is in the buffer; *done when the head is complete. */
+static bool look_at_head(struct walk *w, bool *done)
 {
-	char bytes[8];
-	size_t n = left(w, sizeof(bytes));
-	const struct atr_context *now;
-	ssize_t empty;
+	struct atr_http_half *half = w->half;
+	size_t empty, end = 0;
 
-	if (!atr_source_peek(w->source, w->at, bytes, n))
-		return false;
-	empty = atr_http_empty_lines(w->half, bytes, n);
-	if (empty < 0)
-		return false;
-	w->at += (size_t)empty;
-	if ((size_t)empty == n)
-		return true;
-	if (!fresh_buffer(w))
-		return false;
-	w->half->phase = ATR_HTTP_IN_HEAD;
-	w->half->injected = false;
-	w->half->len = 0;
-	w->half->scan = 0;
-	w->half->begun = atr_now();
+	*done = false;
+	if (!atr_http_head_end(half->buf, half->len, &half->scan, &empty, &end))
+		return atr_http_sniff(half->buf, half->len) >= 0;
+	*done = end;
+	return head_found(w, empty, end);
+}
+
+static bool walk_head(struct walk *w)
+{
+	bool done = false;
+
+	while (!done && w->at < w->total)
+		if (!more_head(w) || !look_at_head(w, &done))
+			return false;
+	return true;
+}
+
+static void head_begins(struct walk *w)
+{
+	struct atr_http_half *half = w->half;
+	const struct atr_context *now;
+
+	half->phase = ATR_HTTP_IN_HEAD;
+	half->injected = false;
+	half->scan = 0;
+	half->begun = atr_now();
 	if (!w->plan)
-		return true;
+		return;
 	/* A loop writes a new connection's first request when it is connected, whatever it
 	 * is in then. */
 	now = w->h->first && atr_context_loop(w->c->loop) ? NULL : atr_context_current();
@@ -238,7 +236,30 @@ static bool walk_between(struct walk *w)
 		w->h->thread = *now;
 	else
 		w->h->thread.valid = false;
-	return true;
+}
+
+/* Where a head begins, behind empty lines; false when the bytes cannot be read. */
+static bool walk_between(struct walk *w)
+{
+	struct atr_http_half *half = w->half;
+	ssize_t empty;
+	bool done;
+
+	if (!fresh_buffer(w))
+		return false;
+	half->len = 0;
+	if (!more_head(w))
+		return false;
+	empty = atr_http_empty_lines(half, half->buf, half->len);
+	if (empty < 0)
+		return false;
+	half->len -= (uint32_t)empty;
+	if (!half->len)
+		return true;
+	if (empty)
+		memmove(half->buf, half->buf + empty, half->len);
+	head_begins(w);
+	return look_at_head(w, &done);
 }
 
 static bool walk_body(struct walk *w)

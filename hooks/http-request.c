@@ -65,6 +65,8 @@ static void close_context(struct atr_http_request *r)
 	if (!r->op.context.open)
 		return;
 	__atomic_fetch_add(&r->cell.gen, 1, __ATOMIC_RELEASE);
+	if (r->op.kind == ATR_KIND_SERVER)
+		(void)__atomic_fetch_sub(&atr_context_served, 1, __ATOMIC_RELAXED);
 	r->op.context.open = NULL;
 	r->op.context.valid = false;
 }
@@ -103,6 +105,8 @@ static void open_context(struct atr_http_request *r)
 {
 	r->op.context.open = &r->cell;
 	r->op.context.gen = atr_load(&r->cell.gen);
+	if (r->op.kind == ATR_KIND_SERVER)
+		(void)atr_add(&atr_context_served, 1u);
 }
 
 static void keep_attrs(struct atr_http_request *r, struct atr_conn *c,

@@ -17,6 +17,7 @@
 #include "hooks/hook.h"
 #include "preload/pool.h"
 #include "preload/process.h"
+#include "preload/sys.h"
 #include "preload/worker.h"
 
 /* ---- threads ---- */
@@ -66,6 +67,7 @@ atr_export int pthread_create(pthread_t *restrict thread, const pthread_attr_t *
 	if (context)
 		b->context = *context;
 	b->context.loop = NULL; /* a thread of its own */
+	b->context.inherited = true;
 	atr_context_touch();
 	b->background = background;
 	err = atr_real.pthread_create(thread, attr, born, b);
@@ -105,6 +107,8 @@ atr_export int prctl(int option, ...)
 	va_end(args);
 	if (atr_unlikely(!atr_real.prctl))
 		atr_real_init();
+	if (option == PR_SET_NO_NEW_PRIVS)
+		atr_sys_trust_memory(); /* what comes before a filter, as a rule */
 	if (option == PR_SET_SECCOMP)
 		sandboxed();
 	return atr_real.prctl(option, a[0], a[1], a[2], a[3]);

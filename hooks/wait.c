@@ -22,6 +22,7 @@
 
 #include "hooks/hook.h"
 #include "hooks/socket.h"
+#include "preload/clock.h"
 #include "preload/conn.h"
 #include "preload/process.h"
 #include "preload/sys.h"
@@ -66,7 +67,7 @@ static void look(struct set *s, int fd)
  * has a timeout.  If it is another than the one being served, the thread is done
  * with that.
  */
-static bool dispatches(const struct set *s, size_t n_fds, int64_t timeout_ms)
+static bool dispatches(const struct set *s, size_t n_fds, int64_t timeout_ms, uint64_t began)
 {
 	if (!s->listening && !s->accepted)
 		return false;
@@ -75,7 +76,7 @@ static bool dispatches(const struct set *s, size_t n_fds, int64_t timeout_ms)
 			atr_context_finish();
 		return false;
 	}
-	atr_context_dispatch(timeout_ms);
+	atr_context_dispatch(timeout_ms, began);
 	return true;
 }
 
@@ -89,23 +90,19 @@ static void mark(int fd)
 		c->loop = ATR_LOOP_POLL;
 }
 
-/* More descriptors than any program polls: the array may be no memory, and then say EFAULT. */
-#define POLL_AT_ONCE 64
-
-void atr_wait_poll(const struct pollfd *fds, nfds_t n, int64_t timeout_ms)
+uint64_t atr_wait_begins(int64_t timeout_ms)
 {
-	struct pollfd some[POLL_AT_ONCE];
+	return timeout_ms > 0 ? atr_now() : 0;
+}
+
+/* Looked at when it has come back: then the array is known to be memory. */
+static void polled(const struct pollfd *fds, nfds_t n, int64_t timeout_ms, uint64_t began)
+{
 	struct set s = { 0 };
 
-	for (nfds_t i = 0; i < n; i += POLL_AT_ONCE) {
-		nfds_t k = n - i < POLL_AT_ONCE ? n - i : POLL_AT_ONCE;
-
-		if (!atr_sys_peek(some, fds + i, k * sizeof(*some)))
-			return;
-		for (nfds_t j = 0; j < k; j++)
-			look(&s, some[j].fd);
-	}
-	if (!dispatches(&s, n, timeout_ms) || n < 2)
+	for (nfds_t i = 0; i < n; i++)
+		look(&s, fds[i].fd);
+	if (!dispatches(&s, n, timeout_ms, began) || n < 2)
 		return;
 	for (nfds_t i = 0; i < n; i++)
 		mark(fds[i].fd);
@@ -130,20 +127,20 @@ static void wait_select(int n, const fd_set *reads, const fd_set *writes, int64_
 			n_fds++;
 			look(&s, fd);
 		}
-	if (!dispatches(&s, n_fds, timeout_ms) || n_fds < 2)
+	if (!dispatches(&s, n_fds, timeout_ms, atr_wait_begins(timeout_ms)) || n_fds < 2)
 		return;
 	for (int fd = 0; fd < n; fd++)
 		if (FD_ISSET(fd, &copy[0]) || FD_ISSET(fd, &copy[1]))
 			mark(fd);
 }
 
-int atr_wait_ready(const struct pollfd *fds, nfds_t n, int ret)
+int atr_wait_polled(const struct pollfd *fds, nfds_t n, int64_t timeout_ms, uint64_t began, int ret)
 {
 	int err = errno;
 
-	if (atr_likely(ret <= 0 || !atr_load(&atr_conn_connecting)))
-		return ret;
-	for (nfds_t i = 0; i < n; i++) {
+	if (ret >= 0)
+		polled(fds, n, timeout_ms, began);
+	for (nfds_t i = 0; ret > 0 && atr_load(&atr_conn_connecting) && i < n; i++) {
 		struct atr_conn *c;
 
 		if (fds[i].revents & (POLLOUT | POLLERR | POLLHUP) && (c = atr_conn_get(fds[i].fd)))
@@ -156,16 +153,19 @@ int atr_wait_ready(const struct pollfd *fds, nfds_t n, int ret)
 atr_export int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
 	ATR_ENTER(poll, fds, n, timeout);
-	atr_wait_poll(fds, n, timeout);
-	return atr_wait_ready(fds, n, atr_real.poll(fds, n, timeout));
+	uint64_t began = atr_wait_begins(timeout);
+
+	return atr_wait_polled(fds, n, timeout, began, atr_real.poll(fds, n, timeout));
 }
 
 atr_export int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 		     const sigset_t *mask)
 {
 	ATR_ENTER(ppoll, fds, n, timeout, mask);
-	atr_wait_poll(fds, n, atr_wait_ms(timeout));
-	return atr_wait_ready(fds, n, atr_real.ppoll(fds, n, timeout, mask));
+	int64_t ms = atr_wait_ms(timeout);
+	uint64_t began = atr_wait_begins(ms);
+
+	return atr_wait_polled(fds, n, ms, began, atr_real.ppoll(fds, n, timeout, mask));
 }
 
 atr_export int select(int n, fd_set *restrict reads, fd_set *restrict writes,
@@ -255,7 +255,7 @@ static void wait_epoll(int epfd, int64_t timeout_ms)
 
 	/* The loop that entered the context comes round, whatever it waits for. */
 	if (!ep || ep->role != ATR_ROLE_EPOLL || ep->dispatches || ep == atr_tls.context.loop)
-		atr_context_dispatch(timeout_ms);
+		atr_context_dispatch(timeout_ms, atr_wait_begins(timeout_ms));
 }
 
 atr_export int epoll_wait(int epfd, struct epoll_event *events, int n, int timeout)

@@ -6,17 +6,18 @@
 #include <stdint.h>
 #include <time.h>
 
-/*
- * A thread is about to wait for these: if new work may come, it is done with the old
- * (architecture: "dispatch point").  timeout in ms, -1 without limit.
- */
-void atr_wait_poll(const struct pollfd *fds, nfds_t n, int64_t timeout_ms);
-
 /* A timeout that may be NULL (none), or no memory (taken for none). */
 int64_t atr_wait_ms(const struct timespec *timeout);
 
-/* A poll() came back with ret; pending connects among fds may have ended.  Returns ret, errno kept.
+/* When a wait begins, if that matters: monotonic ns, for atr_wait_polled(). */
+uint64_t atr_wait_begins(int64_t timeout_ms);
+
+/*
+ * A poll() came back with ret.  If new work may have come, the thread is done with the
+ * old (architecture: "dispatch point"); pending connects among fds may have ended.
+ * timeout in ms, -1 without limit.  Returns ret, errno kept.
  */
-int atr_wait_ready(const struct pollfd *fds, nfds_t n, int ret);
+int atr_wait_polled(const struct pollfd *fds, nfds_t n, int64_t timeout_ms, uint64_t began,
+		    int ret);
 
 #endif

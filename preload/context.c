@@ -13,6 +13,7 @@
 #include "preload/thread.h"
 
 struct atr_context atr_context_process;
+uint32_t atr_context_served;
 
 #define MS 1000000u
 
@@ -80,7 +81,7 @@ static void add(struct atr_put_off *p, struct atr_open_span s)
 		if (p->of[i].cell == s.cell && p->of[i].gen == s.gen)
 			return;
 	if (p->n == ATR_PUT_OFF_MAX)
-		p->more = true;
+		p->more = true; /* until nothing at all is served any more */
 	else
 		p->of[p->n++] = s;
 }
@@ -101,7 +102,7 @@ static bool others_put_off(const struct atr_context *c)
 	bool others = false;
 	uint32_t n = 0;
 
-	if (atr_likely(!p || !p->n))
+	if (atr_likely(!p || (!p->n && !p->more)))
 		return false;
 	for (uint32_t i = 0; i < p->n; i++) {
 		if (!still_open(&p->of[i]))
@@ -110,7 +111,7 @@ static bool others_put_off(const struct atr_context *c)
 		p->of[n++] = p->of[i];
 	}
 	p->n = n;
-	p->more = p->more && n;
+	p->more = p->more && atr_load(&atr_context_served);
 	return others || p->more;
 }
 
@@ -185,7 +186,9 @@ const struct atr_context *atr_context_current(void)
 {
 	struct atr_context *c = &atr_tls.context;
 
-	return atr_context_usable(c) && (!c->loop || certain(c)) ? c : NULL;
+	if (!atr_context_usable(c) || (c->loop && !certain(c)))
+		return NULL;
+	return atr_likely(!c->inherited) || atr_load(&atr_context_served) == 1 ? c : NULL;
 }
 
 void atr_context_touch(void)
@@ -273,10 +276,10 @@ void atr_context_leave(const struct atr_context *context, const void *loop)
 	atr_tls.context.valid = false;
 }
 
-void atr_context_dispatch(int64_t timeout_ms)
+void atr_context_dispatch(int64_t timeout_ms, uint64_t began)
 {
 	struct atr_round *r = &atr_tls.round;
-	uint64_t now = timeout_ms > 0 || r->deadline ? atr_now() : 0;
+	uint64_t now = timeout_ms > 0 ? began : r->deadline ? atr_now() : 0;
 
 	/* A loop that has work at hand and only looks: it is the work on what it has just
 	 * read, if it is nothing else's. */

@@ -40,6 +40,7 @@ struct atr_context {
 	/* tracestate and baggage that came with the trace; NULL for none */
 	struct atr_carrier *carrier;
 	uint32_t carrier_gen;
+	bool inherited;	  /* handed to the thread when it was born */
 	const void *loop; /* the event loop that entered it: good only under the conditions of its
 			     round; NULL: none */
 };
@@ -76,6 +77,13 @@ const struct atr_context *atr_context_current(void);
  * process's, or NULL for a root.
  */
 const struct atr_context *atr_context_parent(void);
+
+/*
+ * Requests that this process is serving, and the context a new thread is born with.  A
+ * thread that one request's work began may take up another's (a pool that starts its
+ * threads on demand), so what it inherits counts only while no other is served.
+ */
+extern uint32_t atr_context_served;
 
 /* ---- what an event loop does to the context of its thread ---- */
 
@@ -141,8 +149,11 @@ void atr_context_touch(void);
  */
 void atr_context_leave(const struct atr_context *context, const void *loop);
 
-/* The thread goes to wait for whatever comes; timeout in ms, -1 without limit. */
-void atr_context_dispatch(int64_t timeout_ms);
+/*
+ * The thread waits, or waited, for whatever comes: timeout in ms, -1 without limit; began:
+ * monotonic ns, where there is one.
+ */
+void atr_context_dispatch(int64_t timeout_ms, uint64_t began);
 
 /*
  * One of several requests that were read at once, where a loop waits for the connection:

@@ -89,7 +89,7 @@ static struct atr_thread *begin(struct atr_op *op, enum atr_kind kind,
 	memcpy(op->context.span_id, &id, 8);
 	memcpy(op->context.local_root,
 	       parent && !parent->remote ? parent->local_root : op->context.span_id, 8);
-	op->context.remote = op->context.deferred = false;
+	op->context.remote = op->context.deferred = op->context.inherited = false;
 	op->context.loop = NULL;
 	op->context.open = NULL;
 	op->context.valid = true;

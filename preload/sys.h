@@ -117,6 +117,15 @@ void atr_sys_futex_wake(const uint32_t *word, int n);
  */
 bool atr_sys_peek(void *to, const void *from, size_t n);
 
+/*
+ * Such a call may be deadly in a sandbox (seccomp): from now on, and where the process
+ * was born in one, the program's pointers are trusted.
+ */
+void atr_sys_trust_memory(void);
+
+/* This process is another one now (fork). */
+void atr_sys_forked(void);
+
 /* The other way round: writes to memory of the program's that may be none. */
 bool atr_sys_poke(void *to, const void *from, size_t n);
 

@@ -165,7 +165,7 @@ class Gate:
     load: dict = dataclasses.field(default_factory=dict)
     plain_c: bool = True           # sends exactly the head that gate.c makes
     in_flight: int = 0             # so many requests were being worked on at once, at least
-    loop: bool = False             # an event loop: pipelining leaves it without certainty
+    loop: dict = None              # an event loop: where it has certainty, is this not in the load
 
 
 def c_gate(name, *words):
@@ -176,7 +176,7 @@ def epoll(*words, absent=never):
     load = {"connections": 230, "salvo": 20 if "limited" in words else 150 * SLOW}
     return Gate("epoll-" + "-".join(w.replace("=", "") for w in words),
                 c_gate("http-epoll", *words), absent, load,
-                in_flight=0 if "workers=2" in words else 200, loop=absent is never)
+                in_flight=0 if "workers=2" in words else 200, loop={"piped": 0} if absent is never else None)
 
 
 def python(kind, **load):
@@ -190,7 +190,8 @@ def node(moment, reuse, absent):
     return Gate(f"node-{moment}-{reuse}",
                 lambda upstream, env: Running(
                     ["node", SERVICES + "/gate.js", str(upstream), moment, reuse], env),
-                absent, {"connections": 64}, plain_c=False, loop=absent is never)
+                absent, {"connections": 64}, plain_c=False,
+                loop={"piped": 0, "cut": 0} if absent is never else None)
 
 
 def nginx(workers):
@@ -212,6 +213,8 @@ ROOM = {"AUTOTRACE_RING_SIZE": str(16 << 20), "OTEL_BSP_MAX_QUEUE_SIZE": "100000
 #   pipelining  a loop may work on several requests of a connection at once, or begin one
 #               while it still writes the answer to another: nobody can tell from outside.
 #               So loops are tried without it, and with it once more, absent allowed.
+#   cut off     a request that node reads and then gives up, unanswered, looks like one
+#               that it has put off, as long as it is open: the same.
 GATES = [
     Gate("threads", c_gate("http-threads"), load={"connections": 48}),
     Gate("pool", c_gate("http-pool", "16"), load={"connections": 64}),
@@ -284,7 +287,7 @@ def run_gate(gate, env, receiver=None, requests=1500, seed=1, **more):
                         **{**gate.load, **more})
             load.run(60 * SLOW)
             if receiver:
-                time.sleep(0.3 * SLOW)  # what is still done for those who were cut off
+                time.sleep(0.7 * SLOW)  # what is still done for those who were cut off
         finally:
             result = running.stop()
     finally:

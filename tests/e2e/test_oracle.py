@@ -541,7 +541,7 @@ def test_bare(gate):
 @pytest.mark.parametrize("gate", GATES, ids=lambda g: g.name)
 def test_traced(receiver, shim, gate):
     outcome = run_gate(gate, shim(**ROOM), receiver, REQUESTS, SEED,
-                       **({"piped": 0} if gate.loop else {}))
+                       **(gate.loop or {}))
     print(outcome.line())
     outcome.ok()
 

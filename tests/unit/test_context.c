@@ -128,26 +128,26 @@ static void read_request(int n)
 TEST(a_loop_works_for_the_request_it_has_just_read)
 {
 	fresh();
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	CHECK(atr_context_current() == NULL);
 	read_request(0);
 	CHECK(is_current(0));
 	read_request(1); /* the first was touched when it was asked for */
 	CHECK(is_current(1));
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	CHECK(atr_context_current() == NULL);
 }
 
 TEST(a_loop_that_reads_two_and_then_works_has_no_context_until_it_waits_again)
 {
 	fresh();
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	read_request(0);
 	read_request(1);
 	CHECK(atr_context_current() == NULL);
 	read_request(2);
 	CHECK(atr_context_current() == NULL);
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	cells[0].gen++;
 	cells[1].gen++;
 	cells[2].gen++;
@@ -158,7 +158,7 @@ TEST(a_loop_that_reads_two_and_then_works_has_no_context_until_it_waits_again)
 TEST(a_request_that_is_over_does_not_count_as_untouched)
 {
 	fresh();
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	read_request(0);
 	cells[0].gen++;
 	read_request(1);
@@ -171,7 +171,7 @@ TEST(an_incomplete_request_may_wait_while_another_is_read)
 
 	fresh();
 	c = request(0);
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	atr_context_enter(&c, &loop, false);
 	read_request(1);
 	CHECK(is_current(1));
@@ -180,16 +180,16 @@ TEST(an_incomplete_request_may_wait_while_another_is_read)
 TEST(while_work_is_put_off_nobody_else_has_a_context)
 {
 	fresh();
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	read_request(0);
-	atr_context_dispatch(-1); /* nothing was done about it */
+	atr_context_dispatch(-1, atr_now()); /* nothing was done about it */
 	read_request(1);
 	CHECK(atr_context_current() == NULL);
 	cells[1].gen++;
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	read_request(0);
 	CHECK(is_current(0)); /* it may be itself */
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	cells[0].gen++; /* it ends */
 	read_request(2);
 	CHECK(is_current(2));
@@ -198,12 +198,12 @@ TEST(while_work_is_put_off_nobody_else_has_a_context)
 TEST(what_is_done_in_no_certain_context_touches_nobody)
 {
 	fresh();
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	read_request(0);
-	atr_context_dispatch(-1); /* put off */
+	atr_context_dispatch(-1, atr_now()); /* put off */
 	read_request(1);
 	atr_context_touch(); /* whose work was this? */
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	cells[0].gen++;
 	read_request(2);
 	CHECK(atr_context_current() == NULL); /* 1 is put off as well */
@@ -219,10 +219,10 @@ TEST(more_put_off_than_there_is_room_for_is_not_forgotten)
 	for (int i = 0; i <= ATR_PUT_OFF_MAX; i++) {
 		c.open = &many[i];
 		c.span_id[1] = (uint8_t)(i + 1);
-		atr_context_dispatch(-1);
+		atr_context_dispatch(-1, atr_now());
 		atr_context_enter(&c, &loop, true);
 	}
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	for (int i = 1; i < ATR_PUT_OFF_MAX; i++)
 		many[i].gen++;
 	c.open = &many[0];
@@ -230,7 +230,7 @@ TEST(more_put_off_than_there_is_room_for_is_not_forgotten)
 	atr_context_enter(&c, &loop, true);
 	CHECK(atr_context_current() == NULL); /* the one without room is open still */
 	many[0].gen++;
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	read_request(2);
 	CHECK(is_current(2));
 }
@@ -238,14 +238,14 @@ TEST(more_put_off_than_there_is_room_for_is_not_forgotten)
 TEST(a_loop_that_only_looks_says_nothing_of_its_timers)
 {
 	fresh();
-	atr_context_dispatch(3);
-	atr_context_dispatch(0);
+	atr_context_dispatch(3, atr_now());
+	atr_context_dispatch(0, atr_now());
 	read_request(0);
 	CHECK(is_current(0));
 	while (atr_now() < atr_tls.round.deadline)
 		;
 	CHECK(atr_context_current() == NULL);
-	atr_context_dispatch(0);
+	atr_context_dispatch(0, atr_now());
 	read_request(0);
 	CHECK(is_current(0));
 }
@@ -253,12 +253,12 @@ TEST(a_loop_that_only_looks_says_nothing_of_its_timers)
 TEST(a_timer_that_is_due_ends_the_certainty)
 {
 	fresh();
-	atr_context_dispatch(3);
+	atr_context_dispatch(3, atr_now());
 	read_request(0);
 	while (atr_now() < atr_tls.round.deadline)
 		;
 	CHECK(atr_context_current() == NULL);
-	atr_context_dispatch(100000);
+	atr_context_dispatch(100000, atr_now());
 	read_request(0);
 	CHECK(is_current(0));
 }
@@ -266,7 +266,7 @@ TEST(a_timer_that_is_due_ends_the_certainty)
 TEST(what_another_thread_hands_over_is_nobodys)
 {
 	fresh();
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	read_request(0);
 	CHECK(is_current(0));
 	atr_context_handed();
@@ -280,7 +280,7 @@ TEST(a_thread_without_a_loop_keeps_what_it_serves)
 	fresh();
 	a = request(0);
 	b = request(1);
-	atr_context_dispatch(1);
+	atr_context_dispatch(1, atr_now());
 	atr_context_enter(&a, NULL, true);
 	atr_context_handed();
 	CHECK(is_current(0));
@@ -296,15 +296,15 @@ TEST(several_at_once_are_nobodys)
 
 	fresh();
 	a = request(0);
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	atr_context_several(&a);
 	read_request(2);
 	CHECK(atr_context_current() == NULL);
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	read_request(2);
 	CHECK(atr_context_current() == NULL); /* the first is put off */
 	cells[0].gen++;
-	atr_context_dispatch(-1);
+	atr_context_dispatch(-1, atr_now());
 	read_request(2);
 	CHECK(is_current(2));
 }
