@@ -289,6 +289,7 @@ void atr_http_request_over(struct atr_http_request *r, struct atr_conn *c, int f
 		return;
 	r->over = true;
 	close_context(r);
+	not_awaited(r);
 	if (r->listed)
 		atr_open_remove(&r->open);
 	r->listed = false;

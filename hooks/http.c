@@ -685,10 +685,13 @@ static void sent(void *talk, const struct atr_moved *m)
 
 	if (atr_load(&h->lost))
 		return;
-	if (!m->bytes) {
+	if (!m->bytes && m->err) {
 		failed(h, m->err);
-		return;
+		if (!h->client) /* tried, at least */
+			atr_context_leave(&h->back->op.context, m->conn->loop);
 	}
+	if (!m->bytes)
+		return;
 	if (!atr_http_claim(claim)) {
 		atr_http_lost(h, m->conn);
 		return;

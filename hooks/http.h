@@ -34,13 +34,13 @@ enum { ATR_HTTP_STILL, ATR_HTTP_GO_ON, ATR_HTTP_SWITCHED };
 
 struct atr_http {
 	struct atr_pooled pooled;
-	bool client;	 /* this side asks */
-	bool first;	 /* no request was sent (client) yet */
-	uint32_t held;	 /* ATR_HTTP_STILL...: what became of the held request */
-	uint32_t lost;	 /* two threads in one half: nobody knows where it is any more */
+	bool client;	  /* this side asks */
+	bool first;	  /* no request was sent (client) yet */
+	uint32_t held;	  /* ATR_HTTP_STILL...: what became of the held request */
+	uint32_t lost;	  /* two threads in one half: nobody knows where it is any more */
 	uint32_t foreign; /* what answers (a client) speaks something else */
-	uint32_t failed; /* errno of a call that failed */
-	uint32_t ended;	 /* the other side has ended its stream */
+	uint32_t failed;  /* errno of a call that failed */
+	uint32_t ended;	  /* the other side has ended its stream */
 	uint32_t requests, responses; /* claims: the half is being worked on */
 	uint32_t calling;	      /* a planned call is under way */
 	struct atr_http_half request_half, response_half;

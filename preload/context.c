@@ -115,22 +115,6 @@ static bool others_put_off(const struct atr_context *c)
 	return others || p->more;
 }
 
-/* Does the loop put work off as a habit?  One message in eight is one, of the last hundred. */
-static bool by_habit(const struct atr_put_off *p)
-{
-	return p->left * 8 > p->messages;
-}
-
-static void remember(struct atr_put_off *p, bool left)
-{
-	p->messages++;
-	p->left += left;
-	if (p->messages >= 128) {
-		p->messages /= 2;
-		p->left /= 2;
-	}
-}
-
 /* Several were read at once.  As many things were done as there were: each was seen to. */
 static bool left_several(struct atr_put_off *p)
 {
@@ -145,29 +129,25 @@ static bool left_several(struct atr_put_off *p)
 }
 
 /*
- * The loop goes on to something else.  True: what it had read before was not touched.
- *
- * Something may have been done since, but, work being put off, nobody knew for whom.
- * Where another message of the same round follows it was for this one: what is put
- * off has its turn before or after all of them.  At the end of the round it is
- * a matter of habit.
+ * The loop goes on to something else.  True: what it had read before was not touched, as
+ * far as is certain.  (While other work is put off nobody knows for whom something
+ * is done, so then this is taken for put off as well.)
  */
-static bool left_untouched(bool round_ends)
+static bool left_untouched(void)
 {
 	struct atr_put_off *p = put_offs();
 	struct atr_round *r = &atr_tls.round;
-	bool message = r->message, left = false;
+	bool left = false;
 
-	if (!p || !message)
+	if (!p || !r->untouched)
 		return false;
-	if (r->untouched && p->n_several)
+	if (p->n_several) {
 		left = left_several(p);
-	else if (r->untouched && atr_tls.context.loop && atr_context_usable(&atr_tls.context))
-		left = !r->acted || (round_ends && by_habit(p));
-	if (left)
+	} else if (atr_tls.context.loop && atr_context_usable(&atr_tls.context)) {
 		put_off(&atr_tls.context);
-	remember(p, left && !r->acted);
-	r->untouched = r->acted = r->message = false;
+		left = true;
+	}
+	r->untouched = false;
 	return left;
 }
 
@@ -176,8 +156,7 @@ static bool certain(const struct atr_context *c)
 {
 	const struct atr_round *r = &atr_tls.round;
 
-	if (r->ambiguous || (c->open && atr_load(&c->open->crowded)) ||
-	    (r->deadline && atr_now() >= r->deadline))
+	if ((c->open && atr_load(&c->open->crowded)) || (r->deadline && atr_now() >= r->deadline))
 		return false;
 	return !others_put_off(c);
 }
@@ -197,10 +176,8 @@ void atr_context_touch(void)
 
 	if (p && p->n_several)
 		p->done += !others_put_off(NULL); /* else it may have been about one of those */
-	else if (atr_tls.round.untouched && atr_context_current())
+	else if (atr_tls.round.untouched && !others_put_off(&atr_tls.context))
 		atr_tls.round.untouched = false;
-	else
-		atr_tls.round.acted = true;
 }
 
 const struct atr_context *atr_context_parent(void)
@@ -244,16 +221,11 @@ void atr_context_enter(const struct atr_context *context, const void *loop, bool
 		return;
 	}
 	if (!context || !atr_context_same(context, &atr_tls.context)) {
-		if (left_untouched(false))
-			r->ambiguous = true;
-		set(r->ambiguous ? NULL : context, loop);
+		(void)left_untouched();
+		set(context, loop);
 	}
 	complete = complete && context && context->open && !atr_load(&context->open->waiting);
-	if (complete && r->ambiguous)
-		put_off(context);
 	r->untouched = complete;
-	r->message |= complete;
-	r->acted = false;
 }
 
 void atr_context_leave(const struct atr_context *context, const void *loop)
@@ -271,8 +243,7 @@ void atr_context_leave(const struct atr_context *context, const void *loop)
 		atr_context_touch();
 		return;
 	}
-	if (left_untouched(false))
-		atr_tls.round.ambiguous = true;
+	(void)left_untouched();
 	atr_tls.context.valid = false;
 }
 
@@ -283,12 +254,10 @@ void atr_context_dispatch(int64_t timeout_ms, uint64_t began)
 
 	/* A loop that has work at hand and only looks: it is the work on what it has just
 	 * read, if it is nothing else's. */
-	if (!left_untouched(true) || timeout_ms != 0 || r->ambiguous ||
-	    others_put_off(&atr_tls.context))
+	if (!left_untouched() || timeout_ms != 0 || others_put_off(&atr_tls.context))
 		atr_tls.context.valid = false;
-	r->untouched = r->message = atr_tls.context.valid;
+	r->untouched = atr_tls.context.valid;
 	r->loops = true;
-	r->ambiguous = false;
 	/* A loop that only looks says nothing of its timers: what it said before holds.
 	 * One millisecond less: timeouts are rounded up. */
 	if (timeout_ms > 0)
@@ -303,10 +272,10 @@ void atr_context_several(const struct atr_context *one)
 
 	if (!p || !one->open)
 		return;
-	if (!p->n_several && left_untouched(false))
-		atr_tls.round.ambiguous = true;
+	if (!p->n_several)
+		(void)left_untouched();
 	atr_tls.context.valid = false;
-	atr_tls.round.untouched = atr_tls.round.message = true;
+	atr_tls.round.untouched = true;
 	if (p->n_several < ATR_SEVERAL_MAX)
 		p->several[p->n_several++] = (struct atr_open_span){ one->open, one->gen };
 	else
@@ -326,7 +295,6 @@ void atr_context_handed(void)
 
 void atr_context_finish(void)
 {
-	if (left_untouched(false))
-		atr_tls.round.ambiguous = true;
+	(void)left_untouched();
 	atr_tls.context.valid = false;
 }

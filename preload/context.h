@@ -93,23 +93,19 @@ extern uint32_t atr_context_served;
  * What a loop does after it has read a message is taken for work on it.  That is
  * certain only while nothing else can have had its turn.  Something else can when
  *  - a timer of the loop is due: the timeout of its wait said when the first one is;
- *  - a second message was read before the first, complete, had been touched: the
- *    loop reads all first and works on them afterwards;
  *  - several requests came in one read, or one came behind another that is still open
  *    on its connection: the loop may begin the second before it has answered the first;
  *  - something that is no socket was read (an eventfd, a pipe): another thread, or a
  *    timer, has handed something over;
  *  - the loop has put off the work on another request, which is still open: it had
  *    the whole of a message, waited for no answer on its behalf, and did nothing about it
- *    before it went on.  That work may wait for a timer, or for anything that somebody
- *    else sets free (a connection of a limited pool), and come at any time.
+ *    before it went on.  It may read all first and work on them afterwards, or that work
+ *    may wait for a timer, or for something that somebody else sets free (a connection
+ *    of a limited pool), and come at any time.
  */
 struct atr_round {
 	bool loops;	/* the thread has come to a dispatch point: it runs a loop */
-	bool ambiguous; /* until the next dispatch point */
-	bool message;	/* a complete message was read */
-	bool untouched; /* and nothing was done about it since */
-	bool acted;	/* but something, for somebody */
+	bool untouched; /* a complete message was read, and nothing was done about it since */
 	uint64_t
 		deadline; /* monotonic ns: when the loop's first timer may be due; 0: it has none */
 };
@@ -127,7 +123,6 @@ struct atr_put_off {
 	uint32_t n;
 	bool more;		  /* than there is room for */
 	uint32_t n_several, done; /* read at once; things done since */
-	uint32_t messages, left; /* of late: read; and left untouched */
 	struct atr_open_span of[ATR_PUT_OFF_MAX];
 	struct atr_open_span several[ATR_SEVERAL_MAX];
 };

@@ -184,7 +184,6 @@ static atr_noinline struct atr_thread *make(void)
 	t->depth = 0;
 	t->put_off.n = 0;
 	t->put_off.n_several = t->put_off.done = 0;
-	t->put_off.messages = t->put_off.left = 0;
 	t->put_off.more = false;
 	t->tid = (uint32_t)atr_sys_gettid();
 	t->epoch = atr_process.epoch;

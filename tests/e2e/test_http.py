@@ -268,7 +268,9 @@ def test_the_trace_of_the_environment_reaches_a_request(receiver, shim, upstream
     r = run(["curl", "-sS", f"{upstream.url}/echo"],
             shim(TRACEPARENT=TRACEPARENT, TRACESTATE="k=v,l=w", BAGGAGE="a=1,b=2;p")).ok()
     span, = http_spans(receiver.wait(r.total("exported")))
-    assert (span.trace, span.parent, span.state) == (TRACE, PARENT, "k=v,l=w")
+    assert len(receiver.spans) == 2, "the connect as well"
+    for one in receiver.spans:
+        assert (one.trace, one.parent, one.state) == (TRACE, PARENT, "k=v,l=w")
     arrived, = upstream.take(1)
     assert carried(arrived) == {"traceparent": f"00-{TRACE}-{span.span}-01",
                                 "tracestate": "k=v,l=w", "baggage": "a=1,b=2;p"}
@@ -701,6 +703,32 @@ def test_how_a_request_that_was_served_ends(receiver, shim, case):
     assert span.kind == "SERVER" and span.name == "GET"
     assert (span.attrs.get("error.type"), span.status) == (error, "ERROR" if error else "")
     assert span.attrs.get("http.response.status_code") == status
+
+
+@pytest.mark.parametrize("setting, names", [
+    (None, ["recv", "send", "socket connect 127.0.0.1"]), ("none", []),
+    ("all", ["recv", "send", "socket connect 127.0.0.1"])])
+def test_what_is_not_http(receiver, shim, setting, names):
+    steps, others = [["send", "EHLO h\r\n"], ["read", 5]], [["until", "\n"], ["send", "250 h"]]
+    got, arrived, r = as_client(shim(AUTOTRACE_SOCKET_SPANS=setting), steps, others)
+    assert (got, arrived) == ("250 h", "EHLO h\r\n")
+    spans = receiver.wait(r.total("exported"))
+    assert sorted(s.name.rpartition(":")[0] or s.name for s in spans) == names
+
+
+@pytest.mark.parametrize("setting", [None, "all"])
+def test_what_only_began_like_http_is_told_all_the_same(receiver, shim, setting):
+    """One byte could be the beginning of a method; what follows says that it was none."""
+    steps = [["send", "E"], ["sleep", 0.2], ["send", "HLO h\r\n"], ["read", 5], ["send", "Q"]]
+    others = [["until", "\n"], ["send", "250 h"], ["read", 1]]
+    for side in as_client, as_server:
+        receiver.spans.clear()
+        r = side(shim(AUTOTRACE_SOCKET_SPANS=setting),
+                 *((steps, others) if side is as_client else (others, steps)))[2]
+        spans = receiver.wait(r.total("exported"))
+        came = "recv" if side is as_server else "send"
+        assert [s.attrs["autotrace.bytes_sent" if came == "send" else "autotrace.bytes_received"]
+                for s in sorted(spans, key=lambda s: s.start) if s.name == came] == [1, 7, 1]
 
 
 def test_a_request_that_never_ended_is_no_span(receiver, shim):
