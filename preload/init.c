@@ -4,8 +4,8 @@
  *
  * The constructor runs the steps of start_up[] in order and opens the gate.
  * Before it, every hook passes straight to the kernel (the boot stubs of
- * hooks/real.c); after a step has failed or OTEL_SDK_DISABLED is true, straight
- * to the real function, for good.
+ * hooks/real.c); after a step has failed, or OTEL_SDK_DISABLED is true and no OTEL_PROPAGATORS set,
+ * straight to the real function, for good.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -72,13 +72,15 @@ static bool step_config(void)
 	atr_log_init();
 	atr_config_read(&atr_config, env, warn);
 	atr_log_init();
-	return !atr_config.sdk_disabled;
+	/* Propagators that were asked for are not disabled with it (specification). */
+	return !atr_config.sdk_disabled || atr_config.propagators_set;
 }
 
 static bool step_sampler(void)
 {
 	atr_sampler_init(atr_config.sampler, atr_config.sampler_set ? atr_config.sampler_arg : 1.0,
-			 atr_config.exporter != ATR_EXPORTER_NONE);
+			 atr_config.exporter != ATR_EXPORTER_NONE && !atr_config.sdk_disabled);
+	atr_sampler_passive = atr_config.sdk_disabled;
 	return true;
 }
 

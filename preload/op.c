@@ -87,6 +87,12 @@ static struct atr_thread *begin(struct atr_op *op, enum atr_kind kind,
 		new_root(&op->context, t, trace_id);
 	id = atr_thread_random(t);
 	memcpy(op->context.span_id, &id, 8);
+	if (atr_unlikely(atr_sampler_passive)) {
+		if (!parent)
+			return NULL;
+		memcpy(op->context.span_id, parent->span_id, 8);
+		op->context.flags = parent->flags;
+	}
 	memcpy(op->context.local_root,
 	       parent && !parent->remote ? parent->local_root : op->context.span_id, 8);
 	op->context.remote = op->context.deferred = op->context.inherited = false;
@@ -117,13 +123,16 @@ void atr_op_begin(struct atr_op *op, enum atr_kind kind)
 		return;
 	if (!begin(op, kind, parent, NULL))
 		return;
-	decided(op, atr_sampler_decide(parent, op->context.trace_id));
+	if (atr_likely(!atr_sampler_passive))
+		decided(op, atr_sampler_decide(parent, op->context.trace_id));
 	op->start = op->recording ? atr_now() : 0;
 }
 
 void atr_op_begin_under(struct atr_op *op, enum atr_kind kind, const struct atr_op_origin *from)
 {
 	if (!begin(op, kind, from->parent, from->trace_id))
+		return;
+	if (atr_unlikely(atr_sampler_passive))
 		return;
 	decided(op, from->decided ? from->sampled
 				  : atr_sampler_decide(from->parent, op->context.trace_id));

@@ -18,6 +18,7 @@ static enum {
 static bool parent_based;
 static uint64_t threshold;
 bool atr_sampler_recorded = true;
+bool atr_sampler_passive;
 
 void atr_sampler_init(enum atr_SAMPLER sampler, double ratio, bool recorded)
 {

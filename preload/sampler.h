@@ -24,4 +24,10 @@ bool atr_sampler_roots_off(void);
 /* Is a sampled span to be recorded? */
 extern bool atr_sampler_recorded;
 
+/*
+ * No span is made at all, and a context that came is handed on as it is
+ * (OpenTelemetry specification, "Propagators in the absence of an SDK").
+ */
+extern bool atr_sampler_passive;
+
 #endif

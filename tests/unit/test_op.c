@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o */
-/* LINK: preload/carrier.o preload/pool.o preload/context.o preload/sampler.o preload/text.o
- * exporter/otlp.pb-c.o */
+/* LINK: preload/carrier.o preload/pool.o preload/context.o */
+/* LINK: preload/sampler.o preload/text.o exporter/otlp.pb-c.o */
 /* LINK: -lprotobuf-c */
 #include "exporter/otlp.pb-c.h"
 #include "preload/op.c"
@@ -172,6 +172,26 @@ TEST(the_unsampled_leave_nothing_and_hand_on_their_trace)
 	CHECK(span_of(&child, "child", NULL) == NULL);
 	atr_op_leave(&op);
 	CHECK(span_of(&op, "op", NULL) == NULL);
+}
+
+TEST(without_an_sdk_a_context_is_handed_on_as_it_came)
+{
+	struct atr_op_origin from = { .parent = &atr_context_process };
+	struct atr_op op;
+
+	fresh(ATR_SAMPLER_ALWAYS_ON);
+	atr_sampler_passive = true;
+	CHECK(atr_traceparent_parse(
+		&atr_context_process,
+		ATR_SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")));
+	atr_op_begin_under(&op, ATR_KIND_CLIENT, &from);
+	CHECK(op.context.valid && !op.recording);
+	CHECK_MEM(op.context.span_id, atr_context_process.span_id, 8);
+	CHECK_INT(op.context.flags, 1);
+	from.parent = NULL;
+	atr_op_begin_under(&op, ATR_KIND_CLIENT, &from);
+	CHECK(!op.context.valid && !op.recording);
+	atr_sampler_passive = false;
 }
 
 TEST(an_op_ends_once_and_not_in_a_child_process)
