@@ -79,6 +79,52 @@ void atr_http_queue(struct atr_http *h, struct atr_http_request *r);
 void atr_http_request_body(struct atr_http *h, struct atr_http_half *half,
 			   const struct atr_http_head *head);
 
+/*
+ * Bytes on their way into a half.  `head` is told of each whole head, without its empty line
+ * (false: give up), `done` of the end of each message.
+ */
+struct atr_http_feed {
+	struct atr_http *h;
+	struct atr_http_half *half;
+	const struct atr_moved *m;
+	bool (*head)(struct atr_http_feed *f, const char *p, size_t n); /* false: give up */
+	void (*done)(struct atr_http_feed *f);				/* a message is complete */
+	struct atr_http_request *last;	 /* the one the bytes were about; NULL: none */
+	struct atr_http_request *first;	 /* that was opened; NULL: none was */
+	struct atr_http_request *before; /* the last one before */
+	struct atr_http_request *before_last;
+	bool answered_all; /* of a response: to its end */
+};
+
+/* All that moved; false where it was not understood. */
+bool atr_http_feed_moved(struct atr_http_feed *f);
+
+/* The half gives up. */
+void atr_http_not_understood(struct atr_http_feed *f);
+
+/* A request is complete. */
+void atr_http_request_done(struct atr_http_feed *f);
+
+/* What the raw spans of AUTOTRACE_SOCKET_SPANS=all belong under. */
+void atr_http_say_whose(const struct atr_moved *m, const struct atr_http_request *r);
+
+/* The oldest request without a complete response; NULL when there is none. */
+struct atr_http_request *atr_http_oldest(const struct atr_http *h);
+
+/* It has its response.  It stays as the queue's front, spent, until the next one goes. */
+void atr_http_take_off(struct atr_http *h);
+
+/* hooks/http-serve.c: requests are received, responses sent.  Under the half's claim. */
+void atr_http_serve_received(struct atr_http *h, const struct atr_moved *m);
+void atr_http_serve_ended(struct atr_http *h, const struct atr_moved *m);
+void atr_http_serve_sent(struct atr_http *h, const struct atr_moved *m);
+void atr_http_serve_shut(struct atr_http *h, struct atr_conn *c, int fd); /* takes the claim */
+
+/* hooks/http-ask.c: responses are received, requests sent without a plan. */
+void atr_http_ask_received(struct atr_http *h, const struct atr_moved *m);
+void atr_http_ask_ended(struct atr_http *h, const struct atr_moved *m);
+void atr_http_ask_sent(struct atr_http *h, const struct atr_moved *m);
+
 /* hooks/http-plan.c */
 bool atr_http_plan(void *talk, struct atr_conn *c, struct atr_source *source,
 		   struct atr_plan *plan);
