@@ -31,8 +31,9 @@ void atr_http_leave(uint32_t *claim)
 	atr_store_release(claim, 0u);
 }
 
-void atr_http_give_up(struct atr_http_half *half)
+void atr_http_give_up(struct atr_http_half *half, struct atr_conn *c)
 {
+	c->heard = ATR_HEARD_ALL;
 	half->phase = ATR_HTTP_GIVEN_UP;
 	atr_buffer_give(half->buf);
 	half->buf = NULL;
@@ -44,6 +45,7 @@ void atr_http_give_up(struct atr_http_half *half)
 void atr_http_queue(struct atr_http *h, struct atr_http_request *r)
 {
 	/* Pairs with the acquire in atr_http_oldest(): the request is whole. */
+	(void)atr_add(&h->queued, 1u);
 	atr_store_release(&h->back->next, r);
 	h->back = r;
 }
@@ -60,6 +62,7 @@ void atr_http_take_off(struct atr_http *h)
 {
 	struct atr_http_request *spent = h->front;
 
+	(void)__atomic_fetch_sub(&h->queued, 1, __ATOMIC_RELAXED);
 	atr_store(&h->front, atr_http_oldest(h));
 	atr_http_request_free(spent);
 }
@@ -233,10 +236,9 @@ void atr_http_recognised(struct atr_conn *c)
 
 void atr_http_not_understood(struct atr_http_feed *f)
 {
-	f->m->conn->heard = ATR_HEARD_ALL;
 	if (f->h->client && f->half == &f->h->response_half)
 		atr_store(&f->h->foreign, 1u);
-	atr_http_give_up(f->half);
+	atr_http_give_up(f->half, f->m->conn);
 }
 
 /* What the raw spans of AUTOTRACE_SOCKET_SPANS=all belong under. */
@@ -251,14 +253,15 @@ void atr_http_say_whose(const struct atr_moved *m, const struct atr_http_request
 void atr_http_request_body(struct atr_http *h, struct atr_http_half *half,
 			   const struct atr_http_head *head)
 {
+	bool other = head->upgrade || atr_slice_is(head->method, "CONNECT");
+
+	if (other)
+		atr_store_release(&h->held, ATR_HTTP_STILL);
 	atr_http_body_begin(&half->body, head->framing, head->length);
 	if (!atr_http_body_done(&half->body)) {
 		half->phase = ATR_HTTP_IN_BODY;
-	} else if (head->upgrade || atr_slice_is(head->method, "CONNECT")) {
-		atr_store_release(&h->held, ATR_HTTP_STILL);
-		half->phase = ATR_HTTP_HELD;
 	} else {
-		half->phase = ATR_HTTP_BETWEEN;
+		half->phase = other ? ATR_HTTP_HELD : ATR_HTTP_BETWEEN;
 	}
 }
 

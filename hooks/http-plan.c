@@ -360,7 +360,7 @@ bool atr_http_plan(void *talk, struct atr_conn *c, struct atr_source *source, st
 	}
 	/* What answers is not HTTP: then this is not either. */
 	if (atr_load(&h->foreign))
-		atr_http_give_up(&h->request_half);
+		atr_http_give_up(&h->request_half, c);
 	if (h->request_half.phase == ATR_HTTP_GIVEN_UP ||
 	    only_body(&h->request_half, source->total)) {
 		atr_http_leave(&h->requests);
@@ -410,11 +410,11 @@ static void settle(struct atr_http *h, const struct atr_moved *m, struct atr_pla
 			half->buf = NULL;
 		}
 		if (o->lost)
-			atr_http_give_up(half);
+			atr_http_give_up(half, m->conn);
 	} else {
 		give_other(o->after.buf, o->before.buf);
 		if (m->bytes && !walk(&w))
-			atr_http_give_up(half);
+			atr_http_give_up(half, m->conn);
 	}
 	if (begun > went)
 		half->injected = true;

@@ -173,6 +173,8 @@ void atr_http_request_serve(struct atr_http_request *r, struct atr_conn *c,
 		}
 	}
 	atr_op_begin_under(&r->op, ATR_KIND_SERVER, &from);
+	if (from.decided && remote->context.debug)
+		r->op.context.debug = true; /* B3's d, without ids */
 	if (r->op.context.valid) {
 		r->op.context.carrier = r->carrier;
 		r->op.context.carrier_gen = r->carrier ? r->carrier->gen : 0;
@@ -192,6 +194,37 @@ struct choice {
 	bool joined; /* the program's own trace */
 };
 
+static bool take_parent(struct choice *ch, const struct atr_context *parent)
+{
+	if (!parent || !atr_context_usable(parent))
+		return false;
+	ch->parent = *parent;
+	return true;
+}
+
+/* A loop's: what the thread is in is the weakest sign. */
+static bool choose_in_loop(struct choice *ch, const struct atr_http_head *head,
+			   const struct atr_http_origin *from)
+{
+	if (take_parent(ch, from->connected) ||
+	    atr_open_by_head(head, &ch->parent) == ATR_FOUND_ONE)
+		return true;
+	/* It writes a new connection's first when that is there: begun before. */
+	if (!from->connected)
+		atr_context_touch();
+	return take_parent(ch, from->thread);
+}
+
+/*
+ * A thread that serves one request after the other knows best whose work it does; the connection
+ * may have been made for another (a pool that is warmed up).
+ */
+static bool choose_in_thread(struct choice *ch, const struct atr_http_origin *from)
+{
+	atr_context_touch();
+	return take_parent(ch, from->thread) || take_parent(ch, from->connected);
+}
+
 static void choose(struct choice *ch, struct atr_http_request *r, const struct atr_conn *c,
 		   const struct atr_http_head *head, const struct atr_http_origin *from)
 {
@@ -208,18 +241,9 @@ static void choose(struct choice *ch, struct atr_http_request *r, const struct a
 		}
 		return;
 	}
-	if (from->connected && atr_context_usable(from->connected)) {
-		ch->parent = *from->connected;
+	if (atr_context_loop(c->loop) ? choose_in_loop(ch, head, from) : choose_in_thread(ch, from))
 		return;
-	}
-	if (atr_open_by_head(head, &ch->parent) == ATR_FOUND_ONE)
-		return;
-	/* A loop writes it when the connection is there: that was begun before. */
-	if (!from->connected || !atr_context_loop(c->loop))
-		atr_context_touch();
-	if (from->thread && atr_context_usable(from->thread))
-		ch->parent = *from->thread;
-	else if (atr_context_process.valid)
+	if (atr_context_process.valid)
 		ch->parent = atr_context_process;
 	else
 		ch->has_parent = false;

@@ -6,6 +6,7 @@
 #include "hooks/http.h"
 
 #include "preload/process.h"
+#include "preload/stats.h"
 #include "preload/thread.h"
 
 /* Is this the thread that works on it, as far as we have seen? */
@@ -36,6 +37,10 @@ static bool read_request(struct atr_http_feed *f, const char *p, size_t n)
 	if (atr_http_parse_request(&head, p, n) < 0)
 		return false;
 	atr_http_recognised(c);
+	if (atr_load(&f->h->queued) >= ATR_HTTP_QUEUE_MAX) {
+		atr_count(not_followed, 1);
+		return false;
+	}
 	r = atr_http_request_new(&head);
 	if (!r)
 		return false;

@@ -118,7 +118,8 @@ static void end(void *talk, struct atr_conn *c)
 	bool blind; /* the responses were not seen */
 
 	atr_http_serve_shut(h, c, -1);
-	blind = atr_load(&h->lost) || (!h->client && h->response_half.phase == ATR_HTTP_GIVEN_UP);
+	blind = atr_load(&h->lost) || atr_load(&h->foreign) ||
+		(!h->client && h->response_half.phase == ATR_HTTP_GIVEN_UP);
 	for (r = atr_http_oldest(h); r; r = atr_load(&r->next)) {
 		const char *error = why_not(h, c, r);
 
@@ -159,6 +160,7 @@ static void *begin(struct atr_conn *c, bool client)
 	h->response_half = (struct atr_http_half){ .phase = ATR_HTTP_BETWEEN };
 	h->front = h->back = spent;
 	h->unsent = NULL;
+	h->queued = 0;
 	h->planned_buf = NULL;
 	h->thread.valid = false;
 	return h;

@@ -29,6 +29,9 @@ struct atr_http_half {
 	struct atr_http_body body;
 };
 
+/* Requests that may be open on one connection: a server that reads ahead keeps as many. */
+#define ATR_HTTP_QUEUE_MAX 512
+
 /* What a held side is told. */
 enum { ATR_HTTP_STILL, ATR_HTTP_GO_ON, ATR_HTTP_SWITCHED };
 
@@ -50,6 +53,7 @@ struct atr_http {
 	 * belongs to the request half, its front to the response half.
 	 */
 	struct atr_http_request *front, *back;
+	uint32_t queued;
 	struct atr_http_request *unsent; /* of a client's: made, but its head has not gone yet */
 	struct atr_context
 		thread; /* of a client's: what the thread was in at the head's first byte */
@@ -64,7 +68,8 @@ void atr_http_lost(struct atr_http *h, struct atr_conn *c);
 /* Once the first message is understood the connection is known to speak HTTP. */
 void atr_http_recognised(struct atr_conn *c);
 
-void atr_http_give_up(struct atr_http_half *half);
+/* For good.  A connection that was not recognised by then is the program's own affair. */
+void atr_http_give_up(struct atr_http_half *half, struct atr_conn *c);
 
 /*
  * How many of n bytes between messages are empty lines (RFC 9112 2.2), or -1 where a CR

@@ -120,17 +120,37 @@ static size_t text_len(const struct atr_insert *in)
 	return in->text[0].len + in->text[1].len;
 }
 
+/*
+ * Room for what may be cut off, before anything goes out: without it nothing may be
+ * added, for half a line would be all there is.
+ */
+static void make_room(struct atr_conn *c, struct atr_plan *plan)
+{
+	if (plan->n && !c->debt)
+		c->debt = atr_buffer_take();
+	if (!plan->n || c->debt)
+		return;
+	atr_count(not_injected, plan->n);
+	for (unsigned i = 0; i < plan->n; i++) {
+		plan->insert[i].text[0].len = plan->insert[i].text[1].len = 0;
+		atr_buffer_give(plan->insert[i].copy);
+		plan->insert[i].copy = NULL;
+	}
+}
+
+static void give_room(struct atr_conn *c)
+{
+	if (c->debt_len)
+		return;
+	atr_buffer_give(c->debt);
+	c->debt = NULL;
+}
+
 /* The rest of a text, from `done` on, is owed. */
 static void owe(struct atr_conn *c, const struct atr_insert *in, size_t done)
 {
 	uint32_t len = 0;
 
-	if (!c->debt)
-		c->debt = atr_buffer_take();
-	if (!c->debt) {
-		atr_count(no_memory, 1);
-		return;
-	}
 	for (int i = 0; i < 2; i++) {
 		size_t skip = done < in->text[i].len ? done : in->text[i].len;
 
@@ -152,10 +172,6 @@ static size_t paid(struct atr_conn *c, size_t went)
 		return went;
 	c->debt_at += n;
 	c->debt_len -= n;
-	if (!c->debt_len) {
-		atr_buffer_give(c->debt);
-		c->debt = NULL;
-	}
 	return went - n;
 }
 
@@ -195,7 +211,7 @@ static bool waits(const struct atr_io *io, int flags)
 /* ---- the call ---- */
 
 static ssize_t call(const struct atr_io *io, const struct atr_sending *what, const struct out *o,
-		    bool first)
+		    bool first, int more_flags)
 {
 	struct msghdr msg = { .msg_iov = o->iov, .msg_iovlen = o->n };
 
@@ -207,7 +223,7 @@ static ssize_t call(const struct atr_io *io, const struct atr_sending *what, con
 		msg.msg_control = what->msg->msg_control;
 		msg.msg_controllen = what->msg->msg_controllen;
 	}
-	return atr_real.sendmsg(io->fd, &msg, what->flags);
+	return atr_real.sendmsg(io->fd, &msg, what->flags | more_flags);
 }
 
 static void give_copies(struct atr_plan *plan)
@@ -284,11 +300,14 @@ static ssize_t send_all(struct atr_io *io, const struct atr_sending *what,
 		ssize_t went;
 		int err;
 
+		make_room(c, plan);
 		assemble(&o, c, source, plan);
-		went = call(io, what, &o, first);
+		/* One call would have said how far it got, and raised no signal. */
+		went = call(io, what, &o, first, done ? MSG_NOSIGNAL : 0);
 		err = went < 0 ? errno : 0;
 		if (went > 0)
 			bytes = account(c, plan, (size_t)went, &begun);
+		give_room(c);
 		if (planned && !tell(io, plan, bytes, err, begun))
 			planned = false;
 		give_copies(plan);
@@ -335,7 +354,7 @@ bool atr_inject(struct atr_io *io, const struct atr_sending *what, ssize_t *ret)
 	int err;
 
 	if (!wanted(io, what))
-		return io->out && !atr_inject_settle(io, ret);
+		return io->out && !atr_inject_settle(io, what->flags, ret);
 	err = errno;
 	if (what->n_iov > IOV_STACK) {
 		buffer = atr_buffer_take();
@@ -357,15 +376,19 @@ bool atr_inject(struct atr_io *io, const struct atr_sending *what, ssize_t *ret)
 	}
 	atr_buffer_give(buffer);
 	errno = err;
+	/* The array could not be looked at; what is owed goes first all the same. */
+	if (!took && io->conn->debt_len)
+		return !atr_inject_settle(io, what->flags, ret);
 	return took;
 }
 
-bool atr_inject_settle(struct atr_io *io, ssize_t *ret)
+bool atr_inject_settle(struct atr_io *io, int flags, ssize_t *ret)
 {
 	struct atr_conn *c = io->conn;
 
 	while (c->debt_len) {
-		ssize_t went = atr_real.send(io->fd, c->debt + c->debt_at, c->debt_len, 0);
+		ssize_t went = atr_real.send(io->fd, c->debt + c->debt_at, c->debt_len,
+					     flags & (MSG_NOSIGNAL | MSG_DONTWAIT));
 
 		if (went < 0) {
 			*ret = -1;
@@ -373,5 +396,6 @@ bool atr_inject_settle(struct atr_io *io, ssize_t *ret)
 		}
 		(void)paid(c, (size_t)went);
 	}
+	give_room(c);
 	return true;
 }

@@ -39,8 +39,8 @@ struct atr_sending {
  */
 bool atr_inject(struct atr_io *io, const struct atr_sending *what, ssize_t *ret);
 
-/* Bytes of ours that must go before the program's next, where it does not send() them.
- * True: they went.  False: *ret and errno are set. */
-bool atr_inject_settle(struct atr_io *io, ssize_t *ret);
+/* Bytes of ours that must go before the program's next, where it does not send() them.  flags
+ * of its call: MSG_NOSIGNAL, MSG_DONTWAIT.  True: they went.  False: *ret and errno are set. */
+bool atr_inject_settle(struct atr_io *io, int flags, ssize_t *ret);
 
 #endif

@@ -60,7 +60,7 @@ bool atr_io_begin(struct atr_io *io, int fd, enum atr_direction direction)
 	io->op.recording = false;
 	if (spans)
 		atr_op_begin(&io->op, kinds[c->role]);
-	if (atr_unlikely(io->op.recording && c->protocol)) {
+	if (atr_unlikely(io->op.recording && talks)) {
 		io->of = &io->of_room;
 		io->of_room.valid = false;
 		io->since = &io->since_room;
@@ -137,9 +137,9 @@ static void place(struct atr_io *io)
 {
 	const struct atr_conn *c = io->conn;
 
-	if (c->speaker != ATR_SPEAKER_PROTOCOL && (!c->protocol || c->heard == ATR_HEARD_ALL))
+	/* While the protocol cannot be told yet it is shown: that may never be. */
+	if (c->speaker != ATR_SPEAKER_PROTOCOL)
 		return;
-	/* While the protocol cannot be told yet as well. */
 	if (atr_config.socket_spans != ATR_SOCKET_SPANS_ALL)
 		atr_op_drop(&io->op);
 	else if (io->of && io->of->valid)
@@ -560,7 +560,7 @@ atr_export int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags,
                                                                                                  \
 		if (!atr_io_begin(&io, out, ATR_SEND))                                           \
 			return atr_real.name(out, in, offset, n);                                \
-		if (io.out && !atr_inject_settle(&io, &ret))                                     \
+		if (io.out && !atr_inject_settle(&io, 0, &ret))                                  \
 			return ret;                                                              \
 		return atr_io_end(&io, atr_real.name(out, in, offset, n), ATR_CALL(.asked = n)); \
 	}
@@ -579,7 +579,7 @@ atr_export ssize_t splice(int in, off64_t *in_offset, int out, off64_t *out_offs
 	/* One end is a pipe, so only the other can be a socket. */
 	if (!atr_io_begin(&io, out, ATR_SEND) && !atr_io_begin(&io, in, ATR_RECV))
 		return atr_real.splice(in, in_offset, out, out_offset, n, flags);
-	if (io.out && !atr_inject_settle(&io, &ret))
+	if (io.out && !atr_inject_settle(&io, flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0, &ret))
 		return ret;
 	return atr_io_end(&io, atr_real.splice(in, in_offset, out, out_offset, n, flags),
 			  ATR_CALL(.asked = n));

@@ -30,8 +30,10 @@ static void listen_to(struct atr_conn *c, const char *p, size_t n, bool client)
 			break;
 		c->gone = atr_talk_gone;
 		c->heard = fits ? ATR_HEARD_ALL : ATR_HEARD_SOME;
-		if (fits)
+		if (fits) {
 			c->speaker = ATR_SPEAKER_PROTOCOL;
+			atr_conn_attrs_changed(c); /* the span of its accept() may have them */
+		}
 		atr_store_release(&c->protocol, protocols[i]);
 		return;
 	}

@@ -122,7 +122,7 @@ static int socket_option(int fd, int option)
 
 static atr_noinline struct atr_conn *classify(int fd)
 {
-	int type = socket_option(fd, SO_TYPE);
+	int type = atr_sys_sandboxed() ? -1 : socket_option(fd, SO_TYPE);
 	int family = type < 0 ? type : socket_option(fd, SO_DOMAIN);
 	union atr_addr peer;
 	socklen_t len = sizeof(peer);

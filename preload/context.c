@@ -167,7 +167,7 @@ const struct atr_context *atr_context_current(void)
 
 	if (!atr_context_usable(c) || (c->loop && !certain(c)))
 		return NULL;
-	return atr_likely(!c->inherited) || atr_load(&atr_context_served) == 1 ? c : NULL;
+	return atr_likely(!c->inherited) || atr_load(&atr_context_served) <= 1 ? c : NULL;
 }
 
 void atr_context_touch(void)

@@ -48,6 +48,11 @@ void atr_sys_trust_memory(void)
 	__atomic_store_n(&peeker, -1, __ATOMIC_RELAXED);
 }
 
+bool atr_sys_sandboxed(void)
+{
+	return __atomic_load_n(&peeker, __ATOMIC_RELAXED) < 0;
+}
+
 void atr_sys_forked(void)
 {
 	if (__atomic_load_n(&peeker, __ATOMIC_RELAXED) > 0)

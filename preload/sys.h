@@ -122,6 +122,7 @@ bool atr_sys_peek(void *to, const void *from, size_t n);
  * was born in one, the program's pointers are trusted.
  */
 void atr_sys_trust_memory(void);
+bool atr_sys_sandboxed(void);
 
 /* This process is another one now (fork). */
 void atr_sys_forked(void);

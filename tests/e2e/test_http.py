@@ -263,6 +263,15 @@ def test_switched_off_nothing_goes_on(receiver, through):
     assert carried(log[0]) == {} and not receiver.spans
 
 
+def test_switched_off_what_came_goes_on_as_it_came_where_that_is_asked_for(receiver, through):
+    comes = {**W3C, "tracestate": "k=v", "baggage": "a=1"}
+    settings = {"OTEL_SDK_DISABLED": "true", "OTEL_PROPAGATORS": "tracecontext,baggage"}
+    log, _ = through(lines(comes), calls=({}, {"pass": ["traceparent"]}), **settings)
+    assert [carried(r) for r in log] == [comes, {**W3C, "baggage": "a=1"}]
+    log, _ = through(**settings)
+    assert carried(log[0]) == {} and not receiver.spans
+
+
 def test_the_trace_of_the_environment_reaches_a_request(receiver, shim, upstream):
     upstream.take()
     r = run(["curl", "-sS", f"{upstream.url}/echo"],
