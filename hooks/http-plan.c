@@ -124,7 +124,6 @@ static void patch(struct atr_insert *in, struct atr_http_request *r, const char 
 		atr_buffer_give(copy);
 		return;
 	}
-	r->patched = true; /* and if this call sends a part only, so is the next one's */
 	memmove(copy, copy + (empty - here), here);
 	in->copy = copy;
 	in->from = in->at - here;
@@ -358,8 +357,9 @@ bool atr_http_plan(void *talk, struct atr_conn *c, struct atr_source *source, st
 		atr_http_leave(&h->requests);
 		return false;
 	}
-	/* What answers is not HTTP: then this is not either. */
-	if (atr_load(&h->foreign))
+	/* What answers is not HTTP: then this is not either.  But a head of which a part went
+	 * with our ids in it goes on with them. */
+	if (atr_load(&h->foreign) && !(h->unsent && h->unsent->patched))
 		atr_http_give_up(&h->request_half, c);
 	if (h->request_half.phase == ATR_HTTP_GIVEN_UP ||
 	    only_body(&h->request_half, source->total)) {
@@ -379,12 +379,18 @@ bool atr_http_plan(void *talk, struct atr_conn *c, struct atr_source *source, st
 
 /* ---- after it ---- */
 
-/* The requests from here on did not go. */
-static void unsend(struct atr_http *h, const struct planned *o, unsigned n, unsigned from)
+/* The requests from here on did not go, or only a part of the first one's head. */
+static void unsend(struct atr_http *h, const struct atr_plan *plan, const struct planned *o,
+		   unsigned from, size_t bytes)
 {
-	for (unsigned i = from; i < n; i++)
+	for (unsigned i = from; i < plan->n; i++) {
+		const struct atr_insert *in = &plan->insert[i];
+
+		/* What went of it had our ids; then so must the rest. */
+		o->requests[i]->patched |= in->copy && bytes > in->from;
 		atr_store_release(&o->requests[i]->sent, 0u);
-	if (from < n)
+	}
+	if (from < plan->n)
 		h->unsent = o->requests[from];
 }
 
@@ -418,7 +424,7 @@ static void settle(struct atr_http *h, const struct atr_moved *m, struct atr_pla
 	}
 	if (begun > went)
 		half->injected = true;
-	unsend(h, o, plan->n, begun > went ? begun : went);
+	unsend(h, plan, o, begun > went ? begun : went, m->bytes);
 }
 
 void atr_http_sent_planned(void *talk, const struct atr_moved *m, struct atr_plan *plan,

@@ -26,7 +26,7 @@
 
 #define IOV_STACK 24			   /* entries that need no buffer */
 #define IOV_MOST 1024			   /* UIO_MAXIOV: what the kernel takes */
-#define IOV_OURS (3 * ATR_INSERTS_MAX + 1) /* a plan adds at most so many, and the debt */
+#define IOV_OURS (4 * ATR_INSERTS_MAX + 1) /* a plan adds at most so many, and the debt */
 
 /* ---- reading what the program is about to send ---- */
 
@@ -67,6 +67,7 @@ bool atr_source_peek(const struct atr_source *source, size_t at, void *to, size_
 struct out {
 	struct iovec *iov;
 	size_t n;
+	uint32_t debt; /* of the bytes, in front */
 };
 
 static void add(struct out *o, const void *p, size_t len)
@@ -95,6 +96,7 @@ static void assemble(struct out *o, const struct atr_conn *c, const struct atr_s
 	size_t at = 0;
 
 	o->n = 0;
+	o->debt = c->debt_len;
 	if (c->debt_len)
 		add(o, c->debt + c->debt_at, c->debt_len);
 	for (unsigned i = 0; i < plan->n; i++) {
@@ -120,34 +122,46 @@ static size_t text_len(const struct atr_insert *in)
 	return in->text[0].len + in->text[1].len;
 }
 
-/*
- * Room for what may be cut off, before anything goes out: without it nothing may be
- * added, for half a line would be all there is.
- */
-static void make_room(struct atr_conn *c, struct atr_plan *plan)
-{
-	if (plan->n && !c->debt)
-		c->debt = atr_buffer_take();
-	if (!plan->n || c->debt)
-		return;
-	atr_count(not_injected, plan->n);
-	for (unsigned i = 0; i < plan->n; i++) {
-		plan->insert[i].text[0].len = plan->insert[i].text[1].len = 0;
-		atr_buffer_give(plan->insert[i].copy);
-		plan->insert[i].copy = NULL;
-	}
-}
+/* What the result of a call comes to. */
+struct result {
+	size_t bytes;		      /* of the program's */
+	unsigned begun;		      /* texts */
+	uint32_t paid;		      /* of the debt */
+	const struct atr_insert *cut; /* the text that went in part; NULL: none did */
+	size_t cut_at;
+};
 
-static void give_room(struct atr_conn *c)
+static struct result account(uint32_t debt, const struct atr_plan *plan, size_t went)
 {
-	if (c->debt_len)
-		return;
-	atr_buffer_give(c->debt);
-	c->debt = NULL;
+	struct result r = { .paid = went < debt ? (uint32_t)went : debt };
+	size_t at = 0;
+
+	went -= r.paid;
+	if (r.paid < debt)
+		return r;
+	for (unsigned i = 0; i < plan->n; i++) {
+		const struct atr_insert *in = &plan->insert[i];
+		size_t ours = text_len(in);
+
+		r.bytes = at + went;
+		if (went <= in->at - at)
+			return r;
+		went -= in->at - at;
+		r.bytes = at = in->at;
+		r.begun++;
+		if (went < ours) {
+			r.cut = in;
+			r.cut_at = went;
+			return r;
+		}
+		went -= ours;
+	}
+	r.bytes = at + went;
+	return r;
 }
 
 /* The rest of a text, from `done` on, is owed. */
-static void owe(struct atr_conn *c, const struct atr_insert *in, size_t done)
+static void owe(struct atr_conn *c, char *buffer, const struct atr_insert *in, size_t done)
 {
 	uint32_t len = 0;
 
@@ -155,51 +169,42 @@ static void owe(struct atr_conn *c, const struct atr_insert *in, size_t done)
 		size_t skip = done < in->text[i].len ? done : in->text[i].len;
 
 		if (in->text[i].len > skip)
-			memcpy(c->debt + len, in->text[i].p + skip, in->text[i].len - skip);
+			memcpy(buffer + len, in->text[i].p + skip, in->text[i].len - skip);
 		len += (uint32_t)(in->text[i].len - skip);
 		done -= skip;
 	}
+	c->debt = buffer;
 	c->debt_at = 0;
 	c->debt_len = len;
 }
 
-/* Takes the debt's part off what went. */
-static size_t paid(struct atr_conn *c, size_t went)
+static void pay(struct atr_conn *c, uint32_t n)
 {
-	uint32_t n = went < c->debt_len ? (uint32_t)went : c->debt_len;
-
 	if (!n)
-		return went;
+		return;
 	c->debt_at += n;
 	c->debt_len -= n;
-	return went - n;
+	if (!c->debt_len) {
+		atr_buffer_give(c->debt);
+		c->debt = NULL;
+	}
 }
 
-/* How many of the program's bytes went, and how many of the texts were begun. */
-static size_t account(struct atr_conn *c, const struct atr_plan *plan, size_t went, unsigned *begun)
+/*
+ * A text that is cut off must be kept, so there is room for it or none is added: half a
+ * line of ours would spoil the program's request.
+ */
+static char *room_for_debt(struct atr_plan *plan)
 {
-	size_t at = 0;
+	char *room = plan->n ? atr_buffer_take() : NULL;
 
-	*begun = 0;
-	went = paid(c, went);
-	if (c->debt_len)
-		return 0;
-	for (unsigned i = 0; i < plan->n; i++) {
-		const struct atr_insert *in = &plan->insert[i];
-		size_t ours = text_len(in);
+	for (unsigned i = 0; i < plan->n && !room; i++) {
+		struct atr_insert *in = &plan->insert[i];
 
-		if (went <= in->at - at)
-			return at + went;
-		went -= in->at - at;
-		at = in->at;
-		++*begun;
-		if (went < ours) {
-			owe(c, in, went);
-			return at;
-		}
-		went -= ours;
+		atr_count(not_injected, text_len(in) > 0);
+		in->text[0].len = in->text[1].len = 0;
 	}
-	return at + went;
+	return room;
 }
 
 static bool waits(const struct atr_io *io, int flags)
@@ -232,23 +237,33 @@ static void give_copies(struct atr_plan *plan)
 		atr_buffer_give(plan->insert[i].copy);
 }
 
-/* Tells the protocol; false when the connection is not there any more. */
-static bool tell(const struct atr_io *io, struct atr_plan *plan, size_t bytes, int err,
-		 unsigned begun)
+/*
+ * Keeps account and tells the protocol.  False when the connection is not there any more:
+ * its memory, and the descriptor, may be another's.
+ */
+static bool tell(const struct atr_io *io, struct atr_plan *plan, bool planned,
+		 const struct result *r, int err, char **room)
 {
+	struct atr_conn *c = io->conn;
 	struct atr_moved m = {
-		.conn = io->conn,
+		.conn = c,
 		.fd = io->fd,
-		.bytes = bytes,
+		.bytes = r->bytes,
 		.err = err,
 		.of = io->of,
 		.since = io->since,
 	};
 
-	if (!atr_conn_hold(io->conn, io->gen))
+	if (!atr_conn_hold(c, io->gen))
 		return false;
-	io->conn->protocol->sent_planned(io->conn->talk, &m, plan, begun);
-	atr_conn_release(io->conn);
+	pay(c, r->paid);
+	if (r->cut) {
+		owe(c, *room, r->cut, r->cut_at);
+		*room = NULL;
+	}
+	if (planned)
+		c->protocol->sent_planned(c->talk, &m, plan, r->begun);
+	atr_conn_release(c);
 	return true;
 }
 
@@ -290,35 +305,32 @@ static ssize_t send_all(struct atr_io *io, const struct atr_sending *what,
 			struct atr_source *source, struct iovec *iov, struct iovec *room,
 			struct atr_plan *plan, bool planned)
 {
-	struct atr_conn *c = io->conn;
 	size_t done = 0;
 
 	for (bool first = true;; first = false) {
+		char *debt = room_for_debt(plan);
 		struct out o = { .iov = room };
-		unsigned begun = 0;
-		size_t bytes = 0;
+		struct result r;
 		ssize_t went;
+		bool there;
 		int err;
 
-		make_room(c, plan);
-		assemble(&o, c, source, plan);
+		assemble(&o, io->conn, source, plan);
 		/* One call would have said how far it got, and raised no signal. */
 		went = call(io, what, &o, first, done ? MSG_NOSIGNAL : 0);
 		err = went < 0 ? errno : 0;
-		if (went > 0)
-			bytes = account(c, plan, (size_t)went, &begun);
-		give_room(c);
-		if (planned && !tell(io, plan, bytes, err, begun))
-			planned = false;
+		r = account(o.debt, plan, went > 0 ? (size_t)went : 0);
+		there = tell(io, plan, planned, &r, err, &debt);
+		atr_buffer_give(debt);
 		give_copies(plan);
-		done += bytes;
+		done += r.bytes;
 		if (went == 0 || (went < 0 && done))
 			return (ssize_t)done;
 		if (went < 0) {
 			errno = err;
 			return -1;
 		}
-		if (bytes < plan->cut) {
+		if (r.bytes < plan->cut) {
 			if (done)
 				return (ssize_t)done;
 			if (!waits(io, what->flags)) {
@@ -326,10 +338,14 @@ static ssize_t send_all(struct atr_io *io, const struct atr_sending *what,
 				return -1;
 			}
 		}
-		advance(source, iov, bytes);
+		advance(source, iov, r.bytes);
 		iov = (struct iovec *)(uintptr_t)source->iov;
 		if (!source->total)
 			return (ssize_t)done;
+		if (!there) {
+			errno = EBADF;
+			return done ? (ssize_t)done : -1;
+		}
 		planned = make_plan(io, source, plan);
 	}
 }
@@ -343,6 +359,28 @@ static bool wanted(const struct atr_io *io, const struct atr_sending *what)
 	return !(what->flags & (MSG_OOB | MSG_ZEROCOPY));
 }
 
+/* Of the program's flags those that say how it wants to be treated. */
+static bool pay_first(struct atr_io *io, int flags, ssize_t *ret)
+{
+	struct atr_conn *c = io->conn;
+
+	flags &= MSG_DONTWAIT | MSG_NOSIGNAL;
+	while (c->debt_len) {
+		ssize_t went = atr_real.send(io->fd, c->debt + c->debt_at, c->debt_len, flags);
+
+		if (went >= 0 && atr_load_acquire(&c->gen) != io->gen) {
+			errno = EBADF; /* closed by another thread: it is another's memory */
+			went = -1;
+		}
+		if (went < 0) {
+			*ret = -1;
+			return false;
+		}
+		pay(c, (uint32_t)went);
+	}
+	return true;
+}
+
 bool atr_inject(struct atr_io *io, const struct atr_sending *what, ssize_t *ret)
 {
 	struct iovec on_stack[2 * IOV_STACK + IOV_OURS];
@@ -354,13 +392,17 @@ bool atr_inject(struct atr_io *io, const struct atr_sending *what, ssize_t *ret)
 	int err;
 
 	if (!wanted(io, what))
-		return io->out && !atr_inject_settle(io, what->flags, ret);
+		return io->out && !pay_first(io, what->flags, ret);
 	err = errno;
 	if (what->n_iov > IOV_STACK) {
 		buffer = atr_buffer_take();
 		iov = (struct iovec *)(void *)buffer;
 	}
-	if (iov && atr_sys_peek(iov, what->iov, what->n_iov * sizeof(*iov))) {
+	if (!iov) {
+		errno = err;
+		return !pay_first(io, what->flags, ret);
+	}
+	if (atr_sys_peek(iov, what->iov, what->n_iov * sizeof(*iov))) {
 		source.iov = iov;
 		for (size_t i = 0; i < what->n_iov; i++)
 			if (__builtin_add_overflow(source.total, iov[i].iov_len, &source.total))
@@ -376,26 +418,10 @@ bool atr_inject(struct atr_io *io, const struct atr_sending *what, ssize_t *ret)
 	}
 	atr_buffer_give(buffer);
 	errno = err;
-	/* The array could not be looked at; what is owed goes first all the same. */
-	if (!took && io->conn->debt_len)
-		return !atr_inject_settle(io, what->flags, ret);
 	return took;
 }
 
 bool atr_inject_settle(struct atr_io *io, int flags, ssize_t *ret)
 {
-	struct atr_conn *c = io->conn;
-
-	while (c->debt_len) {
-		ssize_t went = atr_real.send(io->fd, c->debt + c->debt_at, c->debt_len,
-					     flags & (MSG_NOSIGNAL | MSG_DONTWAIT));
-
-		if (went < 0) {
-			*ret = -1;
-			return false;
-		}
-		(void)paid(c, (size_t)went);
-	}
-	give_room(c);
-	return true;
+	return pay_first(io, flags, ret);
 }

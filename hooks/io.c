@@ -511,7 +511,9 @@ static int send_each(struct atr_io *io, struct mmsghdr *msgs, unsigned n, int fl
 			errno = EFAULT;
 			return i ? (int)i : -1;
 		}
-		if ((size_t)ret < iov_bytes(m.msg_hdr.msg_iov, m.msg_hdr.msg_iovlen))
+		/* Closed by another thread: the number may be another file's by now. */
+		if (atr_load_acquire(&io->conn->gen) != io->gen ||
+		    (size_t)ret < iov_bytes(m.msg_hdr.msg_iov, m.msg_hdr.msg_iovlen))
 			return (int)i + 1;
 	}
 	return (int)n;

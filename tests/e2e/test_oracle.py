@@ -544,6 +544,8 @@ def test_traced(receiver, shim, gate):
                        **(gate.loop or {}))
     print(outcome.line())
     outcome.ok()
+    verdict = outcome.verdict
+    assert verdict.right >= gate.least * (verdict.right + verdict.absent), outcome.line()
 
 
 @pytest.mark.parametrize("gate", [g for g in GATES if g.loop], ids=lambda g: g.name)
