@@ -110,7 +110,7 @@ _Static_assert(sizeof(struct atr_open_facts) % sizeof(uint64_t) == 0, "whole wor
 
 static void load_facts(struct atr_open_facts *to, const struct atr_open_facts *from)
 {
-	uint64_t words[WORDS];
+	uint64_t words[WORDS] = { 0 };
 
 	for (size_t i = 0; i < WORDS; i++)
 		words[i] = atr_load((const uint64_t *)(const void *)from + i);
@@ -119,7 +119,7 @@ static void load_facts(struct atr_open_facts *to, const struct atr_open_facts *f
 
 static void store_facts(struct atr_open_facts *to, const struct atr_open_facts *from)
 {
-	uint64_t words[WORDS];
+	uint64_t words[WORDS] = { 0 };
 
 	memcpy(words, from, sizeof(*from));
 	for (size_t i = 0; i < WORDS; i++)

@@ -299,7 +299,7 @@ static void replace_traceparent(const struct replacement *r)
 	struct atr_context c;
 	char *flags;
 
-	if (!atr_traceparent_parse(&c, s) || !atr_context_same(&c, r->from))
+	if (!s.p || !atr_traceparent_parse(&c, s) || !atr_context_same(&c, r->from))
 		return;
 	replace_span(r, atr_slice_part(s, 36, 52));
 	flags = in_copy(r, atr_slice_part(s, 53, 55));
