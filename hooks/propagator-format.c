@@ -15,7 +15,16 @@
 /* The value of a field that is there once; of any other one that is none. */
 static struct atr_slice only(const struct atr_http_head *head, enum atr_http_field field)
 {
-	return head->count[field] == 1 ? head->value[field] : (struct atr_slice){ NULL, 0 };
+	struct atr_slice s = head->value[field];
+
+	if (head->count[field] != 1)
+		return (struct atr_slice){ NULL, 0 };
+	/* What replaces counts from its first character. */
+	while (s.len && (*s.p == ' ' || *s.p == '\t')) {
+		s.p++;
+		s.len--;
+	}
+	return s;
 }
 
 /* ---- hex ---- */
