@@ -177,7 +177,8 @@ def epoll(*words, absent=never):
     load = {"connections": 230, "salvo": 20 if "limited" in words else 150 * SLOW}
     return Gate("epoll-" + "-".join(w.replace("=", "") for w in words),
                 c_gate("http-epoll", *words), absent, load,
-                in_flight=0 if "workers=2" in words else 200, loop={"piped": 0} if absent is never else None)
+                in_flight=0 if "workers=2" in words else 150 if SAN else 200,
+                loop={"piped": 0} if absent is never else None)
 
 
 def python(kind, **load):

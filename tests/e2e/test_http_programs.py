@@ -422,6 +422,8 @@ def packages(tmp_path_factory):
 
 def test_apt(receiver, shim, packages, tmp_path):
     """apt's http method writes several requests ahead of their answers."""
+    if harness.SAN:
+        pytest.skip("apt itself does not live under a sanitizer")
     places = [tmp_path / "bare", tmp_path / "traced"]
     argv = ["/bin/sh", "-ec", "$apt update; $apt download " + " ".join(
         f"e2e-{i}" for i in range(12)) + "; sha256sum *.deb"]
