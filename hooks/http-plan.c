@@ -97,6 +97,21 @@ static struct atr_http_request *request_of(struct walk *w, const struct atr_http
 	return r;
 }
 
+/* Where the copy is not what the program sends, from the first byte to the last. */
+static void differs(struct atr_insert *in, const char *program, size_t n)
+{
+	size_t first = 0, last = n;
+
+	while (first < n && in->copy[first] == program[first])
+		first++;
+	while (last > first && in->copy[last - 1] == program[last - 1])
+		last--;
+	if (first < last) {
+		in->whole_from = in->from + first;
+		in->whole_to = in->from + last;
+	}
+}
+
 /*
  * The program passes on the context of the request it serves: this call's part of the head
  * goes out from a copy in which the span is ours.  (Where the header lay in an earlier
@@ -127,10 +142,12 @@ static void patch(struct atr_insert *in, struct atr_http_request *r, const char 
 	memmove(copy, copy + (empty - here), here);
 	in->copy = copy;
 	in->from = in->at - here;
+	differs(in, head + (empty - here), here);
 }
 
+/* `begun`: bytes from the one that begins the empty line to where the walk is. */
 static bool add_insert(struct walk *w, const struct atr_http_head *head, const char *p,
-		       size_t empty, size_t at)
+		       size_t empty, size_t begun)
 {
 	struct atr_plan *plan = w->plan;
 	struct atr_insert *in = &plan->insert[plan->n];
@@ -138,11 +155,17 @@ static bool add_insert(struct walk *w, const struct atr_http_head *head, const c
 
 	if (!r)
 		return false;
-	*in = (struct atr_insert){ .at = at };
-	in->text[0] = (struct atr_slice){ r->lines, r->lines_len };
-	if (r->carrier && atr_http_propagate_to(atr_http_host(head)))
-		in->text[1] = atr_carrier_lines(r->carrier, atr_propagators_wants_tracestate(head),
-						atr_propagators_wants_baggage(head));
+	*in = (struct atr_insert){ .at = 0 };
+	if (begun <= w->at) {
+		in->at = w->at - begun;
+		in->text[0] = (struct atr_slice){ r->lines, r->lines_len };
+		if (r->carrier && atr_http_propagate_to(atr_http_host(head)))
+			in->text[1] = atr_carrier_lines(r->carrier,
+							atr_propagators_wants_tracestate(head),
+							atr_propagators_wants_baggage(head));
+	} else { /* it began in an earlier call, which could not be added to */
+		atr_count(not_injected, r->lines_len > 0);
+	}
 	patch(in, r, p, empty);
 	own(plan)->requests[plan->n++] = r;
 	return true;
@@ -158,7 +181,7 @@ static bool head_found(struct walk *w, size_t empty, size_t end)
 		return false;
 	atr_http_recognised(w->c);
 	if (!half->injected && w->plan &&
-	    !add_insert(w, &head, half->buf, empty, w->at - (half->len - empty)))
+	    !add_insert(w, &head, half->buf, empty, half->len - empty))
 		return false;
 	half->injected = true;
 	if (!end)
@@ -230,7 +253,7 @@ static void head_begins(struct walk *w)
 		return;
 	/* A loop writes a new connection's first request when it is connected, whatever it
 	 * is in then. */
-	now = w->h->first && atr_context_loop(w->c->loop) ? NULL : atr_context_current();
+	now = w->h->first && atr_context_loop(atr_load(&w->c->loop)) ? NULL : atr_context_current();
 	if (now)
 		w->h->thread = *now;
 	else
@@ -386,8 +409,8 @@ static void unsend(struct atr_http *h, const struct atr_plan *plan, const struct
 	for (unsigned i = from; i < plan->n; i++) {
 		const struct atr_insert *in = &plan->insert[i];
 
-		/* What went of it had our ids; then so must the rest. */
-		o->requests[i]->patched |= in->copy && bytes > in->from;
+		/* Our ids went; a head that goes on must be this one. */
+		o->requests[i]->patched |= in->whole_to && bytes >= in->whole_to;
 		atr_store_release(&o->requests[i]->sent, 0u);
 	}
 	if (from < plan->n)
@@ -454,6 +477,6 @@ void atr_http_sent_planned(void *talk, const struct atr_moved *m, struct atr_pla
 	if (m->bytes && h->request_half.phase == ATR_HTTP_IN_HEAD && !h->request_half.injected)
 		atr_context_touch(); /* whose it is will be known at its end */
 	else if (m->bytes)
-		atr_context_leave(&h->back->sent_in, m->conn->loop);
+		atr_context_leave(&h->back->sent_in, atr_load(&m->conn->loop));
 	atr_http_leave(&h->requests);
 }

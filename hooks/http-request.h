@@ -46,7 +46,7 @@ struct atr_http_request {
 	bool over;		   /* its span has ended */
 	bool awaited;		   /* of a client's: counted in its parent's cell */
 	bool passes_on;		   /* the program passes the context of the request it serves on */
-	bool patched;		   /* and part of the head may have gone with ours in its place */
+	bool patched;		   /* and ours has gone in its place */
 	struct atr_context passed; /* what it passes on */
 	char name[ATR_HTTP_NAME_MAX];
 	char lines[ATR_INJECT_MAX]; /* of a client's: what is added to its head */

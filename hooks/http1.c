@@ -222,8 +222,7 @@ int atr_http_sniff(const char *p, size_t n)
 		if (is != 1)
 			return is;
 	}
-	is = request_line(&p, end, &method, &target, &minor);
-	return is == 1 && minor > 1 ? -1 : is;
+	return request_line(&p, end, &method, &target, &minor);
 }
 
 int atr_http_sniff_response(const char *p, size_t n)

@@ -30,7 +30,7 @@ bool atr_http_field_distinct(enum atr_http_field field);
 
 /*
  * Could the first bytes of a connection begin a request?  -1: no.  0: so far.  1: a
- * whole request line with HTTP/1.0 or 1.1 is there.  Empty lines before it are
+ * whole request line with HTTP/1.x is there.  Empty lines before it are
  * allowed (RFC 9112 2.2).  HTTP/2's preface is none of ours: -1.
  */
 int atr_http_sniff(const char *p, size_t n);

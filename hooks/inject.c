@@ -6,7 +6,8 @@
  * One sendmsg() carries both, and its result is taken apart again: the program is
  * told how many of its own bytes went.  A text of ours that was cut off is kept as the
  * connection's debt, and goes before anything else the next time; so the peer sees
- * our lines whole or not at all.
+ * our lines whole or not at all.  Where the kernel stops within bytes that we replaced, the
+ * rest of those is owed too, and the program is told that they went.
  *
  * Where only bytes of ours went, a non-blocking program is told EAGAIN, as if nothing
  * had; for a blocking one we go on.
@@ -124,12 +125,33 @@ static size_t text_len(const struct atr_insert *in)
 
 /* What the result of a call comes to. */
 struct result {
-	size_t bytes;		      /* of the program's */
-	unsigned begun;		      /* texts */
-	uint32_t paid;		      /* of the debt */
-	const struct atr_insert *cut; /* the text that went in part; NULL: none did */
-	size_t cut_at;
+	size_t bytes;		  /* of the program's */
+	unsigned begun;		  /* texts */
+	uint32_t paid;		  /* of the debt */
+	struct atr_slice owed[2]; /* what of ours was cut off */
 };
+
+static void owe_text(struct result *r, const struct atr_insert *in, size_t done)
+{
+	for (int i = 0; i < 2; i++) {
+		size_t skip = done < in->text[i].len ? done : in->text[i].len;
+
+		if (in->text[i].len > skip)
+			r->owed[i] =
+				(struct atr_slice){ in->text[i].p + skip, in->text[i].len - skip };
+		done -= skip;
+	}
+}
+
+/* The program's bytes up to r->bytes went, the last of them as others. */
+static void owe_copy(struct result *r, const struct atr_insert *in)
+{
+	if (r->bytes <= in->whole_from || r->bytes >= in->whole_to)
+		return;
+	r->owed[0] =
+		(struct atr_slice){ in->copy + (r->bytes - in->from), in->whole_to - r->bytes };
+	r->bytes = in->whole_to;
+}
 
 static struct result account(uint32_t debt, const struct atr_plan *plan, size_t went)
 {
@@ -144,14 +166,15 @@ static struct result account(uint32_t debt, const struct atr_plan *plan, size_t 
 		size_t ours = text_len(in);
 
 		r.bytes = at + went;
-		if (went <= in->at - at)
+		if (went <= in->at - at) {
+			owe_copy(&r, in);
 			return r;
+		}
 		went -= in->at - at;
 		r.bytes = at = in->at;
 		r.begun++;
 		if (went < ours) {
-			r.cut = in;
-			r.cut_at = went;
+			owe_text(&r, in, went);
 			return r;
 		}
 		went -= ours;
@@ -160,18 +183,19 @@ static struct result account(uint32_t debt, const struct atr_plan *plan, size_t 
 	return r;
 }
 
-/* The rest of a text, from `done` on, is owed. */
-static void owe(struct atr_conn *c, char *buffer, const struct atr_insert *in, size_t done)
+static size_t owed(const struct result *r)
+{
+	return r->owed[0].len + r->owed[1].len;
+}
+
+static void owe(struct atr_conn *c, char *buffer, const struct result *r)
 {
 	uint32_t len = 0;
 
 	for (int i = 0; i < 2; i++) {
-		size_t skip = done < in->text[i].len ? done : in->text[i].len;
-
-		if (in->text[i].len > skip)
-			memcpy(buffer + len, in->text[i].p + skip, in->text[i].len - skip);
-		len += (uint32_t)(in->text[i].len - skip);
-		done -= skip;
+		if (r->owed[i].len)
+			memcpy(buffer + len, r->owed[i].p, r->owed[i].len);
+		len += (uint32_t)r->owed[i].len;
 	}
 	c->debt = buffer;
 	c->debt_at = 0;
@@ -201,8 +225,10 @@ static char *room_for_debt(struct atr_plan *plan)
 	for (unsigned i = 0; i < plan->n && !room; i++) {
 		struct atr_insert *in = &plan->insert[i];
 
-		atr_count(not_injected, text_len(in) > 0);
+		atr_count(not_injected, text_len(in) > 0 || in->whole_to > 0);
 		in->text[0].len = in->text[1].len = 0;
+		in->from = in->at;
+		in->whole_from = in->whole_to = 0;
 	}
 	return room;
 }
@@ -257,8 +283,8 @@ static bool tell(const struct atr_io *io, struct atr_plan *plan, bool planned,
 	if (!atr_conn_hold(c, io->gen))
 		return false;
 	pay(c, r->paid);
-	if (r->cut) {
-		owe(c, *room, r->cut, r->cut_at);
+	if (owed(r)) {
+		owe(c, *room, r);
 		*room = NULL;
 	}
 	if (planned)

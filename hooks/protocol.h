@@ -42,6 +42,8 @@ struct atr_insert {
 	/* The program's bytes [from, at) go out as these instead; NULL: as they are. */
 	char *copy;
 	size_t from;
+	/* Of which [whole_from, whole_to) differs, if not 0: it goes whole, as a text does. */
+	size_t whole_from, whole_to;
 };
 
 struct atr_plan {

@@ -612,14 +612,14 @@ TEST(a_head_without_its_last_line_end_is_refused)
 	CHECK_INT(parse(&h, S("HTTP/1.1 200")), -1);
 }
 
-TEST(a_higher_minor_version_counts_as_1_but_is_not_sniffed)
+TEST(a_higher_minor_version_counts_as_1)
 {
 	struct atr_http_head h;
 
 	CHECK_INT(parse(&h, S("GET / HTTP/1.7\r\n")), 0);
 	CHECK_INT(h.minor, 1);
 	CHECK(!h.close);
-	CHECK_INT(atr_http_sniff(S("GET / HTTP/1.7\r\n")), -1);
+	CHECK_INT(atr_http_sniff(S("GET / HTTP/1.7\r\n")), 1);
 	CHECK_INT(parse(&h, S("HTTP/1.2 200 OK\r\n")), 0);
 	CHECK_INT(h.minor, 1);
 }
