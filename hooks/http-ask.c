@@ -65,7 +65,7 @@ static void response_read(struct atr_http_feed *f)
 /* A loop that reads an answer goes on with what it was asked for. */
 static void go_on_asking(const struct atr_moved *m, const struct atr_http_request *r, bool complete)
 {
-	const void *loop = atr_context_loop(m->conn->loop);
+	const void *loop = atr_context_loop(atr_load(&m->conn->loop));
 
 	if (!loop)
 		return;

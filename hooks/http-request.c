@@ -241,7 +241,8 @@ static void choose(struct choice *ch, struct atr_http_request *r, const struct a
 		}
 		return;
 	}
-	if (atr_context_loop(c->loop) ? choose_in_loop(ch, head, from) : choose_in_thread(ch, from))
+	if (atr_context_loop(atr_load(&c->loop)) ? choose_in_loop(ch, head, from)
+						 : choose_in_thread(ch, from))
 		return;
 	if (atr_context_process.valid)
 		ch->parent = atr_context_process;

@@ -48,7 +48,7 @@ static bool read_request(struct atr_http_feed *f, const char *p, size_t n)
 	atr_store(&f->h->back->cell.crowded, 1u);
 	atr_http_queue(f->h, r);
 	f->last = r;
-	if (f->first && atr_context_loop(c->loop)) {
+	if (f->first && atr_context_loop(atr_load(&c->loop))) {
 		if (f->first == f->before_last)
 			atr_context_several(&f->first->op.context);
 		atr_context_several(&r->op.context);
@@ -70,7 +70,7 @@ static bool read_request(struct atr_http_feed *f, const char *p, size_t n)
 static void go_on_serving(const struct atr_http_feed *f, bool none_open, bool incomplete)
 {
 	struct atr_conn *c = f->m->conn;
-	const void *loop = atr_context_loop(c->loop);
+	const void *loop = atr_context_loop(atr_load(&c->loop));
 	bool complete = f->half->phase != ATR_HTTP_IN_BODY;
 
 	if (loop && f->first && f->first != f->last)
@@ -120,7 +120,7 @@ void atr_http_serve_received(struct atr_http *h, const struct atr_moved *m)
 /* The client has gone, or so it seems: what the loop does now is about that. */
 void atr_http_serve_ended(struct atr_http *h, const struct atr_moved *m)
 {
-	const void *loop = atr_context_loop(m->conn->loop);
+	const void *loop = atr_context_loop(atr_load(&m->conn->loop));
 
 	if (loop)
 		atr_context_enter(atr_http_request_context(h->back), loop, false);
@@ -201,8 +201,8 @@ void atr_http_serve_sent(struct atr_http *h, const struct atr_moved *m)
 	bool ours = r && mine(r);
 
 	/* Writing for a request is working on it. */
-	if (atr_context_loop(c->loop)) {
-		atr_context_leave(r ? &r->op.context : NULL, c->loop);
+	if (atr_context_loop(atr_load(&c->loop))) {
+		atr_context_leave(r ? &r->op.context : NULL, atr_load(&c->loop));
 	} else if (ours) {
 		work_on(r, c, NULL, false);
 	}
@@ -211,7 +211,7 @@ void atr_http_serve_sent(struct atr_http *h, const struct atr_moved *m)
 		lost_response(&f);
 	/* A thread that serves one request after the other comes to the next. */
 	r = atr_http_oldest(h);
-	if (ours && r && mine(r) && !atr_context_loop(c->loop))
+	if (ours && r && mine(r) && !atr_context_loop(atr_load(&c->loop)))
 		work_on(r, c, NULL, false);
 }
 

@@ -72,7 +72,7 @@ static void sent(void *talk, const struct atr_moved *m)
 	if (!m->bytes && m->err) {
 		failed(h, m->err);
 		if (!h->client) /* tried, at least */
-			atr_context_leave(&h->back->op.context, m->conn->loop);
+			atr_context_leave(&h->back->op.context, atr_load(&m->conn->loop));
 	}
 	if (!m->bytes)
 		return;

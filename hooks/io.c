@@ -51,7 +51,7 @@ bool atr_io_begin(struct atr_io *io, int fd, enum atr_direction direction)
 	io->fd = fd;
 	io->direction = direction;
 	io->out = (talks && direction == ATR_SEND) || c->debt_len;
-	io->told = !talks && !c->loop;
+	io->told = !talks && !atr_load(&c->loop);
 	io->of = NULL;
 	io->since = NULL;
 	if (c->role == ATR_ROLE_UNKNOWN && c->type == SOCK_DGRAM && !c->paired &&

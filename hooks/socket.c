@@ -187,7 +187,8 @@ atr_export int getsockopt(int fd, int level, int option, void *restrict value,
 
 	/* A loop that asks how a connect ended goes on with what it was for. */
 	if (ret == 0 && level == SOL_SOCKET && option == SO_ERROR && atr_tls.round.loops &&
-	    (c = atr_conn_get(fd)) && c->loop && c->role == ATR_ROLE_CLIENT && !c->protocol)
+	    (c = atr_conn_get(fd)) && atr_load(&c->loop) && c->role == ATR_ROLE_CLIENT &&
+	    !c->protocol)
 		atr_talk_raw(c, false);
 	if (ret == 0 && level == SOL_SOCKET && option == SO_ERROR && *len == sizeof(int) &&
 	    atr_load(&atr_conn_connecting) && (c = atr_conn_get(fd)) && atr_load(&c->connecting)) {

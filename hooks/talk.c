@@ -115,7 +115,7 @@ void atr_talk_listen(struct atr_conn *c, struct atr_source *source)
 
 void atr_talk_raw(struct atr_conn *c, bool sent)
 {
-	const void *loop = atr_context_loop(c->loop);
+	const void *loop = atr_context_loop(atr_load(&c->loop));
 	const struct atr_context *now;
 
 	if (atr_likely(!loop) || c->role == ATR_ROLE_SERVER)

@@ -82,12 +82,19 @@ static bool dispatches(const struct set *s, size_t n_fds, int64_t timeout_ms, ui
 
 static struct atr_conn *waited_for(int fd);
 
+/* Other threads may serve it already, and wait for it. */
+static void waited_by(struct atr_conn *c, const void *loop)
+{
+	if (c->role < ATR_ROLE_EPOLL && c->role != ATR_ROLE_LISTEN && atr_load(&c->loop) != loop)
+		atr_store(&c->loop, loop);
+}
+
 static void mark(int fd)
 {
 	struct atr_conn *c = fd >= 0 ? waited_for(fd) : NULL;
 
-	if (c && c->role < ATR_ROLE_EPOLL && c->role != ATR_ROLE_LISTEN && !c->loop)
-		c->loop = ATR_LOOP_POLL;
+	if (c && !atr_load(&c->loop))
+		waited_by(c, ATR_LOOP_POLL);
 }
 
 uint64_t atr_wait_begins(int64_t timeout_ms)
@@ -240,8 +247,7 @@ atr_export int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 
 	if (ret == 0 && op != EPOLL_CTL_DEL && (c = waited_for(fd))) {
 		ep = atr_conn_known(epfd);
-		if (c->role < ATR_ROLE_EPOLL && c->role != ATR_ROLE_LISTEN)
-			c->loop = ep ? (const void *)ep : ATR_LOOP_POLL;
+		waited_by(c, ep ? (const void *)ep : ATR_LOOP_POLL);
 		if (ep && !ep->dispatches && brings_work(c))
 			ep->dispatches = true;
 	}

@@ -33,6 +33,7 @@ struct client {
 	struct gate_buf in;
 	struct gate_request request; /* with "whole" */
 	bool done;		     /* the worker says: close it */
+	pthread_mutex_t arming;	     /* who armed it is out of epoll_ctl() */
 	struct client *next;
 };
 
@@ -78,8 +79,10 @@ static void arm(struct client *c, int op)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT, .data.ptr = c };
 
+	pthread_mutex_lock(&c->arming);
 	if (epoll_ctl(epoll, op, c->fd, &event))
 		gate_die("epoll_ctl");
+	pthread_mutex_unlock(&c->arming);
 }
 
 static void drop(struct client *c)
@@ -138,6 +141,8 @@ static void forward(struct client *c)
 
 static void ready(struct client *c)
 {
+	pthread_mutex_lock(&c->arming);
+	pthread_mutex_unlock(&c->arming);
 	if (!whole)
 		put(&work, c);
 	else if (gate_pull(c->fd, &c->in, (unsigned)c->fd) > 0)
@@ -161,6 +166,7 @@ static void welcome(int door)
 {
 	struct client *c = calloc(1, sizeof(*c));
 
+	pthread_mutex_init(&c->arming, NULL);
 	c->fd = accept(door, NULL, NULL);
 	if (c->fd < 0)
 		free(c);
