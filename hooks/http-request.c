@@ -125,6 +125,8 @@ static void keep_attrs(struct atr_http_request *r, struct atr_conn *c,
 		return;
 	}
 	peer.address = (struct atr_slice){ text, atr_conn_peer_address(c, text, &peer.port) };
+	if (c->client_len && r->op.kind == ATR_KIND_SERVER)
+		peer.address = (struct atr_slice){ c->client, c->client_len };
 	pb = (struct atr_pb){ .p = r->attrs->bytes,
 			      .end = r->attrs->bytes + sizeof(r->attrs->bytes) };
 	r->name_len = (uint8_t)atr_http_request_attrs(&pb, head, (enum atr_kind)r->op.kind, &peer,

@@ -22,8 +22,18 @@ static void work_on(struct atr_http_request *r, const struct atr_conn *c, const 
 		return;
 	if (atr_tls.thread)
 		atr_store(&r->worker, atr_tls.thread->tid);
-	atr_context_enter(&r->op.context, loop, complete);
+	atr_context_enter(!loop && atr_load(&atr_context_crossed) ? NULL : &r->op.context, loop,
+			  complete);
 	atr_tls.context_conn = c;
+}
+
+/* Somebody answers for r who has read another request and not answered it yet. */
+static bool crosses(const struct atr_http_request *r, const struct atr_conn *c)
+{
+	const struct atr_context *now = &atr_tls.context;
+
+	return atr_tls.context_conn && atr_tls.context_conn != c && !now->inherited && !now->loop &&
+	       atr_context_usable(now) && now->open && !atr_context_same(now, &r->op.context);
 }
 
 /* ---- requests that were read ---- */
@@ -205,6 +215,9 @@ void atr_http_serve_sent(struct atr_http *h, const struct atr_moved *m)
 		atr_context_leave(r ? &r->op.context : NULL, atr_load(&c->loop));
 	} else if (ours) {
 		work_on(r, c, NULL, false);
+	} else if (r && crosses(r, c)) {
+		atr_store(&atr_context_crossed, 1u);
+		atr_context_finish();
 	}
 	atr_http_say_whose(m, r);
 	if (!atr_http_feed_moved(&f))

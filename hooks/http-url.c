@@ -42,6 +42,21 @@ static bool host_char(char c)
 	       (unsigned char)c >= 0x80 || memchr(signs, c, sizeof(signs) - 1);
 }
 
+/* An IPv6 address without its brackets: seven colons, or two side by side. */
+static bool bare_ipv6(struct atr_slice s)
+{
+	size_t colons = 0;
+	bool gap = false;
+
+	for (size_t i = 0; i < s.len; i++) {
+		if (s.p[i] != ':')
+			continue;
+		colons++;
+		gap |= i + 1 < s.len && s.p[i + 1] == ':';
+	}
+	return colons > 1 && (gap || colons == 7);
+}
+
 /* ":port", ":" or nothing; -1 for anything else. */
 static int port_of(struct atr_slice s)
 {
@@ -87,9 +102,7 @@ bool atr_http_authority(struct atr_slice text, struct atr_http_authority *ret)
 		host = part(s, 1, end);
 		rest = part(s, end + 1, s.len);
 	} else {
-		colon = find(s, 0, ':');
-		if (colon < s.len && find(s, colon + 1, ':') < s.len)
-			colon = s.len; /* an IPv6 address without its brackets */
+		colon = bare_ipv6(s) ? s.len : find(s, 0, ':');
 		host = part(s, 0, colon);
 		rest = part(s, colon, s.len);
 	}

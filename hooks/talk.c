@@ -3,6 +3,7 @@
 
 #include "hooks/buffer.h"
 #include "hooks/inject.h"
+#include "hooks/proxied.h"
 #include "hooks/socket.h"
 #include "preload/thread.h"
 
@@ -12,7 +13,8 @@ static const struct atr_protocol *const protocols[] = {
 };
 
 /* Long enough for every protocol to say no to what is not its own. */
-#define FIRST_BYTES 64
+#define FIRST_BYTES 128
+_Static_assert(FIRST_BYTES > ATR_PROXIED_MAX, "and for what a load balancer says first");
 
 /*
  * The first bytes, from the side that asks.  A protocol that cannot tell yet begins as well,
@@ -54,11 +56,48 @@ static bool asks(const struct atr_conn *c, bool sends)
 	       (c->role == ATR_ROLE_UNKNOWN && c->inherited && c->family != AF_UNIX);
 }
 
+/* How long the header is that a load balancer puts before everything else. */
+static size_t proxied(struct atr_conn *c, const char *p, size_t n)
+{
+	size_t len, header;
+
+	if (c->proxied)
+		return 0;
+	header = atr_proxied(p, n, c->client, &len);
+	if (header) {
+		c->proxied = true;
+		c->client_len = (uint8_t)len;
+	}
+	return header;
+}
+
+static size_t first_piece(const struct atr_moved *m)
+{
+	return m->iov->iov_len < m->bytes ? m->iov->iov_len : m->bytes;
+}
+
+/* Steps over it; false when nothing is behind it yet, or it is not seen. */
+static bool behind_header(struct atr_moved *m, struct iovec *rest, size_t header)
+{
+	m->bytes -= header;
+	if (header < m->iov->iov_len) {
+		if (m->n_iov > 1) /* (nobody is known who does so) */
+			m->conn->heard = ATR_HEARD_ALL;
+		*rest = (struct iovec){ (char *)m->iov->iov_base + header,
+					m->iov->iov_len - header };
+		m->iov = rest;
+	} else {
+		m->iov++;
+		m->n_iov--;
+	}
+	return m->bytes && m->conn->heard != ATR_HEARD_ALL;
+}
+
 /* True when there is a protocol to be told. */
-static bool heard(const struct atr_moved *m, bool sent)
+static bool heard(struct atr_moved *m, struct iovec *rest, bool sent)
 {
 	struct atr_conn *c = m->conn;
-	size_t first;
+	size_t header;
 
 	if (c->protocol)
 		return true;
@@ -68,8 +107,10 @@ static bool heard(const struct atr_moved *m, bool sent)
 		c->heard = ATR_HEARD_ALL;
 		return false;
 	}
-	first = m->iov->iov_len < m->bytes ? m->iov->iov_len : m->bytes;
-	listen_to(c, m->iov->iov_base, first, sent);
+	header = proxied(c, m->iov->iov_base, first_piece(m));
+	if (header && !behind_header(m, rest, header))
+		return false;
+	listen_to(c, m->iov->iov_base, first_piece(m), sent);
 	return c->protocol != NULL;
 }
 
@@ -82,18 +123,24 @@ static void settle_accept(const struct atr_moved *m)
 		atr_accept_done(c, m->fd, c->speaker == ATR_SPEAKER_PROGRAM);
 }
 
-void atr_talk_received(const struct atr_moved *m)
+void atr_talk_received(const struct atr_moved *moved)
 {
-	if (heard(m, false))
+	struct atr_moved behind = *moved, *m = &behind;
+	struct iovec rest;
+
+	if (heard(m, &rest, false))
 		m->conn->protocol->received(m->conn->talk, m);
 	else if (m->bytes)
 		atr_talk_raw(m->conn, false);
 	settle_accept(m);
 }
 
-void atr_talk_sent(const struct atr_moved *m)
+void atr_talk_sent(const struct atr_moved *moved)
 {
-	if (heard(m, true))
+	struct atr_moved behind = *moved, *m = &behind;
+	struct iovec rest;
+
+	if (heard(m, &rest, true))
 		m->conn->protocol->sent(m->conn->talk, m);
 	else if (m->bytes)
 		atr_talk_raw(m->conn, true);
@@ -102,15 +149,16 @@ void atr_talk_sent(const struct atr_moved *m)
 
 void atr_talk_listen(struct atr_conn *c, struct atr_source *source)
 {
-	char first[FIRST_BYTES];
-	size_t n = source->total < sizeof(first) ? source->total : sizeof(first);
+	char first[FIRST_BYTES], client[ATR_ADDR_TEXT_MAX];
+	size_t len, n = source->total < sizeof(first) ? source->total : sizeof(first);
 
 	if (!n)
 		return;
 	if (!asks(c, true))
 		c->heard = ATR_HEARD_ALL;
-	else if (atr_source_peek(source, 0, first, n))
-		listen_to(c, first, n, true);
+	else if (atr_source_peek(source, 0, first, n) &&
+		 atr_proxied(first, n, client, &len) != source->total)
+		listen_to(c, first, n, true); /* else the request is still to come */
 }
 
 void atr_talk_raw(struct atr_conn *c, bool sent)

@@ -19,11 +19,11 @@ static inline bool atr_talks(const struct atr_conn *c)
 			       c->role <= ATR_ROLE_SERVER && c->speaker == ATR_SPEAKER_PROGRAM);
 }
 
-/* Bytes were received, or the stream ended, or failed; m->conn is held. */
-void atr_talk_received(const struct atr_moved *m);
+/* Bytes were received, or the stream ended, or failed; moved->conn is held. */
+void atr_talk_received(const struct atr_moved *moved);
 
 /* The same for what was sent without a plan. */
-void atr_talk_sent(const struct atr_moved *m);
+void atr_talk_sent(const struct atr_moved *moved);
 
 /*
  * The first bytes this side sends: looked at before the call, for then they may still be

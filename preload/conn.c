@@ -172,7 +172,8 @@ static struct atr_conn *make(int fd, int family, int type, enum atr_role role)
 	c->type = (uint8_t)(type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC));
 	c->role = (uint8_t)role;
 	c->speaker = ATR_SPEAKER_PROGRAM;
-	c->paired = c->inherited = c->dispatches = c->shared = false;
+	c->paired = c->inherited = c->dispatches = c->shared = c->proxied = false;
+	c->client_len = 0;
 	c->heard = 0;
 	c->connecting = c->connected = c->accepting = 0;
 	c->attrs_state = 0;

@@ -11,6 +11,7 @@
 
 #include "preload/op.h"
 #include "preload/pool.h"
+#include "preload/text.h"
 
 /*
  * What we know of a socket.  Descriptors that are dup()s of each other share
@@ -70,6 +71,9 @@ struct atr_conn {
 	struct atr_context context; /* that it was connected in; later, that it was written in */
 	uint32_t context_claim;	    /* who has it may read and write it */
 	bool shared;		    /* was written in several contexts */
+	bool proxied;		    /* it began with a header of the PROXY protocol, */
+	uint8_t client_len;	    /* which names the client behind the proxy; 0: it does not */
+	char client[ATR_ADDR_TEXT_MAX];
 	const struct atr_protocol *protocol;
 	void *talk; /* the protocol's state */
 	char *debt; /* bytes of ours to be sent before the program's next (hooks/inject.c) */

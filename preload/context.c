@@ -14,6 +14,7 @@
 
 struct atr_context atr_context_process;
 uint32_t atr_context_served;
+uint32_t atr_context_crossed;
 
 #define MS 1000000u
 

@@ -85,6 +85,13 @@ const struct atr_context *atr_context_parent(void);
  */
 extern uint32_t atr_context_served;
 
+/*
+ * A thread has answered one request in the middle of another that it had read: the threads of
+ * this program take over each other's work, so reading a request does not mean working
+ * on it.  Threads without a loop then have no context of what they read.
+ */
+extern uint32_t atr_context_crossed;
+
 /* ---- what an event loop does to the context of its thread ---- */
 
 /*

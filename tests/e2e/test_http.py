@@ -15,7 +15,7 @@ import pytest
 
 import harness
 from harness import bare_env, end, free_port, listening, run, wait_for
-from http_peer import Asking, Origin, request, traceparents
+from http_peer import Asking, Origin, request, response_from, traceparents
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "services"))
@@ -424,6 +424,63 @@ def test_nginx_passes_on_what_is_ours_then(receiver, shim, upstream):
         if n == 2:
             wanted.append(("traceparent", ours))
         assert b.headers == wanted and b.body == a.body
+
+
+# ---- behind a load balancer
+
+class Proxied(harness.Nginx):
+    def servers(self):
+        return ("server { listen 127.0.0.1:%d proxy_protocol; location / {"
+                " return 200 \"$proxy_protocol_addr\"; } }" % self.port)
+
+
+V2 = b"\r\n\r\n\0\r\nQUIT\n"
+PROXIED = {
+    "v1": (b"PROXY TCP4 192.0.2.7 192.0.2.9 50123 80\r\n", "192.0.2.7"),
+    "v1-ipv6": (b"PROXY TCP6 2001:db8::7 2001:db8::9 50123 80\r\n", "2001:db8::7"),
+    "v1-unknown": (b"PROXY UNKNOWN what ever\r\n", ""),
+    "v2": (V2 + b"\x21\x11\0\x0c" + bytes([192, 0, 2, 7, 192, 0, 2, 9, 195, 203, 0, 80]),
+           "192.0.2.7"),
+    "v2-ipv6": (V2 + b"\x21\x21\0\x24" + (b"\x20\1\r\xb8" + bytes(11) + b"\7") * 2 + b"\1\2\0\x50",
+                "2001:db8::7"),
+    "v2-local": (V2 + b"\x20\0\0\0", ""),
+}
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["together", "apart"])
+@pytest.mark.parametrize("name", list(PROXIED))
+def test_what_a_load_balancer_says_first(receiver, shim, name, together):
+    header, client = PROXIED[name]
+    nginx = Proxied(shim())
+    try:
+        with Asking(nginx.port) as c:
+            if not together:
+                c.socket.sendall(header)
+                header = b""
+            c.socket.sendall(header + request("GET", "/a", ["Host: h", "traceparent: " + TRACEPARENT]))
+            answer = response_from(c.file, False)
+            assert (answer.status, answer.body.decode()) == (200, client)
+            c.socket.sendall(request("GET", "/b", ["Host: h", "traceparent: " + TRACEPARENT]))
+            assert response_from(c.file, False).status == 200
+    finally:
+        stats = harness.Result([], 0, b"", nginx.stop(), 0)
+    spans = [s for s in http_spans(receiver.wait(stats.total("exported"))) if s.kind == "SERVER"]
+    assert [(s.attrs["url.path"], s.parent, s.attrs["client.address"], s.attrs["network.peer.address"])
+            for s in spans] == [(path, PARENT, client or "127.0.0.1", "127.0.0.1")
+                                for path in ("/a", "/b")]
+
+
+def test_curl_says_first_whom_it_speaks_for(receiver, shim):
+    nginx = Proxied(shim())
+    try:
+        r = harness.run(["curl", "-sS", "--haproxy-protocol", f"http://127.0.0.1:{nginx.port}/"], env=shim())
+    finally:
+        stats = harness.Result([], 0, b"", nginx.stop(), 0)
+    assert r.out == b"127.0.0.1"
+    spans = http_spans(receiver.wait(stats.total("exported") + r.total("exported")))
+    client, = [s for s in spans if s.kind == "CLIENT"]
+    server, = [s for s in spans if s.kind == "SERVER"]
+    assert (server.trace, server.parent) == (client.trace, client.span)
 
 
 # ---- servers that fork

@@ -325,6 +325,7 @@ TEST(hosts_are_addresses_without_brackets_and_ports)
 	check_client("/", "[2001:db8::1]:81", "http://[2001:db8::1]:81/", "2001:db8::1", "#81");
 	check_client("/", "[::1]", "http://[::1]/", "::1", "#80");
 	check_client("/", "::1", "http://::1/", "::1", "#80");
+	check_client("/", "1:2:3:4:5:6:7:8", "http://1:2:3:4:5:6:7:8/", "1:2:3:4:5:6:7:8", "#80");
 	check_client("/", "h:", "http://h:/", "h", "#80");
 	check_client("/", "H.Example", "http://H.Example/", "H.Example", "#80");
 	check_client("/",
@@ -345,9 +346,9 @@ TEST(hosts_are_addresses_without_brackets_and_ports)
 TEST(without_a_host_that_is_one_the_peer_stands_in)
 {
 	static const char *const hosts[] = {
-		NULL,	"",    ":80", "h:x",  "h:65536", "h:123456", "h:-1",	"h:+1",
-		"a b",	"a/b", "a,b", "[::1", "[]",	 "[::1]x",   "[::1]:",	"a\"b",
-		"a\\b", "a?b", "a#b", "<h>",  "u@",	 "@",	     "[[::1]]", "h\r\n i",
+		NULL,  "",    ":80",  "h:x", "h:65536", "h:123456", "h:-1",  "h:+1",	"a b",
+		"a/b", "a,b", "[::1", "[]",  "[::1]x",	"[::1]:",   "a\"b",  "a\\b",	"a?b",
+		"a#b", "<h>", "u@",   "@",   "[[::1]]", "h\r\n i",  "a:b:c", "h:80:80",
 	};
 
 	fresh();
