@@ -134,7 +134,7 @@ static bool sent_request(struct atr_http_feed *f, const char *p, size_t n)
 		h->first = false;
 		atr_count(not_injected, r->lines_len || r->passes_on);
 	}
-	atr_http_request_body(h, f->half, &head);
+	atr_http_request_body(h, f->half, &head, false);
 	return true;
 }
 

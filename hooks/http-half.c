@@ -251,23 +251,20 @@ void atr_http_say_whose(const struct atr_moved *m, const struct atr_http_request
 }
 
 void atr_http_request_body(struct atr_http *h, struct atr_http_half *half,
-			   const struct atr_http_head *head)
+			   const struct atr_http_head *head, bool again)
 {
-	bool other = head->upgrade || atr_slice_is(head->method, "CONNECT");
-
-	if (other)
+	half->hold = head->upgrade || atr_slice_is(head->method, "CONNECT");
+	/* The answer may have come meanwhile. */
+	if (half->hold && !again)
 		atr_store_release(&h->held, ATR_HTTP_STILL);
 	atr_http_body_begin(&half->body, head->framing, head->length);
-	if (!atr_http_body_done(&half->body)) {
+	if (atr_http_body_done(&half->body))
+		atr_http_request_ends(half);
+	else
 		half->phase = ATR_HTTP_IN_BODY;
-	} else {
-		half->phase = other ? ATR_HTTP_HELD : ATR_HTTP_BETWEEN;
-	}
 }
 
 void atr_http_request_done(struct atr_http_feed *f)
 {
-	const struct atr_http_request *r = f->h->back;
-
-	f->half->phase = r->upgrade || r->to_connect ? ATR_HTTP_HELD : ATR_HTTP_BETWEEN;
+	atr_http_request_ends(f->half);
 }

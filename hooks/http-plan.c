@@ -188,7 +188,7 @@ static bool head_found(struct walk *w, size_t empty, size_t end)
 		return true;
 	w->at -= half->len - end;
 	half->len = 0;
-	atr_http_request_body(w->h, half, &head);
+	atr_http_request_body(w->h, half, &head, !w->plan);
 	return true;
 }
 
@@ -303,11 +303,8 @@ static bool walk_body(struct walk *w)
 			return false;
 	}
 	w->at += (size_t)n;
-	if (atr_http_body_done(body)) {
-		const struct atr_http_request *r = w->h->back;
-
-		w->half->phase = r->upgrade || r->to_connect ? ATR_HTTP_HELD : ATR_HTTP_BETWEEN;
-	}
+	if (atr_http_body_done(body))
+		atr_http_request_ends(w->half);
 	return true;
 }
 
@@ -380,9 +377,8 @@ bool atr_http_plan(void *talk, struct atr_conn *c, struct atr_source *source, st
 		atr_http_leave(&h->requests);
 		return false;
 	}
-	/* What answers is not HTTP: then this is not either.  But a head of which a part went
-	 * with our ids in it goes on with them. */
-	if (atr_load(&h->foreign) && !(h->unsent && h->unsent->patched))
+	/* What answers is not HTTP: then this is not either. */
+	if (atr_load(&h->foreign))
 		atr_http_give_up(&h->request_half, c);
 	if (h->request_half.phase == ATR_HTTP_GIVEN_UP ||
 	    only_body(&h->request_half, source->total)) {

@@ -66,7 +66,7 @@ static bool read_request(struct atr_http_feed *f, const char *p, size_t n)
 	f->before_last = r;
 	if (!f->first)
 		f->first = r;
-	atr_http_request_body(f->h, f->half, &head);
+	atr_http_request_body(f->h, f->half, &head, false);
 	return true;
 }
 

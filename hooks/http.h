@@ -22,6 +22,7 @@ struct atr_http_half {
 	uint8_t phase;
 	bool cr;       /* between messages: of an empty line, its LF is still to come */
 	bool injected; /* our lines for the head that is being sent are out */
+	bool hold;     /* behind this body: the request asks for another protocol */
 	uint32_t len;  /* bytes of the head that are in buf */
 	size_t scan;
 	char *buf;	/* a head that came in pieces; NULL: none */
@@ -80,9 +81,15 @@ ssize_t atr_http_empty_lines(struct atr_http_half *half, const char *p, size_t n
 /* Puts a request behind the others. */
 void atr_http_queue(struct atr_http *h, struct atr_http_request *r);
 
-/* The body of a request, or what else follows its head. */
+/* The body of a request, or what else follows its head.  again: it was here before. */
 void atr_http_request_body(struct atr_http *h, struct atr_http_half *half,
-			   const struct atr_http_head *head);
+			   const struct atr_http_head *head, bool again);
+
+/* And its end. */
+static inline void atr_http_request_ends(struct atr_http_half *half)
+{
+	half->phase = half->hold ? ATR_HTTP_HELD : ATR_HTTP_BETWEEN;
+}
 
 /*
  * Bytes on their way into a half.  `head` is told of each whole head, without its empty line
