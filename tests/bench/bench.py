@@ -139,6 +139,16 @@ class Echo(Workload):
         self.server.stop()
 
 
+class Http(Echo):
+    name, unit = "HTTP client, keep-alive", "requests/s"
+
+    def start(self):
+        self.server = Helper(build("http-server"))
+        self.client = build("http-client")
+        self.n = int(self.once([self.client, str(self.server.port), "5000"],
+                               harness.bare_env()) * SECONDS)
+
+
 class Pq(Workload):
     name, unit = "PQexec(SELECT 1)", "queries/s"
 
@@ -179,6 +189,27 @@ class Nginx(Servers):
         return float(re.search(rb"Requests/sec:\s*([\d.]+)", r.out).group(1))
 
 
+class Proxy(harness.Nginx):
+    """nginx before another, which is never traced."""
+
+    def __init__(self, env):
+        self.behind = harness.Nginx()
+        super().__init__(env)
+
+    def servers(self):
+        return (f"upstream u {{ server 127.0.0.1:{self.behind.port}; keepalive 16; }}"
+                f" server {{ listen 127.0.0.1:{self.port}; location / {{ proxy_pass http://u;"
+                ' proxy_http_version 1.1; proxy_set_header Connection ""; } }')
+
+    def stop(self):
+        self.behind.stop()
+        return super().stop()
+
+
+class Proxied(Nginx):
+    name, server = "nginx before nginx, wrk -c 16", Proxy
+
+
 class Redis(Servers):
     name, unit, server = "redis-benchmark get -c 16", "requests/s", harness.Redis
 
@@ -203,8 +234,9 @@ class Spawn(Workload):
         return self.once([self.loop, str(self.n), preload], env)
 
 
-WORKLOADS = {"echo": Echo, "pq": Pq, "nginx": Nginx, "redis": Redis, "exec": Spawn}
-NEEDS = {"nginx": ["nginx", "wrk"], "redis": ["redis-server", "redis-benchmark"],
+WORKLOADS = {"echo": Echo, "http": Http, "pq": Pq, "nginx": Nginx, "proxy": Proxied,
+             "redis": Redis, "exec": Spawn}
+NEEDS = {"nginx": ["nginx", "wrk"], "proxy": ["nginx", "wrk"], "redis": ["redis-server", "redis-benchmark"],
          "pq": ["pg_config"]}
 
 
@@ -273,7 +305,7 @@ def count_instructions(sink):
     print("\nUser-space instructions per operation (callgrind; by the difference of two runs)")
     print(f"    {'':34}{'program thread':>16}{'all threads':>14}")
     few, many = 500, 2500
-    for name in "pq", "echo":
+    for name in "pq", "echo", "http":
         workload = WORKLOADS[name](sink)
         with tempfile.TemporaryDirectory(prefix="atr-callgrind.") as out:
             workload.start()
@@ -282,7 +314,7 @@ def count_instructions(sink):
                 for mode in ["bare"] + MODES:
                     env = environment(mode, sink, **getattr(workload, "env", {}))
                     argv = [workload.client] + (
-                        [str(workload.server.port)] if name == "echo" else [])
+                        [str(workload.server.port)] if name != "pq" else [])
                     try:
                         a = instructions(argv + [str(few)], env, out)
                         b = instructions(argv + [str(many)], env, out)
