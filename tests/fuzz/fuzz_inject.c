@@ -47,6 +47,7 @@ void atr_pool_give(struct atr_pool *pool, void *object);
 #include "hooks/http-ask.c"
 #include "hooks/http-request.c"
 #include "hooks/inject.c"
+#include "hooks/proxied.c"
 #include "hooks/talk.c"
 
 /* Two files have one of their own by the same name. */
@@ -423,7 +424,8 @@ static void mark(void)
 {
 	bool added[HEADS_MAX];
 	unsigned n_added = n_heads;
-	size_t at = 0;
+	char client[ATR_ADDR_TEXT_MAX];
+	size_t len, header = atr_proxied(said, n_said, client, &len), at = header;
 
 	for (unsigned i = 0; i < n_added; i++)
 		added[i] = heads[i].added;
@@ -437,7 +439,7 @@ static void mark(void)
 		if (at < n_said && !mark_request(&at))
 			return;
 	}
-	all_understood = true;
+	all_understood = !header; /* it is stepped over only where it comes whole */
 	for (unsigned i = 0; i < n_added && i < n_heads; i++)
 		heads[i].added = added[i];
 }
