@@ -60,7 +60,7 @@ bool atr_source_peek(const struct atr_source *source, size_t at, void *to, size_
 		p = (char *)to + have;
 		n_pieces = 0;
 	}
-	return have == n && (!n_pieces || atr_sys_peekv(p, pieces, n_pieces));
+	return have == n;
 }
 
 /* ---- what goes out in one call ---- */
@@ -96,7 +96,6 @@ static void assemble(struct out *o, const struct atr_conn *c, const struct atr_s
 {
 	size_t at = 0;
 
-	o->n = 0;
 	o->debt = c->debt_len;
 	if (c->debt_len)
 		add(o, c->debt + c->debt_at, c->debt_len);
@@ -204,6 +203,8 @@ static void owe(struct atr_conn *c, char *buffer, const struct result *r)
 
 static void pay(struct atr_conn *c, uint32_t n)
 {
+	if (n > c->debt_len) /* two that send at once: the other has paid of it, too */
+		n = c->debt_len;
 	if (!n)
 		return;
 	c->debt_at += n;
@@ -293,21 +294,31 @@ static bool tell(const struct atr_io *io, struct atr_plan *plan, bool planned,
 	return true;
 }
 
-/* Plans for what is left of the program's bytes; false: there is nothing to be done. */
-static bool make_plan(const struct atr_io *io, struct atr_source *source, struct atr_plan *plan)
+/* Control data belongs to the program's first byte, and so must not go with ours. */
+static void keep_control(const struct atr_sending *what, struct atr_plan *plan)
+{
+	struct atr_insert *in = plan->insert;
+
+	if (!what->msg || !what->msg->msg_controllen || !plan->n || in->at)
+		return;
+	atr_count(not_injected, text_len(in) > 0);
+	in->text[0].len = in->text[1].len = 0;
+}
+
+/* Plans for what is left of the program's bytes.  The connection is held. */
+static bool make_plan(const struct atr_io *io, const struct atr_sending *what,
+		      struct atr_source *source, struct atr_plan *plan)
 {
 	struct atr_conn *c = io->conn;
 	bool planned = false;
 
-	plan->n = 0;
-	plan->cut = source->total;
-	if (!atr_conn_hold(c, io->gen))
-		return false;
 	if (!c->protocol && c->heard != ATR_HEARD_ALL)
 		atr_talk_listen(c, source);
+	plan->n = 0;
+	plan->cut = source->total;
 	if (c->protocol)
 		planned = c->protocol->plan(c->talk, c, source, plan);
-	atr_conn_release(c);
+	keep_control(what, plan);
 	return planned;
 }
 
@@ -368,21 +379,20 @@ static ssize_t send_all(struct atr_io *io, const struct atr_sending *what,
 		iov = (struct iovec *)(uintptr_t)source->iov;
 		if (!source->total)
 			return (ssize_t)done;
-		if (!there) {
+		if (!there || !atr_conn_hold(io->conn, io->gen)) {
 			errno = EBADF;
 			return done ? (ssize_t)done : -1;
 		}
-		planned = make_plan(io, source, plan);
+		planned = make_plan(io, what, source, plan);
+		atr_conn_release(io->conn);
 	}
 }
 
-/* Everything that is known before the program's array is looked at. */
-static bool wanted(const struct atr_io *io, const struct atr_sending *what)
+/* May it be added to?  All that is known before the program's array is looked at. */
+static bool addable(const struct atr_sending *what)
 {
-	if (!io->out || !what->n_iov || what->n_iov > IOV_MOST - IOV_OURS)
-		return false;
 	/* Urgent data, and memory that the kernel still reads after the call. */
-	return !(what->flags & (MSG_OOB | MSG_ZEROCOPY));
+	return what->n_iov <= IOV_MOST - IOV_OURS && !(what->flags & (MSG_OOB | MSG_ZEROCOPY));
 }
 
 /* Of the program's flags those that say how it wants to be treated. */
@@ -391,7 +401,7 @@ static bool pay_first(struct atr_io *io, int flags, ssize_t *ret)
 	struct atr_conn *c = io->conn;
 
 	flags &= MSG_DONTWAIT | MSG_NOSIGNAL;
-	while (c->debt_len) {
+	while (atr_load_acquire(&c->gen) == io->gen && c->debt_len) {
 		ssize_t went = atr_real.send(io->fd, c->debt + c->debt_at, c->debt_len, flags);
 
 		if (went >= 0 && atr_load_acquire(&c->gen) != io->gen) {
@@ -407,42 +417,69 @@ static bool pay_first(struct atr_io *io, int flags, ssize_t *ret)
 	return true;
 }
 
+/* The program's array into ours; the total is 0 where the kernel will find fault with it. */
+static void read_array(struct atr_source *source, struct iovec *iov, const struct atr_sending *what)
+{
+	source->n_iov = what->n_iov;
+	source->iov = iov;
+	source->total = 0;
+	if (!atr_sys_peek(iov, what->iov, what->n_iov * sizeof(*iov)))
+		return;
+	for (size_t i = 0; i < what->n_iov; i++) {
+		if (__builtin_add_overflow(source->total, iov[i].iov_len, &source->total) ||
+		    source->total > SSIZE_MAX) {
+			source->total = 0;
+			return;
+		}
+	}
+}
+
+/* iov: room for the program's entries, and for those that go out.  False: nothing was done. */
+static bool add_and_send(struct atr_io *io, const struct atr_sending *what, struct iovec *iov,
+			 ssize_t *ret)
+{
+	int err = errno;
+	struct atr_source source;
+	struct atr_plan plan;
+	bool planned, took;
+
+	read_array(&source, iov, what);
+	if (!source.total || !atr_conn_hold(io->conn, io->gen)) {
+		errno = err;
+		return false;
+	}
+	planned = make_plan(io, what, &source, &plan);
+	took = planned || io->conn->debt_len;
+	atr_conn_release(io->conn);
+	errno = err;
+	if (!took)
+		return false;
+	*ret = send_all(io, what, &source, iov, iov + what->n_iov, &plan, planned);
+	if (*ret >= 0)
+		errno = err; /* a later call of ours may have failed */
+	return true;
+}
+
 bool atr_inject(struct atr_io *io, const struct atr_sending *what, ssize_t *ret)
 {
 	struct iovec on_stack[2 * IOV_STACK + IOV_OURS];
+	bool control = what->msg && what->msg->msg_controllen;
 	struct iovec *iov = on_stack;
-	struct atr_source source = { .n_iov = what->n_iov };
-	struct atr_plan plan;
-	bool planned, took = false;
-	char *buffer = NULL;
-	int err;
+	int err = errno;
+	bool took;
 
-	if (!wanted(io, what))
-		return io->out && !pay_first(io, what->flags, ret);
+	if (!io->out || !what->n_iov)
+		return false;
+	if (what->n_iov > IOV_STACK && addable(what))
+		iov = (struct iovec *)(void *)atr_buffer_take();
+	errno = err;
+	if ((!addable(what) || !iov || control) && !pay_first(io, what->flags, ret))
+		took = true;
+	else
+		took = addable(what) && iov && add_and_send(io, what, iov, ret);
 	err = errno;
-	if (what->n_iov > IOV_STACK) {
-		buffer = atr_buffer_take();
-		iov = (struct iovec *)(void *)buffer;
-	}
-	if (!iov) {
-		errno = err;
-		return !pay_first(io, what->flags, ret);
-	}
-	if (atr_sys_peek(iov, what->iov, what->n_iov * sizeof(*iov))) {
-		source.iov = iov;
-		for (size_t i = 0; i < what->n_iov; i++)
-			if (__builtin_add_overflow(source.total, iov[i].iov_len, &source.total))
-				source.total = 0;
-	}
-	if (source.total && source.total <= SSIZE_MAX) {
-		planned = make_plan(io, &source, &plan);
-		took = planned || io->conn->debt_len;
-		errno = err;
-		if (took)
-			*ret = send_all(io, what, &source, iov, iov + what->n_iov, &plan, planned);
-		err = errno;
-	}
-	atr_buffer_give(buffer);
+	if (iov != on_stack)
+		atr_buffer_give((char *)iov);
 	errno = err;
 	return took;
 }

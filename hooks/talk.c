@@ -81,7 +81,7 @@ static bool behind_header(struct atr_moved *m, struct iovec *rest, size_t header
 {
 	m->bytes -= header;
 	if (header < m->iov->iov_len) {
-		if (m->n_iov > 1) /* (nobody is known who does so) */
+		if (m->n_iov > 1 && m->bytes) /* (nobody is known who does so) */
 			m->conn->heard = ATR_HEARD_ALL;
 		*rest = (struct iovec){ (char *)m->iov->iov_base + header,
 					m->iov->iov_len - header };
