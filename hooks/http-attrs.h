@@ -64,4 +64,7 @@ struct atr_slice atr_http_host(const struct atr_http_head *request);
  */
 bool atr_http_propagate_to(struct atr_slice host);
 
+/* Does that depend on the host at all? */
+bool atr_http_propagate_limited(void);
+
 #endif

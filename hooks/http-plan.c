@@ -61,11 +61,16 @@ static size_t left(const struct walk *w, size_t most)
 
 static uint64_t hash_head(const char *p, size_t n)
 {
-	uint64_t h = 0xcbf29ce484222325u ^ n;
+	uint64_t h = 0xcbf29ce484222325u ^ n, word = 0;
 
-	for (size_t i = 0; i < n; i++)
-		h = (h ^ (uint8_t)p[i]) * 0x100000001b3u;
-	return h;
+	for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
+		memcpy(&word, p, sizeof(word));
+		h = (h ^ word) * 0x9e3779b97f4a7c15u;
+		h ^= h >> 32; /* a product carries upwards only */
+	}
+	word = 0;
+	memcpy(&word, p, n);
+	return (h ^ word) * 0x9e3779b97f4a7c15u;
 }
 
 /* The request of this head: the one that did not go the last time, or a new one. */
@@ -159,7 +164,7 @@ static bool add_insert(struct walk *w, const struct atr_http_head *head, const c
 	if (begun <= w->at) {
 		in->at = w->at - begun;
 		in->text[0] = (struct atr_slice){ r->lines, r->lines_len };
-		if (r->carrier && atr_http_propagate_to(atr_http_host(head)))
+		if (r->carrier && r->propagates)
 			in->text[1] = atr_carrier_lines(r->carrier,
 							atr_propagators_wants_tracestate(head),
 							atr_propagators_wants_baggage(head));

@@ -56,6 +56,7 @@ struct atr_http_request *atr_http_request_new(const struct atr_http_head *head)
 	r->to_connect = head && method_is(head, "CONNECT");
 	r->upgrade = head && head->upgrade;
 	r->listed = r->over = r->awaited = r->passes_on = r->patched = false;
+	r->propagates = false;
 	return r;
 }
 
@@ -284,7 +285,8 @@ void atr_http_request_send(struct atr_http_request *r, struct atr_conn *c,
 	}
 	open_context(r);
 	keep_carrier(r);
-	if (atr_http_propagate_to(atr_http_host(head)))
+	r->propagates = !atr_http_propagate_limited() || atr_http_propagate_to(atr_http_host(head));
+	if (r->propagates)
 		r->lines_len = (uint16_t)atr_propagators_inject(&r->op.context, head, r->lines);
 	else
 		r->passes_on = false;

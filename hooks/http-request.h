@@ -45,6 +45,7 @@ struct atr_http_request {
 	bool listed;		   /* in hooks/open.c */
 	bool over;		   /* its span has ended */
 	bool awaited;		   /* of a client's: counted in its parent's cell */
+	bool propagates;	   /* its host gets headers */
 	bool passes_on;		   /* the program passes the context of the request it serves on */
 	bool patched;		   /* and ours has gone in its place */
 	struct atr_context passed; /* what it passes on */

@@ -339,3 +339,8 @@ bool atr_http_propagate_to(struct atr_slice host)
 		return false;
 	return !host_is_in(&settings.propagate_except, host);
 }
+
+bool atr_http_propagate_limited(void)
+{
+	return settings.propagate_to_set || settings.propagate_except.n;
+}

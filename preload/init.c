@@ -215,7 +215,6 @@ static void renew(void)
 	enabled = false; /* calls from a signal handler pass through meanwhile */
 	atr_process.epoch++;
 	atr_process.pid = atr_sys_getpid();
-	atr_sys_forked();
 	atr_worker_forked();
 	atr_thread_forked();
 	memset(&atr_stats, 0, sizeof(atr_stats));

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <time.h>
 
 uint64_t atr_sys_block_signals(void)
@@ -39,50 +38,18 @@ void atr_sys_unmap(void *p, size_t len)
 }
 
 #define STACK_NEAR 65536
+#define PAGE 4096 /* the smallest there is: looking twice does no harm */
 
-/* 0: not known yet; -1: the program's pointers are trusted; else our process id. */
-static int peeker;
+static bool trusting;
 
 void atr_sys_trust_memory(void)
 {
-	__atomic_store_n(&peeker, -1, __ATOMIC_RELAXED);
+	__atomic_store_n(&trusting, true, __ATOMIC_RELAXED);
 }
 
 bool atr_sys_sandboxed(void)
 {
-	return __atomic_load_n(&peeker, __ATOMIC_RELAXED) < 0;
-}
-
-void atr_sys_forked(void)
-{
-	if (__atomic_load_n(&peeker, __ATOMIC_RELAXED) > 0)
-		__atomic_store_n(&peeker, atr_sys_getpid(), __ATOMIC_RELAXED);
-}
-
-/* Is there a filter on our system calls?  Read, not asked for: reading is allowed. */
-static bool sandboxed(void)
-{
-	char status[4096];
-	ssize_t n = atr_sys_read_file("/proc/self/status", status, sizeof(status) - 1);
-	const char *line;
-
-	if (n <= 0)
-		return false;
-	status[n] = '\0';
-	line = strstr(status, "\nSeccomp:\t");
-	return line && line[10] != '0';
-}
-
-/* -1: none. */
-static int peek_pid(void)
-{
-	int pid = __atomic_load_n(&peeker, __ATOMIC_RELAXED);
-
-	if (!pid) {
-		pid = sandboxed() ? -1 : atr_sys_getpid();
-		__atomic_store_n(&peeker, pid, __ATOMIC_RELAXED);
-	}
-	return pid;
+	return __atomic_load_n(&trusting, __ATOMIC_RELAXED);
 }
 
 /* On the caller's stack, above our own frame: certainly memory. */
@@ -91,68 +58,72 @@ static bool near_stack(const void *p, size_t n, uintptr_t frame)
 	return (uintptr_t)p - frame < STACK_NEAR && n <= STACK_NEAR - ((uintptr_t)p - frame);
 }
 
-static void copy_pieces(char *to, const struct iovec *from, size_t n_from)
+#define UNLIKELY_WORD 0x0c1f03a9 /* found there by chance: costs some microseconds */
+
+/* The kernel compares a word with another, and then does not wait. */
+static bool readable(const void *word)
 {
-	for (size_t i = 0; i < n_from; i++) {
-		memcpy(to, from[i].iov_base, from[i].iov_len);
-		to += from[i].iov_len;
-	}
+	const struct timespec none = { 0 };
+
+	return atr_sys(SYS_futex, word, FUTEX_WAIT_PRIVATE, UNLIKELY_WORD, &none, 0, 0) != -EFAULT;
+}
+
+/* The kernel adds no bit to a word, and wakes those who wait for it, and who are none. */
+static bool writable(const void *word)
+{
+	return atr_sys(SYS_futex, word, FUTEX_WAKE_OP_PRIVATE, 0, 0, word,
+		       FUTEX_OP(FUTEX_OP_OR, 0, FUTEX_OP_CMP_EQ, 0)) != -EFAULT;
+}
+
+/* One word of each page, for it must be aligned. */
+static bool each_page(const void *p, size_t n, bool (*is)(const void *word))
+{
+	uintptr_t at = (uintptr_t)p & ~(uintptr_t)3, end = (uintptr_t)p + n;
+
+	if (end < (uintptr_t)p)
+		return false;
+	for (; at < end; at = (at | (PAGE - 1)) + 1)
+		if (!is((const void *)at))
+			return false;
+	return true;
+}
+
+static bool is_memory(const void *p, size_t n, uintptr_t frame, bool (*is)(const void *word))
+{
+	return near_stack(p, n, frame) || atr_sys_sandboxed() || each_page(p, n, is);
 }
 
 bool atr_sys_peekv(void *to, const struct iovec *from, size_t n_from)
 {
 	uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
-	struct iovec local = { .iov_base = to };
-	bool near = true;
-	long ret;
-	int pid;
+	char *p = to;
 
 	for (size_t i = 0; i < n_from; i++) {
-		local.iov_len += from[i].iov_len;
-		near = near && near_stack(from[i].iov_base, from[i].iov_len, frame);
+		if (!is_memory(from[i].iov_base, from[i].iov_len, frame, readable))
+			return false;
+		if (from[i].iov_len)
+			memcpy(p, from[i].iov_base, from[i].iov_len);
+		p += from[i].iov_len;
 	}
-	pid = near ? -1 : peek_pid();
-	if (pid < 0) {
-		copy_pieces(to, from, n_from);
-		return true;
-	}
-	ret = atr_sys(SYS_process_vm_readv, pid, &local, 1, from, n_from, 0);
-	if (ret == -ENOSYS || ret == -EPERM) { /* a sandbox: then the program must be trusted */
-		copy_pieces(to, from, n_from);
-		return true;
-	}
-	return ret == (long)local.iov_len;
+	return true;
 }
 
 bool atr_sys_peek(void *to, const void *from, size_t n)
 {
-	struct iovec piece = { .iov_base = (void *)(uintptr_t)from, .iov_len = n };
-	uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
-
-	if (near_stack(from, n, frame)) {
+	if (!is_memory(from, n, (uintptr_t)__builtin_frame_address(0), readable))
+		return false;
+	if (n)
 		memcpy(to, from, n);
-		return true;
-	}
-	return atr_sys_peekv(to, &piece, 1);
+	return true;
 }
 
 bool atr_sys_poke(void *to, const void *from, size_t n)
 {
-	struct iovec local = { .iov_base = (void *)(uintptr_t)from, .iov_len = n };
-	struct iovec remote = { .iov_base = to, .iov_len = n };
-	int pid = near_stack(to, n, (uintptr_t)__builtin_frame_address(0)) ? -1 : peek_pid();
-	long ret;
-
-	if (pid < 0) {
+	if (!is_memory(to, n, (uintptr_t)__builtin_frame_address(0), writable))
+		return false;
+	if (n)
 		memcpy(to, from, n);
-		return true;
-	}
-	ret = atr_sys(SYS_process_vm_writev, pid, &local, 1, &remote, 1, 0);
-	if (ret == -ENOSYS || ret == -EPERM) {
-		memcpy(to, from, n);
-		return true;
-	}
-	return ret == (long)n;
+	return true;
 }
 
 int atr_sys_futex_wait(const uint32_t *word, uint32_t value, uint64_t timeout_ns)

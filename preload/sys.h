@@ -113,19 +113,18 @@ void atr_sys_futex_wake(const uint32_t *word, int n);
 /*
  * Reads memory the program gave to a call we have not made yet: it may be no
  * memory at all, and then the call must say EFAULT, not we crash.  True when all
- * n bytes were read.  Free for what lies on the caller's stack; else a system call.
+ * n bytes were read.  Free for what lies on the caller's stack; else a system call for each
+ * page, of the kind that every lock makes.  (What another thread unmaps between that call
+ * and our reading is a fault where bare would say EFAULT, or send what is there by then.)
  */
 bool atr_sys_peek(void *to, const void *from, size_t n);
 
 /*
- * Such a call may be deadly in a sandbox (seccomp): from now on, and where the process
- * was born in one, the program's pointers are trusted.
+ * Even that may be deadly in a sandbox (seccomp): from now on the program's pointers are
+ * trusted.
  */
 void atr_sys_trust_memory(void);
 bool atr_sys_sandboxed(void);
-
-/* This process is another one now (fork). */
-void atr_sys_forked(void);
 
 /* The other way round: writes to memory of the program's that may be none. */
 bool atr_sys_poke(void *to, const void *from, size_t n);

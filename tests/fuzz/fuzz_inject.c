@@ -294,6 +294,11 @@ struct atr_slice atr_http_host(const struct atr_http_head *request)
 	return request->value[ATR_HTTP_HOST];
 }
 
+bool atr_http_propagate_limited(void)
+{
+	return true;
+}
+
 bool atr_http_propagate_to(struct atr_slice host)
 {
 	return !host.len || host.p[0] != '-';
@@ -634,7 +639,7 @@ static int refusal(void)
 }
 
 /* Bytes in front of what is no memory. */
-static size_t readable(const struct iovec *v)
+static size_t reaches(const struct iovec *v)
 {
 	const char *p = v->iov_base;
 
@@ -657,8 +662,8 @@ static ssize_t takes(int fd, const struct iovec *iov, size_t n_iov, int flags)
 	/* More where a part has gone: one call would have raised no signal either. */
 	MUST(!(asked.flags & MSG_NOSIGNAL) || flags & MSG_NOSIGNAL);
 	for (size_t i = 0; i < n_iov && !bad; i++) {
-		total += readable(&iov[i]);
-		bad = readable(&iov[i]) < iov[i].iov_len;
+		total += reaches(&iov[i]);
+		bad = reaches(&iov[i]) < iov[i].iov_len;
 	}
 	if (!total)
 		return bad ? fails(EFAULT) : 0;
