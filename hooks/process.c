@@ -2,17 +2,15 @@
 /*
  * Threads being born and the process ending.
  *
- * A new thread takes over its creator's context.  Before the process ends or
- * becomes another program, what is recorded is sent, within AUTOTRACE_EXIT_TIMEOUT.
+ * A new thread takes over its creator's context.  Before the process ends, what is
+ * recorded is sent, within AUTOTRACE_EXIT_TIMEOUT.
  *
  * That must happen before the exit handlers: the program may have an OpenSSL of
  * its own, the very one our exporter uses, and its handler leaves it unusable.
  * So exit() is a hook, and __libc_start_main(), in which a return from main ends.
  */
-#include <alloca.h>
 #include <errno.h>
 #include <stdarg.h>
-#include <string.h>
 
 #include "hooks/hook.h"
 #include "preload/pool.h"
@@ -177,85 +175,4 @@ atr_export void _Exit(int status)
 	ending();
 	atr_real._Exit(status);
 	__builtin_unreachable();
-}
-
-/* ---- exec: it may fail, so the thread is not stopped ---- */
-
-static void becoming(void)
-{
-	int saved_errno = errno;
-
-	if (atr_live() && !atr_process_foreign())
-		atr_worker_flush();
-	errno = saved_errno;
-}
-
-#define EXEC(name, params, ...)                    \
-	atr_export int name params                 \
-	{                                          \
-		if (atr_unlikely(!atr_real.name))  \
-			atr_real_init();           \
-		becoming();                        \
-		return atr_real.name(__VA_ARGS__); \
-	}
-
-/* clang-format off */
-EXEC(execve, (const char *path, char *const argv[], char *const envp[]), path, argv, envp)
-EXEC(execv, (const char *path, char *const argv[]), path, argv)
-EXEC(execvp, (const char *file, char *const argv[]), file, argv)
-EXEC(execvpe, (const char *file, char *const argv[], char *const envp[]), file, argv, envp)
-EXEC(fexecve, (int fd, char *const argv[], char *const envp[]), fd, argv, envp)
-EXEC(execveat, (int fd, const char *path, char *const argv[], char *const envp[], int flags),
-     fd, path, argv, envp, flags)
-/* clang-format on */
-
-/*
- * The variadic ones become their array twins: the arguments are counted, then
- * listed on the stack.  execl() is async-signal-safe, and so must we be.
- */
-#define EXEC_LIST(name, twin, path, arg, ...)                                \
-	do {                                                                 \
-		size_t count = 0;                                            \
-		va_list args;                                                \
-		char **argv;                                                 \
-                                                                             \
-		if (atr_unlikely(!atr_real.twin))                            \
-			atr_real_init();                                     \
-		va_start(args, arg);                                         \
-		for (const char *a = arg; a; a = va_arg(args, const char *)) \
-			count++;                                             \
-		va_end(args);                                                \
-		argv = alloca((count + 1) * sizeof(*argv));                  \
-		va_start(args, arg);                                         \
-		argv[0] = (char *)(uintptr_t)arg;                            \
-		for (size_t i = 1; i <= count; i++)                          \
-			argv[i] = va_arg(args, char *);                      \
-		__VA_ARGS__                                                  \
-		va_end(args);                                                \
-		becoming();                                                  \
-	} while (0)
-
-atr_export int execl(const char *path, const char *arg, ...)
-{
-	char **list;
-
-	EXEC_LIST(execl, execv, path, arg, list = argv;);
-	return atr_real.execv(path, list);
-}
-
-atr_export int execlp(const char *file, const char *arg, ...)
-{
-	char **list;
-
-	EXEC_LIST(execlp, execvp, file, arg, list = argv;);
-	return atr_real.execvp(file, list);
-}
-
-atr_export int execle(const char *path, const char *arg, ...)
-{
-	char *const *envp;
-	char **list;
-
-	EXEC_LIST(execle, execve, path, arg, list = argv; envp = va_arg(args, char *const *););
-	return atr_real.execve(path, list, envp);
 }

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <pty.h>
+#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
