@@ -33,6 +33,7 @@ void atr_pool_give(struct atr_pool *pool, void *object);
 #include "preload/carrier.c"
 #include "preload/clock.c"
 #include "preload/sampler.c"
+#include "preload/peek.c"
 #include "preload/sys.c"
 #include "preload/utf8.c"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: preload/sys.o preload/utf8.o preload/pool.o preload/attr.o preload/text.o */
-/* LINK: exporter/otlp.pb-c.o -lprotobuf-c -lpthread */
+/* LINK: preload/peek.o exporter/otlp.pb-c.o -lprotobuf-c -lpthread */
 #include "exporter/otlp.pb-c.h"
 #include "preload/conn.c"
 #include "tests/unit/test.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: preload/sys.o preload/text.o preload/clock.o */
+/* LINK: preload/peek.o preload/sys.o preload/text.o preload/clock.o */
 /* LINK: preload/context.o preload/carrier.o preload/pool.o */
 #include "hooks/exec.c"
 #include "hooks/handover.c"

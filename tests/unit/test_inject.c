@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: preload/sys.o */
+/* LINK: preload/peek.o preload/sys.o */
 /*
  * The injector between a program, a protocol and a kernel that are all made up here.
  *

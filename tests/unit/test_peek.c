@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "preload/sys.c"
+#include "preload/peek.c"
+
+#include <signal.h>
 
 #include "tests/unit/test.h"
 
@@ -13,7 +15,12 @@ static char *pages(void)
 	return p;
 }
 
-static char to[3 * PAGE];
+static char to[20 * PAGE];
+
+/* What the compiler is not to know. */
+static void *volatile nowhere[] = { NULL, (void *)1, (void *)(UINTPTR_MAX - 2),
+				    (void *)UINTPTR_MAX };
+static volatile size_t too_much = SIZE_MAX;
 
 TEST(what_may_be_read_is_read_and_nothing_else)
 {
@@ -28,12 +35,10 @@ TEST(what_may_be_read_is_read_and_nothing_else)
 		CHECK(!atr_sys_peek(to, p + 2 * PAGE - n, n + 1));
 		CHECK(!atr_sys_peek(to, p + 2 * PAGE + n, 1));
 	}
-	CHECK(!atr_sys_peek(to, NULL, 1));
-	CHECK(!atr_sys_peek(to, (void *)1, 1));
-	CHECK(!atr_sys_peek(to, (void *)UINTPTR_MAX, 1));
-	CHECK(!atr_sys_peek(to, (void *)(UINTPTR_MAX - 2), 1));
-	CHECK(!atr_sys_peek(to, p, SIZE_MAX));
-	CHECK(atr_sys_peek(to, NULL, 0));
+	for (size_t i = 0; i < ATR_ARRAY_LEN(nowhere); i++)
+		CHECK(!atr_sys_peek(to, nowhere[i], 1));
+	CHECK(!atr_sys_peek(to, p, too_much));
+	CHECK(atr_sys_peek(to, nowhere[0], 0));
 	CHECK(!munmap(p, 3 * PAGE));
 	CHECK(!atr_sys_peek(to, p, 1));
 }
@@ -48,7 +53,7 @@ TEST(what_may_be_written_is_written_and_nothing_else)
 	CHECK_MEM(p + PAGE - 4, "abcdx", 5);
 	CHECK(!atr_sys_poke(p + PAGE, "abcd", 4));
 	CHECK(!atr_sys_poke(p + 2 * PAGE, "abcd", 4));
-	CHECK(!atr_sys_poke(NULL, "abcd", 4));
+	CHECK(!atr_sys_poke(nowhere[0], "abcd", 4));
 	CHECK(!munmap(p, 3 * PAGE));
 }
 
@@ -101,4 +106,41 @@ TEST(in_a_sandbox_nothing_is_asked)
 	trusting = false;
 	CHECK_MEM(p, "abcdx", 5);
 	CHECK(!munmap(p, 3 * PAGE));
+}
+
+/* A stack of two pages with nothing above it. */
+static char *small_stack;
+static bool small_ok[4];
+
+/* Not inlined: it goes by its own frame. */
+static bool (*volatile peek)(void *to, const void *from, size_t n) = atr_sys_peek;
+
+static void on_small_stack(int signal)
+{
+	char buffer[3 * PAGE];
+
+	(void)signal;
+	memset(buffer, 'y', sizeof(buffer));
+	small_ok[0] = peek(to, buffer, sizeof(buffer));
+	small_ok[1] = peek(to, buffer, (size_t)(small_stack + 16 * PAGE - buffer));
+	small_ok[2] = !peek(to, buffer, (size_t)(small_stack + 16 * PAGE - buffer) + 1);
+	small_ok[3] = stack_was_seen((uintptr_t)buffer, (uintptr_t)small_stack + 16 * PAGE);
+}
+
+TEST(more_than_the_stack_has_is_no_memory)
+{
+	struct sigaction act = { .sa_handler = on_small_stack, .sa_flags = SA_ONSTACK };
+	stack_t stack = { .ss_size = 16 * PAGE };
+
+#if defined(__SANITIZE_ADDRESS__)
+	SKIP("AddressSanitizer minds reading on behind the buffer");
+#endif
+
+	small_stack =
+		mmap(NULL, 17 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(small_stack != MAP_FAILED && !mprotect(small_stack + 16 * PAGE, PAGE, PROT_NONE));
+	stack.ss_sp = small_stack;
+	CHECK(!sigaltstack(&stack, NULL) && !sigaction(SIGUSR1, &act, NULL) && !raise(SIGUSR1));
+	for (int i = 0; i < 4; i++)
+		CHECK_INT(i * small_ok[i], i);
 }
