@@ -61,6 +61,19 @@ static void received(void *talk, const struct atr_moved *m)
 	atr_http_leave(claim);
 }
 
+/* A call that failed: a server has tried, at least. */
+static void not_sent(struct atr_http *h, const struct atr_moved *m)
+{
+	const struct atr_http_request *r;
+
+	failed(h, m->err);
+	if (h->client || !atr_http_claim(&h->responses))
+		return;
+	r = atr_http_oldest(h);
+	atr_context_leave(r ? &r->op.context : NULL, atr_load(&m->conn->loop));
+	atr_http_leave(&h->responses);
+}
+
 static void sent(void *talk, const struct atr_moved *m)
 {
 	struct atr_http *h = talk;
@@ -69,13 +82,11 @@ static void sent(void *talk, const struct atr_moved *m)
 
 	if (atr_load(&h->lost))
 		return;
-	if (!m->bytes && m->err) {
-		failed(h, m->err);
-		if (!h->client) /* tried, at least */
-			atr_context_leave(&h->back->op.context, atr_load(&m->conn->loop));
-	}
-	if (!m->bytes)
+	if (!m->bytes) {
+		if (m->err)
+			not_sent(h, m);
 		return;
+	}
 	if (!atr_http_claim(claim)) {
 		atr_http_lost(h, m->conn);
 		return;
