@@ -13,6 +13,9 @@ import harness
 from harness import bare_env, end, free_port, listening, program, run, wait_for
 from http_peer import Asking, Origin, request
 
+pytestmark = pytest.mark.skipif("thread" in harness.SAN,
+                                reason="libtsan alone kills dash, which calls vfork()")
+
 PYTHON = "/usr/bin/python3"
 TRACE, PARENT = "5b8aa5a2d2c872e8321cf37308d69df2", "051581bf3cb55c13"
 STARTED = "00-11111111111111112222222222222222-3333333333333333-01"
