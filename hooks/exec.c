@@ -3,7 +3,7 @@
  * A process becoming another program, or making one: the thread's context goes
  * along in the new program's environment.
  *
- * Only the array of the call is another one, made on the stack; the process's own
+ * Only the array of the call is another one, made in memory of the thread's; the process's own
  * environment and every string of the program's stay what they are.  Without a context
  * the call is made with the very arguments it came with.
  *
@@ -17,6 +17,7 @@
 #include "hooks/hook.h"
 #include "preload/context.h"
 #include "preload/process.h"
+#include "preload/sys.h"
 #include "preload/worker.h"
 
 /* ---- the call ---- */
@@ -29,26 +30,65 @@ struct call {
 	char *const *envp;
 	int fd;
 	int flags;
+	bool spawns;
 	pid_t *pid;
 	const posix_spawn_file_actions_t *actions;
 	const posix_spawnattr_t *attributes;
 };
 
+/*
+ * Memory of the thread's: its stack may be small.  A vfork child that becomes another program
+ * does not give it back, so it is taken from whom is another process.
+ */
+static char *take_scratch(struct atr_thread *t, uint32_t pid)
+{
+	if (!t || t->scratch_of == pid) /* a signal handler in the middle of an exec */
+		return NULL;
+	if (!t->scratch)
+		t->scratch = atr_sys_map(ATR_SCRATCH_SIZE);
+	if (t->scratch)
+		t->scratch_of = pid;
+	return t->scratch;
+}
+
+/* What Linux always takes, whatever RLIMIT_STACK is, less what it adds itself. */
+#define SIZE_ALWAYS (128 * 1024 - 8192)
+
+/* A spawn is not tried twice: what it does to files may not work again. */
+static bool fits(const struct call *c, const struct atr_handover *h)
+{
+	size_t argv, envp;
+
+	if (h->room * sizeof(char *) + h->text_len > ATR_SCRATCH_SIZE)
+		return false;
+	if (!c->spawns)
+		return true;
+	argv = atr_handover_size(c->argv);
+	envp = atr_handover_size(c->envp);
+	return argv < SIZE_ALWAYS && envp < SIZE_ALWAYS && argv + envp + h->text_len < SIZE_ALWAYS;
+}
+
 static int with_context(const struct call *c, struct atr_handover *h)
 {
-	char **array, *text;
+	struct atr_thread *t = atr_thread_self();
+	char *scratch;
+	bool done;
 	int ret;
 
 	if (!atr_handover_begin(h, c->envp))
 		return c->make(c, c->envp);
-	array = alloca(h->room * sizeof(*array)); /* 32 KiB at most */
-	text = alloca(h->text_len);
-	if (!atr_handover_end(h, c->envp, array, text))
+	scratch = fits(c, h) ? take_scratch(t, (uint32_t)atr_sys_getpid()) : NULL;
+	if (!scratch) {
+		atr_handover_cancel(h);
 		return c->make(c, c->envp);
-	ret = c->make(c, array);
+	}
+	done = atr_handover_end(h, c->envp, (char **)(void *)scratch,
+				scratch + h->room * sizeof(char *));
+	ret = c->make(c, done ? (char **)(void *)scratch : c->envp);
 	/* It may have been our bytes that were too many. */
-	if (ret == E2BIG || (ret == -1 && errno == E2BIG))
+	if (done && !c->spawns && ret == -1 && errno == E2BIG)
 		ret = c->make(c, c->envp);
+	t->scratch_of = 0;
 	return ret;
 }
 
@@ -238,8 +278,9 @@ atr_export int posix_spawn(pid_t *restrict pid, const char *restrict path,
 {
 	if (atr_unlikely(!atr_real.posix_spawn))
 		atr_real_init();
-	return spawn(&(struct call){ make_posix_spawn, .pid = pid, .path = path, .actions = actions,
-				     .attributes = attributes, .argv = argv, .envp = envp });
+	return spawn(&(struct call){ make_posix_spawn, .spawns = true, .pid = pid, .path = path,
+				     .actions = actions, .attributes = attributes, .argv = argv,
+				     .envp = envp });
 }
 
 static int make_posix_spawnp(const struct call *c, char *const envp[])
@@ -254,7 +295,7 @@ atr_export int posix_spawnp(pid_t *restrict pid, const char *restrict file,
 {
 	if (atr_unlikely(!atr_real.posix_spawnp))
 		atr_real_init();
-	return spawn(&(struct call){ make_posix_spawnp, .pid = pid, .path = file,
+	return spawn(&(struct call){ make_posix_spawnp, .spawns = true, .pid = pid, .path = file,
 				     .actions = actions, .attributes = attributes, .argv = argv,
 				     .envp = envp });
 }

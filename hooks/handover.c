@@ -20,6 +20,7 @@
 #include "hooks/hook.h"
 #include "hooks/propagator.h"
 #include "preload/carrier.h"
+#include "preload/life.h"
 #include "preload/sampler.h"
 #include "preload/sys.h"
 #include "preload/text.h"
@@ -27,11 +28,12 @@
 #define TRACEPARENT "TRACEPARENT="
 #define TRACESTATE "TRACESTATE="
 #define BAGGAGE "BAGGAGE="
+#define PARENT "AUTOTRACE_PARENT="
 #define TRACEPARENT_LEN (sizeof(TRACEPARENT "00--") + 32 + 16 + 3) /* with its NUL */
 
-#define ENTRIES_MAX 4096 /* 32 KiB of stack; a longer environment goes as it is */
+#define ENTRIES_MAX 4096 /* a longer environment goes as it is */
 #define VALUE_MAX 16384	 /* of a value that is read to its end */
-#define OURS_MAX 3
+#define OURS_MAX 4
 
 /* ---- reading the program's memory ---- */
 
@@ -108,7 +110,7 @@ static void remember(void)
 	inherited.baggage = hash_of(getenv("BAGGAGE"));
 }
 
-enum kind { OTHER, KIND_TRACEPARENT, KIND_TRACESTATE, KIND_BAGGAGE, BAD };
+enum kind { OTHER, KIND_TRACEPARENT, KIND_TRACESTATE, KIND_BAGGAGE, KIND_PARENT, BAD };
 
 static const struct {
 	const char *name;
@@ -117,6 +119,7 @@ static const struct {
 	{ TRACEPARENT, KIND_TRACEPARENT },
 	{ TRACESTATE, KIND_TRACESTATE },
 	{ BAGGAGE, KIND_BAGGAGE },
+	{ PARENT, KIND_PARENT },
 };
 
 static enum kind read_value(struct memory *m, enum kind kind, const char *p, uint64_t *ret_hash)
@@ -141,7 +144,7 @@ static enum kind classify(struct memory *m, const char *entry, uint64_t *ret_has
 
 	if (byte < 0)
 		return BAD;
-	if (atr_likely(byte != 'T' && byte != 'B'))
+	if (atr_likely(byte != 'T' && byte != 'B' && byte != 'A'))
 		return OTHER;
 	for (size_t i = 0; i < ATR_ARRAY_LEN(names); i++) {
 		const char *name = names[i].name, *p = entry;
@@ -160,43 +163,56 @@ static enum kind classify(struct memory *m, const char *entry, uint64_t *ret_has
 
 /* ---- a new environment ---- */
 
-/*
- * What the thread was in when this process was forked.  Before it becomes another program
- * a child closes what it does not need: the connection too, and the context ends in this
- * process.  In the one that is served by it, the parent, it goes on.
- */
-static struct atr_context at_fork;
-
 static bool find_context(struct atr_context *ret)
 {
-	const struct atr_context *c = atr_context_current();
+	const struct atr_context *c = atr_context_current(), *at_fork = &atr_context_at_fork;
 
 	/* Has the thread come to anything else since? */
-	if (!c && atr_context_same(&atr_tls.context, &at_fork))
-		c = &at_fork;
+	if (!c && atr_context_usable(at_fork) && atr_context_same(&atr_tls.context, at_fork) &&
+	    atr_tls.context.inherited == at_fork->inherited)
+		c = at_fork;
 	if (c)
 		*ret = *c;
 	return c != NULL;
 }
 
+static void forking(void)
+{
+	if (atr_live())
+		atr_context_forking();
+}
+
 static void forked(void)
 {
-	if (!atr_live() || !find_context(&at_fork))
-		at_fork.valid = false;
-	else if (at_fork.carrier) /* for as long as this process lives */
-		(void)atr_carrier_hold(at_fork.carrier, at_fork.carrier_gen);
+	if (atr_live())
+		atr_context_forked();
+	else
+		atr_context_at_fork.valid = false;
 }
 
 __attribute__((constructor)) static void start(void)
 {
 	remember();
-	(void)pthread_atfork(NULL, NULL, forked);
+	(void)pthread_atfork(forking, NULL, forked);
 }
 
 bool atr_handover_has_context(struct atr_handover *h)
 {
 	return atr_live() && !atr_sampler_passive &&
 	       atr_propagators.mask & ATR_PROPAGATE_TRACECONTEXT && find_context(&h->context);
+}
+
+/* Where the new program could not learn of its end, the context is not handed on. */
+static bool put_life(struct atr_handover *h)
+{
+	struct atr_cell *cell = h->context.open;
+
+	if (!cell || !atr_life_begin(cell))
+		return false;
+	atr_to_hex(h->life, h->context.span_id, sizeof(h->context.span_id));
+	h->life[16] = '-';
+	h->life_len = 17 + atr_life_text(cell, h->life + 17);
+	return atr_context_usable(&h->context); /* it was that span's, not a later one's */
 }
 
 /* Counts the entries; false when the array cannot be read, or must not be changed. */
@@ -223,6 +239,7 @@ static bool survey(struct atr_handover *h, char *const envp[])
 		case BAD:
 			return false;
 		case KIND_TRACESTATE:
+		case KIND_PARENT:
 		case OTHER:
 			break;
 		}
@@ -260,14 +277,19 @@ static char *put_traceparent(char *p, const struct atr_context *c)
 	return p + 53;
 }
 
-static char *put_value(char *p, const char *name, struct atr_slice value)
+/* NAME=VALUE at *to, which moves on; NULL when there is no value. */
+static char *put_entry(char **to, const char *name, struct atr_slice value)
 {
 	size_t len = strlen(name);
+	char *entry = *to;
 
-	memcpy(p, name, len);
-	memcpy(p + len, value.p, value.len);
-	p[len + value.len] = '\0';
-	return p + len + value.len + 1;
+	if (!value.len)
+		return NULL;
+	memcpy(entry, name, len);
+	memcpy(entry + len, value.p, value.len);
+	entry[len + value.len] = '\0';
+	*to = entry + len + value.len + 1;
+	return entry;
 }
 
 /* ours[] in the order of their kinds; NULL where there is none. */
@@ -275,12 +297,9 @@ static void write_ours(const struct atr_handover *h, char *ours[OURS_MAX], char 
 {
 	ours[0] = text;
 	text = put_traceparent(text, &h->context);
-	ours[1] = h->tracestate.len ? text : NULL;
-	if (ours[1])
-		text = put_value(text, TRACESTATE, h->tracestate);
-	ours[2] = h->baggage.len ? text : NULL;
-	if (ours[2])
-		(void)put_value(text, BAGGAGE, h->baggage);
+	ours[1] = put_entry(&text, TRACESTATE, h->tracestate);
+	ours[2] = put_entry(&text, BAGGAGE, h->baggage);
+	ours[3] = put_entry(&text, PARENT, (struct atr_slice){ h->life, h->life_len });
 }
 
 /* Has an entry its place taken by ours (if there is one), or does it stay? */
@@ -289,6 +308,7 @@ static bool goes(const struct atr_handover *h, enum kind kind)
 	switch (kind) {
 	case KIND_TRACEPARENT:
 	case KIND_TRACESTATE: /* of another trace, or of none */
+	case KIND_PARENT:
 		return true;
 	case KIND_BAGGAGE: /* gives way to the request's, or goes with the trace it came with */
 		return !h->own_baggage && (h->baggage.len || inherited.traceparent);
@@ -330,14 +350,37 @@ static bool rewrite(const struct atr_handover *h, char *const envp[], char *arra
 	return true;
 }
 
+size_t atr_handover_size(char *const array[])
+{
+	struct memory m = { NO_PAGE, NO_PAGE };
+	size_t size = sizeof(*array);
+	const char *entry;
+	int byte;
+
+	for (size_t n = 0; n <= ENTRIES_MAX; n++) {
+		if (!entry_at(&m, array + n, &entry))
+			return SIZE_MAX;
+		if (!entry)
+			return size;
+		size += sizeof(*array);
+		do {
+			byte = byte_at(&m, entry++);
+			size++;
+		} while (byte > 0);
+		if (byte < 0)
+			return SIZE_MAX;
+	}
+	return SIZE_MAX;
+}
+
 bool atr_handover_begin(struct atr_handover *h, char *const envp[])
 {
-	if (!survey(h, envp))
+	if (!survey(h, envp) || !put_life(h))
 		return false;
 	hold_carrier(h);
 	h->room = h->n + OURS_MAX + 1;
 	h->text_len = TRACEPARENT_LEN + sizeof(TRACESTATE) + h->tracestate.len + sizeof(BAGGAGE) +
-		      h->baggage.len;
+		      h->baggage.len + sizeof(PARENT) + h->life_len;
 	return true;
 }
 
@@ -347,4 +390,9 @@ bool atr_handover_end(struct atr_handover *h, char *const envp[], char *array[],
 
 	atr_carrier_release(h->carrier);
 	return done;
+}
+
+void atr_handover_cancel(struct atr_handover *h)
+{
+	atr_carrier_release(h->carrier);
 }

@@ -122,7 +122,9 @@ static bool sent_request(struct atr_http_feed *f, const char *p, size_t n)
 	if (atr_http_parse_request(&head, p, n) < 0)
 		return false;
 	atr_http_recognised(f->m->conn);
-	if (!f->half->injected) {
+	if (!f->half->injected && (r = atr_http_sent_now(h, p, n))) {
+		atr_count(not_injected, r->lines_len || r->passes_on);
+	} else if (!f->half->injected) {
 		r = atr_http_request_new(&head);
 		if (!r)
 			return false;

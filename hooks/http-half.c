@@ -67,6 +67,31 @@ void atr_http_take_off(struct atr_http *h)
 	atr_http_request_free(spent);
 }
 
+uint64_t atr_http_hash(const char *p, size_t n)
+{
+	uint64_t h = 0xcbf29ce484222325u ^ n, word = 0;
+
+	for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
+		memcpy(&word, p, sizeof(word));
+		h = (h ^ word) * 0x9e3779b97f4a7c15u;
+		h ^= h >> 32; /* a product carries upwards only */
+	}
+	word = 0;
+	memcpy(&word, p, n);
+	return (h ^ word) * 0x9e3779b97f4a7c15u;
+}
+
+struct atr_http_request *atr_http_sent_now(struct atr_http *h, const char *p, size_t n)
+{
+	struct atr_http_request *r = h->unsent;
+
+	if (!r || r->head_hash != atr_http_hash(p, n))
+		return NULL;
+	h->unsent = atr_load(&r->next);
+	atr_store_release(&r->sent, 1u);
+	return r;
+}
+
 /* ---- one half being fed ---- */
 
 static bool keep(struct atr_http_half *half, const char *p, size_t n)

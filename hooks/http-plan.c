@@ -59,40 +59,20 @@ static size_t left(const struct walk *w, size_t most)
 
 /* ---- a head ---- */
 
-static uint64_t hash_head(const char *p, size_t n)
-{
-	uint64_t h = 0xcbf29ce484222325u ^ n, word = 0;
-
-	for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
-		memcpy(&word, p, sizeof(word));
-		h = (h ^ word) * 0x9e3779b97f4a7c15u;
-		h ^= h >> 32; /* a product carries upwards only */
-	}
-	word = 0;
-	memcpy(&word, p, n);
-	return (h ^ word) * 0x9e3779b97f4a7c15u;
-}
-
 /* The request of this head: the one that did not go the last time, or a new one. */
 static struct atr_http_request *request_of(struct walk *w, const struct atr_http_head *head,
 					   const char *p, size_t n)
 {
 	struct atr_http *h = w->h;
-	struct atr_http_request *r = h->unsent;
+	struct atr_http_request *r;
 	struct atr_http_origin from = { .start = w->half->begun };
-	uint64_t hash = hash_head(p, n);
 
-	if (r) {
-		if (r->head_hash != hash)
-			return NULL; /* the program has thought better of it */
-		h->unsent = atr_load(&r->next);
-		atr_store_release(&r->sent, 1u);
-		return r;
-	}
+	if (h->unsent)
+		return atr_http_sent_now(h, p, n); /* NULL: the program has thought better of it */
 	r = atr_http_request_new(head);
 	if (!r)
 		return NULL;
-	r->head_hash = hash;
+	r->head_hash = atr_http_hash(p, n);
 	from.connected = h->first ? &w->c->context : NULL;
 	from.thread = &h->thread;
 	atr_http_request_send(r, w->c, head, &from);

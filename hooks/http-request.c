@@ -6,6 +6,7 @@
 #include "hooks/buffer.h"
 #include "preload/carrier.h"
 #include "preload/clock.h"
+#include "preload/life.h"
 #include "preload/process.h"
 #include "preload/sampler.h"
 #include "preload/stats.h"
@@ -52,6 +53,8 @@ struct atr_http_request *atr_http_request_new(const struct atr_http_head *head)
 	r->sent = r->worker = 0;
 	atr_store(&r->cell.waiting, 0u);
 	atr_store(&r->cell.crowded, 0u);
+	atr_store(&r->cell.life, NULL);
+	atr_store(&r->cell.life_claim, 0u);
 	r->to_head = head && method_is(head, "HEAD");
 	r->to_connect = head && method_is(head, "CONNECT");
 	r->upgrade = head && head->upgrade;
@@ -65,7 +68,7 @@ static void close_context(struct atr_http_request *r)
 {
 	if (!r->op.context.open)
 		return;
-	__atomic_fetch_add(&r->cell.gen, 1, __ATOMIC_RELEASE);
+	atr_life_end(&r->cell, r->op.epoch == atr_process.epoch);
 	if (r->op.kind == ATR_KIND_SERVER)
 		(void)__atomic_fetch_sub(&atr_context_served, 1, __ATOMIC_RELAXED);
 	r->op.context.open = NULL;
@@ -161,6 +164,7 @@ void atr_http_request_serve(struct atr_http_request *r, struct atr_conn *c,
 	char *buffer = brings_any(head) ? atr_buffer_take() : NULL;
 	struct atr_remote *remote = (struct atr_remote *)(void *)buffer;
 
+	atr_context_at_fork.valid = false;
 	if (remote) {
 		atr_propagators_extract(head, remote);
 		r->carrier = carrier_of(remote);
@@ -231,6 +235,7 @@ static bool choose_in_thread(struct choice *ch, const struct atr_http_origin *fr
 static void choose(struct choice *ch, struct atr_http_request *r, const struct atr_conn *c,
 		   const struct atr_http_head *head, const struct atr_http_origin *from)
 {
+	const struct atr_context *process;
 	struct atr_context carried;
 
 	*ch = (struct choice){ .has_parent = true };
@@ -247,8 +252,9 @@ static void choose(struct choice *ch, struct atr_http_request *r, const struct a
 	if (atr_context_loop(atr_load(&c->loop)) ? choose_in_loop(ch, head, from)
 						 : choose_in_thread(ch, from))
 		return;
-	if (atr_context_process.valid)
-		ch->parent = atr_context_process;
+	process = atr_context_of_process();
+	if (process)
+		ch->parent = *process;
 	else
 		ch->has_parent = false;
 }

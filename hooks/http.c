@@ -103,6 +103,12 @@ static void shut(void *talk, struct atr_conn *c, int fd)
 	atr_http_serve_shut(talk, c, fd);
 }
 
+/* By a child that was forked meanwhile? */
+static bool may_be_answered(const struct atr_http *h, const struct atr_http_request *r)
+{
+	return !h->client && !r->status && r->children != atr_process.children;
+}
+
 /* error.type of a request that never got its (whole) response; NULL: none, "" for no span. */
 static const char *why_not(const struct atr_http *h, const struct atr_conn *c,
 			   const struct atr_http_request *r)
@@ -113,8 +119,8 @@ static const char *why_not(const struct atr_http *h, const struct atr_conn *c,
 		return ""; /* it never left */
 	if (c->inherited && !r->status)
 		return ""; /* it may not have been a server's at all */
-	if (!h->client && !r->status && r->children != atr_process.children)
-		return ""; /* a child may be about to answer it */
+	if (may_be_answered(h, r))
+		return "";
 	if (err)
 		return atr_errtype((int)err);
 	if (h->client) /* given up by the program itself: no error */
@@ -136,6 +142,8 @@ static void end(void *talk, struct atr_conn *c)
 
 		if (r->over)
 			continue;
+		if (may_be_answered(h, r))
+			r->op.epoch = UINT32_MAX; /* it is not over for that child */
 		if (blind || (error && !*error)) {
 			atr_count(not_followed, blind && r->op.recording);
 			atr_op_drop(&r->op);

@@ -81,6 +81,12 @@ ssize_t atr_http_empty_lines(struct atr_http_half *half, const char *p, size_t n
 /* Puts a request behind the others. */
 void atr_http_queue(struct atr_http *h, struct atr_http_request *r);
 
+/* Of a head without its empty line. */
+uint64_t atr_http_hash(const char *p, size_t n);
+
+/* The request that did not go the last time, if its head is this one: it goes now.  Else NULL. */
+struct atr_http_request *atr_http_sent_now(struct atr_http *h, const char *p, size_t n);
+
 /* The body of a request, or what else follows its head.  again: it was here before. */
 void atr_http_request_body(struct atr_http *h, struct atr_http_half *half,
 			   const struct atr_http_head *head, bool again);

@@ -337,6 +337,15 @@ static void advance(struct atr_source *source, struct iovec *iov, size_t n)
 	source->iov = iov + i;
 }
 
+/* A sandbox may allow the program's calls, and not sendmsg(). */
+#define FORBIDDEN SSIZE_MIN
+#define SSIZE_MIN (-SSIZE_MAX - 1)
+
+static bool forbids(int err)
+{
+	return err == EPERM || err == EACCES || err == ENOSYS;
+}
+
 /* All the program's bytes, in as many calls as it takes to add to each request among them. */
 static ssize_t send_all(struct atr_io *io, const struct atr_sending *what,
 			struct atr_source *source, struct iovec *iov, struct iovec *room,
@@ -363,6 +372,8 @@ static ssize_t send_all(struct atr_io *io, const struct atr_sending *what,
 		done += r.bytes;
 		if (went == 0 || (went < 0 && done))
 			return (ssize_t)done;
+		if (went < 0 && first && !what->msg && forbids(err))
+			return FORBIDDEN;
 		if (went < 0) {
 			errno = err;
 			return -1;
@@ -455,9 +466,9 @@ static bool add_and_send(struct atr_io *io, const struct atr_sending *what, stru
 	if (!took)
 		return false;
 	*ret = send_all(io, what, &source, iov, iov + what->n_iov, &plan, planned);
-	if (*ret >= 0)
+	if (*ret >= 0 || *ret == FORBIDDEN)
 		errno = err; /* a later call of ours may have failed */
-	return true;
+	return *ret != FORBIDDEN;
 }
 
 bool atr_inject(struct atr_io *io, const struct atr_sending *what, ssize_t *ret)

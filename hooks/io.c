@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "hooks/errtype.h"
 #include "hooks/hook.h"
@@ -35,11 +36,23 @@ static bool begin_other(struct atr_conn *c, enum atr_direction direction)
 	return false;
 }
 
+/* A pipe, or one end of a pair: a pool of forked processes gets its work from there. */
+static bool hands(const struct atr_conn *c, int fd)
+{
+	struct stat st;
+
+	if (c)
+		return c->role == ATR_ROLE_UNKNOWN && c->family == AF_UNIX;
+	return atr_sys(SYS_fstat, fd, &st, 0, 0, 0, 0) == 0 && S_ISFIFO(st.st_mode);
+}
+
 bool atr_io_begin(struct atr_io *io, int fd, enum atr_direction direction)
 {
 	struct atr_conn *c = atr_conn_get(fd);
 	bool spans, talks;
 
+	if (atr_unlikely(atr_load(&atr_context_watched)) && direction == ATR_RECV && hands(c, fd))
+		atr_context_may_be_handed(fd);
 	if (atr_likely(!c))
 		return false;
 	if (atr_unlikely(c->role >= ATR_ROLE_EPOLL))

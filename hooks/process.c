@@ -106,7 +106,7 @@ atr_export int prctl(int option, ...)
 	if (atr_unlikely(!atr_real.prctl))
 		atr_real_init();
 	if (option == PR_SET_NO_NEW_PRIVS)
-		atr_sys_trust_memory(); /* what comes before a filter, as a rule */
+		atr_sys_sandbox(); /* what comes before a filter, as a rule */
 	if (option == PR_SET_SECCOMP)
 		sandboxed();
 	return atr_real.prctl(option, a[0], a[1], a[2], a[3]);

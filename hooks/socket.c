@@ -100,6 +100,7 @@ static int connect_first(struct atr_conn *c, int fd, const struct sockaddr *addr
 		c->context = *context;
 	atr_context_touch();
 	op.recording = false;
+	op.end = 0;
 	if (spans)
 		atr_op_begin(&op, ATR_KIND_INTERNAL);
 	ret = atr_real.connect(fd, addr, len);

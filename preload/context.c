@@ -8,13 +8,18 @@
 
 #include <string.h>
 
+#include "preload/carrier.h"
 #include "preload/clock.h"
+#include "preload/life.h"
 #include "preload/text.h"
 #include "preload/thread.h"
 
 struct atr_context atr_context_process;
 uint32_t atr_context_served;
 uint32_t atr_context_crossed;
+struct atr_context atr_context_at_fork;
+bool atr_context_watched;
+static bool process_used;
 
 #define MS 1000000u
 
@@ -181,13 +186,24 @@ void atr_context_touch(void)
 		atr_tls.round.untouched = false;
 }
 
+const struct atr_context *atr_context_of_process(void)
+{
+	const struct atr_context *c = &atr_context_process;
+
+	if (!atr_context_usable(c))
+		return NULL;
+	if (atr_unlikely(c->open))
+		atr_store(&process_used, true);
+	return c;
+}
+
 const struct atr_context *atr_context_parent(void)
 {
 	const struct atr_context *c = atr_context_current();
 
 	if (c)
 		return c;
-	return atr_context_process.valid ? &atr_context_process : NULL;
+	return atr_context_of_process();
 }
 
 /* A signal handler must never see half of one. */
@@ -298,4 +314,45 @@ void atr_context_finish(void)
 {
 	(void)left_untouched();
 	atr_tls.context.valid = false;
+}
+
+/* ---- other processes ---- */
+
+void atr_context_forking(void)
+{
+	struct atr_context *c = &atr_tls.context;
+
+	if (atr_context_usable(c) && c->open)
+		(void)atr_life_begin(c->open);
+}
+
+void atr_context_forked(void)
+{
+	static struct atr_cell cell; /* as the request's, which this process may close */
+	struct atr_context *c = &atr_context_at_fork;
+	const struct atr_context *now = atr_context_current();
+
+	/* A grandchild's is that of the child, which may have closed the connection. */
+	if (!now && atr_context_usable(c) && atr_context_same(&atr_tls.context, c))
+		return;
+	c->valid = false;
+	if (!now || !now->open || !now->open->life)
+		return;
+	*c = *now;
+	cell = *now->open;
+	c->open = &cell;
+	c->gen = cell.gen;
+	if (c->carrier) /* for as long as this process lives */
+		(void)atr_carrier_hold(c->carrier, c->carrier_gen);
+	atr_store(&atr_context_watched, true);
+}
+
+void atr_context_may_be_handed(int fd)
+{
+	if (atr_context_same(&atr_tls.context, &atr_context_at_fork))
+		atr_tls.context.valid = false;
+	atr_context_at_fork.valid = false;
+	if (atr_context_process.open && (fd || atr_load(&process_used)))
+		atr_context_process.valid = false;
+	atr_store(&atr_context_watched, atr_context_process.open && atr_context_process.valid);
 }

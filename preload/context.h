@@ -18,6 +18,10 @@ struct atr_cell {
 	uint32_t gen;	  /* moves on when the span ends */
 	uint32_t waiting; /* requests sent for it that are not answered yet */
 	uint32_t crowded; /* another request came behind it on the same connection */
+	/* For other processes (preload/life.h); NULL: none has it as its parent. */
+	uint32_t *life;
+	uint32_t life_gen;
+	uint32_t life_claim;
 };
 
 /*
@@ -48,8 +52,34 @@ struct atr_context {
 #define ATR_FLAG_SAMPLED 1
 #define ATR_FLAG_RANDOM 2
 
-/* The context of the process: TRACEPARENT, TRACESTATE, BAGGAGE of its environment, read once. */
+/*
+ * The context of the process: TRACEPARENT, TRACESTATE, BAGGAGE of its environment, read once;
+ * over when the request is that it was started for, if we started it.
+ */
 extern struct atr_context atr_context_process;
+
+/*
+ * What the thread was in when this process was forked.  Before it becomes another program
+ * a child closes what it does not need: the connection too, and the context ends in this
+ * process, but not in the one that serves it.  Good until the child comes to anything else.
+ */
+extern struct atr_context atr_context_at_fork;
+
+/* fork(): before it; and in the child. */
+void atr_context_forking(void);
+void atr_context_forked(void);
+
+/* The process's context, for a span that starts now; NULL: it has none. */
+const struct atr_context *atr_context_of_process(void);
+
+/*
+ * The thread is about to read from a pipe or a pair: what this process does then may be
+ * another's work.  Of interest in a forked child with its parent's context, and in a program
+ * that was started for a request.  Of the latter's standard input the first read may bring what
+ * it was started for (the body of a request), so it counts after it has done something.
+ */
+extern bool atr_context_watched;
+void atr_context_may_be_handed(int fd);
 
 /*
  * Reads a traceparent (W3C Trace Context Level 2, section 3.2) into a remote context
@@ -60,7 +90,14 @@ bool atr_traceparent_parse(struct atr_context *context, struct atr_slice tracepa
 /* May a child start under it now? */
 static inline bool atr_context_usable(const struct atr_context *c)
 {
-	return c->valid && (!c->open || __atomic_load_n(&c->open->gen, __ATOMIC_ACQUIRE) == c->gen);
+	const uint32_t *life;
+
+	if (!c->valid || !c->open)
+		return c->valid;
+	if (__atomic_load_n(&c->open->gen, __ATOMIC_ACQUIRE) != c->gen)
+		return false;
+	life = __atomic_load_n(&c->open->life, __ATOMIC_ACQUIRE);
+	return atr_likely(!life) || atr_load_acquire(life) == c->open->life_gen;
 }
 
 /* Are they the same span's? */

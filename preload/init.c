@@ -23,6 +23,7 @@
 #include "preload/conn.h"
 #include "preload/context.h"
 #include "preload/gate.h"
+#include "preload/life.h"
 #include "preload/log.h"
 #include "preload/process.h"
 #include "preload/sampler.h"
@@ -48,8 +49,18 @@ static bool step_secure(void)
 	return !getauxval(AT_SECURE); /* not in programs that run with raised privileges */
 }
 
+/* Valgrind sees for itself what the program sends, and complains about our looking. */
+static void step_valgrind(void)
+{
+	const char *preloaded = getenv("LD_PRELOAD");
+
+	if (preloaded && strstr(preloaded, "/vgpreload_"))
+		atr_sys_trust_memory();
+}
+
 static bool step_real(void)
 {
+	step_valgrind();
 	atr_real_init();
 	atr_worker_pthread_create = atr_real.pthread_create;
 	return true;
@@ -102,6 +113,27 @@ static struct atr_slice env_line(const char *name, size_t max)
 	return (struct atr_slice){ value, strlen(value) };
 }
 
+/*
+ * AUTOTRACE_PARENT=<span id>-<life>: we started this program for that span.  Beside another's
+ * TRACEPARENT it says nothing.
+ */
+static void step_life(struct atr_context *c)
+{
+	static struct atr_cell cell;
+	const char *life = getenv("AUTOTRACE_PARENT");
+	uint8_t span_id[8];
+
+	if (!life || strlen(life) < 17 || life[16] != '-' ||
+	    atr_from_hex(span_id, life, sizeof(span_id)) != 0 ||
+	    memcmp(span_id, c->span_id, sizeof(span_id)) != 0)
+		return;
+	if (!atr_life_attach(&cell, (struct atr_slice){ life + 17, strlen(life + 17) }))
+		return;
+	c->open = &cell;
+	c->gen = cell.gen;
+	atr_context_watched = true;
+}
+
 /* TRACEPARENT, TRACESTATE and BAGGAGE: the parent of the process's roots. */
 static bool step_context(void)
 {
@@ -119,6 +151,7 @@ static bool step_context(void)
 	c->carrier = atr_carrier_new(env_line("TRACESTATE", 512), env_line("BAGGAGE", 8192));
 	if (c->carrier)
 		c->carrier_gen = c->carrier->gen;
+	step_life(c);
 	return true;
 }
 

@@ -13,6 +13,7 @@
 
 #include "preload/carrier.h"
 #include "preload/clock.h"
+#include "preload/life.h"
 #include "preload/process.h"
 #include "preload/record.h"
 #include "preload/sampler.h"
@@ -119,6 +120,7 @@ void atr_op_begin(struct atr_op *op, enum atr_kind kind)
 	const struct atr_context *parent = atr_context_parent();
 
 	op->recording = op->entered = op->context.valid = false;
+	op->start = op->end = 0;
 	if (!parent && atr_sampler_roots_off())
 		return;
 	if (!begin(op, kind, parent, NULL))
@@ -177,7 +179,7 @@ void atr_op_leave(struct atr_op *op)
 	op->entered = false;
 	atr_tls.context = op->outer;
 	/* No child may start under it any more, on whatever thread it was handed to. */
-	__atomic_fetch_add(&op->context.open->gen, 1, __ATOMIC_RELEASE);
+	atr_life_end(op->context.open, op->epoch == atr_process.epoch);
 	if (t && t->depth)
 		t->depth--;
 }

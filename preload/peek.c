@@ -14,16 +14,22 @@
 #define STACK_NEAR 65536
 #define PAGE 4096 /* the smallest there is: looking twice does no harm */
 
-static bool trusting;
+static bool trusting, sandbox;
 
 void atr_sys_trust_memory(void)
 {
-	__atomic_store_n(&trusting, true, __ATOMIC_RELAXED);
+	atr_store(&trusting, true);
+}
+
+void atr_sys_sandbox(void)
+{
+	atr_store(&trusting, true);
+	atr_store(&sandbox, true);
 }
 
 bool atr_sys_sandboxed(void)
 {
-	return __atomic_load_n(&trusting, __ATOMIC_RELAXED);
+	return atr_load(&sandbox);
 }
 
 #define UNLIKELY_WORD 0x0c1f03a9 /* found there by chance: costs some microseconds */
@@ -102,7 +108,7 @@ static bool on_stack(const void *p, size_t n, uintptr_t frame)
 
 static bool is_memory(const void *p, size_t n, uintptr_t frame, bool (*is)(const void *word))
 {
-	return on_stack(p, n, frame) || atr_sys_sandboxed() || each_page(p, n, is);
+	return atr_load(&trusting) || on_stack(p, n, frame) || each_page(p, n, is);
 }
 
 bool atr_sys_peekv(void *to, const struct iovec *from, size_t n_from)

@@ -23,10 +23,17 @@ void atr_sys_restore_signals(uint64_t mask)
 	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, 8, 0, 0);
 }
 
+/* ThreadSanitizer must be told that memory is new: what was there before is no race. */
+#ifdef __SANITIZE_THREAD__
+#define MAP(...) ((long)mmap(__VA_ARGS__))
+#else
+#define MAP(...) atr_sys(SYS_mmap, __VA_ARGS__)
+#endif
+
 void *atr_sys_map(size_t len)
 {
-	long p = atr_sys(SYS_mmap, NULL, len, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long p = MAP(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		     -1, 0);
 
 	return p < 0 && p > -4096 ? NULL : (void *)p;
 }

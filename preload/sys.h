@@ -119,11 +119,14 @@ void atr_sys_futex_wake(const uint32_t *word, int n);
  */
 bool atr_sys_peek(void *to, const void *from, size_t n);
 
-/*
- * Even that may be deadly in a sandbox (seccomp): from now on the program's pointers are
- * trusted.
- */
+/* From now on the program's pointers are trusted. */
 void atr_sys_trust_memory(void);
+
+/*
+ * The same, for such a call may be deadly in a sandbox (seccomp), and so may others that the
+ * program does not make.
+ */
+void atr_sys_sandbox(void);
 bool atr_sys_sandboxed(void);
 
 /* The other way round: writes to memory of the program's that may be none. */

@@ -26,6 +26,7 @@
 
 #include "preload/clock.h"
 #include "preload/config.h"
+#include "preload/life.h"
 #include "preload/log.h"
 #include "preload/process.h"
 #include "preload/ring.h"
@@ -108,7 +109,7 @@ uint64_t atr_thread_random(struct atr_thread *t)
 static void close_cells(struct atr_thread *t)
 {
 	for (int i = 0; i < ATR_DEPTH_MAX; i++)
-		__atomic_fetch_add(&t->cells[i].gen, 1, __ATOMIC_RELEASE);
+		atr_life_end(&t->cells[i], t->epoch == atr_process.epoch);
 	t->depth = 0;
 }
 
@@ -158,6 +159,8 @@ static void gone(void *arg)
 	t->ring = NULL;
 	atr_tls.thread = NULL;
 	close_cells(t);
+	atr_sys_unmap(t->scratch, ATR_SCRATCH_SIZE);
+	t->scratch = NULL;
 	atr_pool_give(&threads, t);
 }
 

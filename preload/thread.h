@@ -20,6 +20,8 @@ struct atr_link;
 /* Spans that may be open inside each other on one thread and have children. */
 #define ATR_DEPTH_MAX 16
 
+#define ATR_SCRATCH_SIZE 65536
+
 /*
  * What a thread needs once it records: born at its first span, given back at its
  * end.  From a pool, so that contexts of a dead thread's spans can still be
@@ -35,6 +37,8 @@ struct atr_thread {
 	uint32_t depth;
 	struct atr_cell cells[ATR_DEPTH_MAX]; /* of the spans open at each depth */
 	struct atr_put_off put_off;	      /* by the event loop that the thread runs */
+	char *scratch;	     /* ATR_SCRATCH_SIZE bytes, for hooks/exec.c; NULL: not needed yet */
+	uint32_t scratch_of; /* process id of who has it: a vfork child never gives it back */
 };
 
 /*

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A request's trace goes on in the programs that are started for it, by TRACEPARENT in their
 environment; and nothing else of it, nor of how they start, is different."""
+import concurrent.futures
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,11 +13,12 @@ import pytest
 
 import harness
 from harness import bare_env, end, free_port, listening, program, run, wait_for
-from http_peer import Asking, Origin, request
+from http_peer import Asking, Origin, request, traceparents
 
 pytestmark = pytest.mark.skipif("thread" in harness.SAN,
                                 reason="libtsan alone kills dash, which calls vfork()")
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 PYTHON = "/usr/bin/python3"
 TRACE, PARENT = "5b8aa5a2d2c872e8321cf37308d69df2", "051581bf3cb55c13"
 STARTED = "00-11111111111111112222222222222222-3333333333333333-01"
@@ -220,8 +223,8 @@ def test_no_memory_is_lost_to_children(pair):
         def pages():
             f.seek(0)
             return int(f.read().split()[1])
-        for i in range(3):
-            if i == 1:
+        for i in range(14):
+            if i == 10:  # by then the ring has been written once around
                 before = pages()
             for _ in range(40):
                 for maker, way in (("vfork", "execve"), ("spawn", "spawn")):
@@ -308,6 +311,44 @@ def test_an_emptied_environment_takes_the_trace_and_the_library_away(receiver, s
         s.stop()
     assert "traceparent" not in (k.lower() for k, _ in log[0].headers)
     receiver.wait(1)
+
+
+# ---- processes that outlive the request they were started in
+
+@pytest.mark.parametrize("kind", ["fork", "spawn", "forkserver", "pipe", "each"])
+def test_a_process_is_in_a_request_only_while_it_is_open(receiver, shim, upstream, kind):
+    upstream.take()
+    port, n = free_port(), 60
+    # A session of its own, ended whole: the pools' processes would stay.
+    server = subprocess.Popen([PYTHON, os.path.join(HERE, "services", "workers.py"), str(port),
+                               upstream.url, kind], env=shim(), start_new_session=True,
+                              preexec_fn=harness.die_with_us)
+    numbers = iter(range(n))
+
+    def client():
+        for i in numbers:
+            with Asking(port) as c:
+                answer, = c.ask(request("GET", f"/{i}", [
+                    "Host: h", f"traceparent: 00-{i + 1:032x}-{i + 1:016x}-01"]))
+                assert answer.status == 200
+    try:
+        wait_for(lambda: listening(port), "workers.py")
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(client) for _ in range(4)]:
+                done.result(60 * harness.SLOW)
+        log = upstream.take(n)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    wrong, right = [], 0
+    for r in log:
+        (trace, _, _), = traceparents(r)
+        own = int(r.target.partition("?")[2]) + 1
+        right += int(trace, 16) == own
+        if 0 < int(trace, 16) <= n and int(trace, 16) != own:
+            wrong.append((own, trace))
+    assert not wrong and len(log) == n
+    assert right == n if kind == "each" else right <= 4, right
 
 
 # ---- servers that start programs

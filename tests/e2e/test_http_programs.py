@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 
 import pytest
 
@@ -598,8 +599,13 @@ accesslog.format = "%r"
         with open(self.err.name, encoding="latin-1") as f:
             return re.findall(r'"([A-Z]+) (\S+) HTTP/1.[01]" \d+', f.read())
 
-    def stop(self):
-        """Ends it; what it wrote to stderr.  Some write their access log only now."""
+    def stop(self, lines=0):
+        """Ends it; what it wrote to stderr.  Some write their access log only now, and some
+        need a moment for its last line."""
+        for _ in range(20):
+            if len(self.logged()) >= lines:
+                break
+            time.sleep(0.05)
         end(self.process, 2 if "python" in self.process.args[0] else 15, 10)
         self.log = self.logged()
         self.err.seek(0)
@@ -708,7 +714,7 @@ def served(name, env):
 @pytest.mark.parametrize("name", WEBS)
 def test_server(receiver, shim, name):
     bare, plain = served(name, bare_env())
-    plain.stop()
+    plain.stop(len(bare))
     asked, web = served(name, shim())
     try:
         receiver.wait(len(asked), 5 * harness.SLOW)

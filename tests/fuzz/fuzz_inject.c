@@ -32,6 +32,7 @@ void atr_pool_give(struct atr_pool *pool, void *object);
 #include "preload/attr.c"
 #include "preload/carrier.c"
 #include "preload/clock.c"
+#include "preload/life.c"
 #include "preload/sampler.c"
 #include "preload/peek.c"
 #include "preload/sys.c"

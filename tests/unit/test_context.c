@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: preload/text.o preload/clock.o */
+/* LINK: preload/life.o preload/carrier.o preload/pool.o */
+/* LINK: preload/text.o preload/clock.o preload/sys.o */
 #include "preload/context.c"
+#include "preload/stats.h"
 #include "tests/unit/test.h"
 
 __thread struct atr_tls atr_tls;
+struct atr_stats atr_stats;
 static struct atr_thread self;
 
 #define IDS "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: preload/peek.o preload/sys.o preload/text.o preload/clock.o */
+/* LINK: preload/peek.o preload/sys.o preload/life.o preload/text.o preload/clock.o */
 /* LINK: preload/context.o preload/carrier.o preload/pool.o */
 #include "hooks/exec.c"
 #include "hooks/handover.c"
@@ -45,6 +45,13 @@ void atr_real_init(void)
 {
 }
 
+static struct atr_thread self;
+
+struct atr_thread *atr_thread_self(void)
+{
+	return &self;
+}
+
 /* ---- what reaches the kernel ---- */
 
 static struct {
@@ -53,7 +60,9 @@ static struct {
 	char *const *envp; /* of the last call; NULL: not given one */
 	char *const *argv;
 	unsigned too_big; /* calls that are refused */
-	char text[65536]; /* its environment, an entry per line, if it was not the program's */
+	unsigned parents; /* AUTOTRACE_PARENT, not in the text */
+	char parent[64];
+	char text[4 * 65536]; /* its environment, an entry per line, if it was not the program's */
 } seen;
 
 static char **program_env;
@@ -67,8 +76,15 @@ static int answer(const char *name, char *const argv[], char *const envp[])
 	seen.envp = envp;
 	seen.argv = argv;
 	*p = '\0';
-	for (; envp && envp != program_env && *envp; envp++)
-		p += sprintf(p, "%s\n", *envp);
+	seen.parents = 0;
+	for (; envp && envp != program_env && *envp; envp++) {
+		if (strncmp(*envp, PARENT, sizeof(PARENT) - 1) != 0) {
+			p += sprintf(p, "%s\n", *envp);
+			continue;
+		}
+		seen.parents++;
+		snprintf(seen.parent, sizeof(seen.parent), "%s", *envp + sizeof(PARENT) - 1);
+	}
 	if (seen.too_big) {
 		seen.too_big--;
 		return E2BIG;
@@ -163,11 +179,14 @@ static void begin(void)
 		.posix_spawnp = fake_posix_spawnp,
 	};
 	memset(&seen, 0, sizeof(seen));
+	self.scratch_of = 0;
 	memset(&inherited, 0, sizeof(inherited));
-	memset(&at_fork, 0, sizeof(at_fork));
+	memset(&atr_context_at_fork, 0, sizeof(atr_context_at_fork));
 	memset(&atr_tls, 0, sizeof(atr_tls));
 	CHECK(atr_traceparent_parse(c, ATR_SLICE("00-" IDS "-01")));
 	c->remote = false;
+	cell.life = NULL;
+	cell.life_claim = 0;
 	c->open = &cell;
 	c->gen = cell.gen;
 	atr_propagators.mask = ATR_PROPAGATE_TRACECONTEXT | ATR_PROPAGATE_BAGGAGE;
@@ -269,11 +288,13 @@ TEST(a_forked_child_that_has_closed_the_connection_is_still_under_its_request)
 {
 	begin();
 	give_carrier("k=v", "");
+	forking();
 	forked();
 	CHECK_INT(atr_tls.context.carrier->refs, 2);
 	cell.gen++; /* by closing it */
 	atr_carrier_release(atr_tls.context.carrier);
 	CHECK_STR(GIVEN(NULL), OURS "TRACESTATE=k=v\n");
+	forking();
 	forked(); /* it has a child of its own */
 	CHECK_STR(GIVEN(NULL), OURS "TRACESTATE=k=v\n");
 	atr_tls.context.valid = false; /* it waits for something else */
@@ -283,6 +304,7 @@ TEST(a_forked_child_that_has_closed_the_connection_is_still_under_its_request)
 	CHECK_STR(GIVEN(NULL), "same");
 	atr_tls.context.gen = cell.gen; /* which has not */
 	CHECK(strcmp(GIVEN(NULL), "same") != 0 && !strstr(seen.text, OURS));
+	forking();
 	forked();
 	cell.gen++;
 	CHECK(strcmp(GIVEN(NULL), "same") != 0 && !strstr(seen.text, OURS));
@@ -292,12 +314,15 @@ TEST(a_child_forked_after_the_end_of_a_request_is_not_under_it)
 {
 	begin();
 	cell.gen++;
+	forking();
 	forked();
 	CHECK_STR(GIVEN(NULL), "same");
 	begin();
+	forking();
 	forked();
 	cell.gen++;
 	open_gate.live = 0;
+	forking();
 	forked();
 	open_gate.live = 1;
 	CHECK_STR(GIVEN(NULL), "same");
@@ -523,12 +548,71 @@ TEST(what_became_too_big_by_us_is_tried_without)
 	CHECK_INT(errno, E2BIG);
 	CHECK(seen.envp == program_env);
 	seen.too_big = 1;
-	CHECK_INT(posix_spawn((pid_t *)16, "p", (void *)32, (void *)48, arguments, program_env),
-		  EACCES);
-	CHECK(seen.envp == program_env);
-	seen.too_big = 1;
 	CHECK_INT(execv("p", arguments), -1);
 	CHECK_STR(seen.name, "execv");
+}
+
+/* Its file actions may not work a second time. */
+TEST(a_spawn_is_tried_once_with_what_certainly_fits)
+{
+	static char large[SIZE_ALWAYS];
+	char *volatile bad = (char *)24, *nowhere = bad;
+	char *env[] = { large, NULL };
+
+	begin();
+	program_env = env;
+	memset(large, 'x', sizeof(large) - 1);
+	seen.too_big = 1;
+	CHECK_INT(posix_spawn((pid_t *)16, "p", (void *)32, (void *)48, arguments, env), E2BIG);
+	CHECK_INT(seen.calls, 1);
+	CHECK(seen.envp == env);
+	large[sizeof(large) - 300] = '\0';
+	CHECK_INT(posix_spawn((pid_t *)16, "p", (void *)32, (void *)48, arguments, env), EACCES);
+	CHECK(seen.envp != env);
+	env[0] = nowhere;
+	CHECK_INT(posix_spawn((pid_t *)16, "p", (void *)32, (void *)48, arguments, env), EACCES);
+	CHECK(seen.envp == env);
+	CHECK_INT(posix_spawn((pid_t *)16, "p", (void *)32, (void *)48, (char **)(void *)nowhere,
+			      env),
+		  EACCES);
+	CHECK(seen.envp == env);
+}
+
+TEST(in_the_middle_of_an_exec_a_signal_handlers_is_left_alone)
+{
+	begin();
+	CHECK(strcmp(GIVEN(E("A=1")), "same") != 0);
+	CHECK_INT(self.scratch_of, 0);
+	self.scratch_of = (uint32_t)getpid();
+	CHECK_STR(GIVEN(E("A=1")), "same");
+	self.scratch_of++; /* a vfork child's, that has become another program */
+	CHECK(strcmp(GIVEN(E("A=1")), "same") != 0);
+}
+
+/* ---- the end of the request ---- */
+
+TEST(the_new_program_learns_when_the_request_is_over)
+{
+	struct atr_cell there = { .gen = 0 };
+	struct atr_context c = { .valid = true, .open = &there };
+
+	begin();
+	CHECK_STR(GIVEN(E("AUTOTRACE_PARENT=old")), OURS);
+	CHECK_INT(seen.parents, 1);
+	CHECK(strncmp(seen.parent, "b7ad6b7169203331-", 17) == 0);
+	CHECK(atr_life_attach(&there,
+			      (struct atr_slice){ seen.parent + 17, strlen(seen.parent + 17) }));
+	CHECK(atr_context_usable(&c));
+	atr_life_end(&cell, false); /* in a forked child, which leaves it open */
+	CHECK(atr_context_usable(&c));
+	begin();
+	CHECK_STR(GIVEN(NULL), OURS);
+	CHECK(atr_life_attach(&there,
+			      (struct atr_slice){ seen.parent + 17, strlen(seen.parent + 17) }));
+	CHECK(atr_context_usable(&c));
+	atr_life_end(&cell, true);
+	CHECK(!atr_context_usable(&c));
+	CHECK_STR(GIVEN(NULL), "same");
 }
 
 /* ---- every function ---- */
@@ -600,8 +684,6 @@ TEST(functions_with_an_environment_stay_what_they_are)
 
 TEST(to_spawn_is_to_do_something_about_the_request)
 {
-	static struct atr_thread self;
-
 	for (int with = 0; with < 2; with++) {
 		begin();
 		atr_tls.thread = &self;

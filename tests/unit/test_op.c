@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o */
-/* LINK: preload/carrier.o preload/pool.o preload/context.o */
+/* LINK: preload/carrier.o preload/pool.o preload/life.o preload/context.o */
 /* LINK: preload/sampler.o preload/text.o exporter/otlp.pb-c.o */
 /* LINK: -lprotobuf-c */
 #include "exporter/otlp.pb-c.h"

@@ -100,7 +100,7 @@ TEST(in_a_sandbox_nothing_is_asked)
 {
 	char *p = pages();
 
-	trusting = true;
+	atr_sys_sandbox();
 	CHECK(atr_sys_sandboxed());
 	CHECK(atr_sys_peek(to, p, 4) && atr_sys_poke(p, "abcd", 4));
 	trusting = false;

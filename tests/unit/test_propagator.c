@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: hooks/http1.o preload/context.o preload/text.o */
+/* LINK: hooks/http1.o preload/life.o preload/context.o preload/sys.o */
+/* LINK: preload/text.o preload/carrier.o preload/pool.o */
 #include "hooks/propagator-format.c"
 #include "hooks/propagator.c"
 
 #include "preload/clock.h"
+#include "preload/stats.h"
 #include "preload/thread.h"
 #include "tests/unit/test.h"
 
 /* For context.o; nothing here asks for the time. */
 __thread struct atr_tls atr_tls;
+struct atr_stats atr_stats;
 
 uint64_t atr_now(void)
 {
