@@ -164,7 +164,7 @@ void atr_http_request_serve(struct atr_http_request *r, struct atr_conn *c,
 	char *buffer = brings_any(head) ? atr_buffer_take() : NULL;
 	struct atr_remote *remote = (struct atr_remote *)(void *)buffer;
 
-	atr_context_at_fork.valid = false;
+	atr_context_forget_fork();
 	if (remote) {
 		atr_propagators_extract(head, remote);
 		r->carrier = carrier_of(remote);

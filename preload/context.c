@@ -349,10 +349,12 @@ void atr_context_forked(void)
 
 void atr_context_may_be_handed(int fd)
 {
+	const struct atr_context *process = &atr_context_process;
+
 	if (atr_context_same(&atr_tls.context, &atr_context_at_fork))
 		atr_tls.context.valid = false;
-	atr_context_at_fork.valid = false;
-	if (atr_context_process.open && (fd || atr_load(&process_used)))
-		atr_context_process.valid = false;
-	atr_store(&atr_context_watched, atr_context_process.open && atr_context_process.valid);
+	atr_context_forget_fork();
+	if (process->open && (fd || atr_load(&process_used)))
+		(void)__atomic_fetch_add(&process->open->gen, 1, __ATOMIC_RELEASE);
+	atr_store(&atr_context_watched, process->open && atr_context_usable(process));
 }

@@ -69,6 +69,14 @@ extern struct atr_context atr_context_at_fork;
 void atr_context_forking(void);
 void atr_context_forked(void);
 
+/* The child has come to something else. */
+static inline void atr_context_forget_fork(void)
+{
+	/* Other threads may be looking: the cell ends, the context stays as it is. */
+	if (atr_unlikely(atr_context_at_fork.valid))
+		(void)__atomic_fetch_add(&atr_context_at_fork.open->gen, 1, __ATOMIC_RELEASE);
+}
+
 /* The process's context, for a span that starts now; NULL: it has none. */
 const struct atr_context *atr_context_of_process(void);
 

@@ -7,7 +7,11 @@
  */
 #include "hooks/http1.c"
 #define add add_open_span /* hooks/propagator.c has one too */
+#include "preload/carrier.c"
 #include "preload/context.c"
+#include "preload/life.c"
+#include "preload/pool.c"
+#include "preload/sys.c"
 #undef add
 #include "preload/text.c"
 
@@ -19,6 +23,7 @@
 
 /* For context.c; nothing here asks for the time. */
 __thread struct atr_tls atr_tls;
+struct atr_stats atr_stats;
 
 uint64_t atr_now(void)
 {
