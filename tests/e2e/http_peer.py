@@ -267,7 +267,7 @@ class Origin:
 
     def __init__(self, root=None):
         self.root, self.log, self.lock = root, [], threading.Lock()
-        self.active = 0
+        self.active = self.came = 0
         origin = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -306,6 +306,7 @@ class Origin:
                 self.status, body = 0, b""
                 with origin.lock:
                     origin.active += 1
+                    origin.came = turn = origin.came + 1
                 try:
                     body = self.body()
                     # An absolute target came to us as to a proxy.
@@ -313,9 +314,9 @@ class Origin:
                 finally:
                     with origin.lock:
                         origin.active -= 1
-                        origin.log.append(Request(self.command, self.path, self.request_version,
-                                                  self.headers.items(), body, self.status,
-                                                  self.client_address))
+                        origin.log.append((turn, Request(
+                            self.command, self.path, self.request_version, self.headers.items(),
+                            body, self.status, self.client_address)))
 
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = \
                 do_PROPFIND = handle_one
@@ -403,7 +404,8 @@ class Origin:
             time.sleep(0.002)
         with self.lock:
             log, self.log = self.log, []
-        return log
+        # In the order they came in: the next one may be on another connection, and written first.
+        return [r for _, r in sorted(log, key=lambda entry: entry[0])]
 
     def quiet(self):
         """Is nobody being answered?"""
