@@ -29,7 +29,6 @@
 #define TRACESTATE "TRACESTATE="
 #define BAGGAGE "BAGGAGE="
 #define PARENT "AUTOTRACE_PARENT="
-#define TRACEPARENT_LEN (sizeof(TRACEPARENT "00--") + 32 + 16 + 3) /* with its NUL */
 
 #define ENTRIES_MAX 4096 /* a longer environment goes as it is */
 #define VALUE_MAX 16384	 /* of a value that is read to its end */
@@ -256,25 +255,8 @@ static void hold_carrier(struct atr_handover *h)
 	if (!h->carrier)
 		return;
 	h->tracestate = atr_carrier_tracestate(c);
-	if (c->baggage_len && !h->own_baggage) {
-		struct atr_slice line = atr_carrier_lines(c, false, true);
-
-		h->baggage.p = line.p + line.len - (sizeof("\r\n") - 1) - c->baggage_len;
-		h->baggage.len = c->baggage_len;
-	}
-}
-
-static char *put_traceparent(char *p, const struct atr_context *c)
-{
-	memcpy(p, TRACEPARENT "00-", sizeof(TRACEPARENT "00-") - 1);
-	p += sizeof(TRACEPARENT "00-") - 1;
-	atr_to_hex(p, c->trace_id, sizeof(c->trace_id));
-	p[32] = '-';
-	atr_to_hex(p + 33, c->span_id, sizeof(c->span_id));
-	memcpy(p + 49, "-0", 2);
-	p[51] = (char)('0' + (c->flags & (ATR_FLAG_SAMPLED | ATR_FLAG_RANDOM)));
-	p[52] = '\0';
-	return p + 53;
+	if (!h->own_baggage)
+		h->baggage = atr_carrier_baggage(c);
 }
 
 /* NAME=VALUE at *to, which moves on; NULL when there is no value. */
@@ -295,8 +277,11 @@ static char *put_entry(char **to, const char *name, struct atr_slice value)
 /* ours[] in the order of their kinds; NULL where there is none. */
 static void write_ours(const struct atr_handover *h, char *ours[OURS_MAX], char *text)
 {
-	ours[0] = text;
-	text = put_traceparent(text, &h->context);
+	char traceparent[ATR_TRACEPARENT_LEN];
+
+	atr_traceparent_write(traceparent, &h->context);
+	ours[0] = put_entry(&text, TRACEPARENT,
+			    (struct atr_slice){ traceparent, sizeof(traceparent) });
 	ours[1] = put_entry(&text, TRACESTATE, h->tracestate);
 	ours[2] = put_entry(&text, BAGGAGE, h->baggage);
 	ours[3] = put_entry(&text, PARENT, (struct atr_slice){ h->life, h->life_len });
@@ -379,8 +364,9 @@ bool atr_handover_begin(struct atr_handover *h, char *const envp[])
 		return false;
 	hold_carrier(h);
 	h->room = h->n + OURS_MAX + 1;
-	h->text_len = TRACEPARENT_LEN + sizeof(TRACESTATE) + h->tracestate.len + sizeof(BAGGAGE) +
-		      h->baggage.len + sizeof(PARENT) + h->life_len;
+	h->text_len = sizeof(TRACEPARENT) + ATR_TRACEPARENT_LEN + sizeof(TRACESTATE) +
+		      h->tracestate.len + sizeof(BAGGAGE) + h->baggage.len + sizeof(PARENT) +
+		      h->life_len;
 	return true;
 }
 

@@ -293,3 +293,34 @@ void atr_http_request_done(struct atr_http_feed *f)
 {
 	atr_http_request_ends(f->half);
 }
+
+bool atr_http_response_body(struct atr_http_feed *f, const struct atr_http_request *r,
+			    const struct atr_http_head *head)
+{
+	enum atr_http_framing framing;
+
+	if (head->status == 101 || (r->to_connect && head->status < 300)) {
+		atr_store_release(&f->h->held, ATR_HTTP_SWITCHED);
+		f->done(f);
+		return false; /* what follows is not HTTP */
+	}
+	framing = atr_http_response_framing(head, r->to_head, r->to_connect);
+	atr_http_body_begin(&f->half->body, framing, head->length);
+	if (atr_http_body_done(&f->half->body))
+		f->done(f);
+	else
+		f->half->phase = ATR_HTTP_IN_BODY;
+	return true;
+}
+
+struct atr_http_request *atr_http_response_done(struct atr_http_feed *f)
+{
+	struct atr_http_request *r = atr_http_oldest(f->h);
+	uint32_t still = ATR_HTTP_STILL;
+
+	f->half->phase = ATR_HTTP_BETWEEN;
+	if (r && (r->upgrade || r->to_connect))
+		(void)__atomic_compare_exchange_n(&f->h->held, &still, ATR_HTTP_GO_ON, 0,
+						  __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+	return r;
+}

@@ -141,7 +141,6 @@ void atr_http_serve_ended(struct atr_http *h, const struct atr_moved *m)
 static bool wrote_response(struct atr_http_feed *f, const char *p, size_t n)
 {
 	struct atr_http_request *r = atr_http_oldest(f->h);
-	enum atr_http_framing framing;
 	struct atr_http_head head;
 
 	if (!r || atr_http_parse_response(&head, p, n) < 0)
@@ -153,37 +152,18 @@ static bool wrote_response(struct atr_http_feed *f, const char *p, size_t n)
 	/* A forked child that answers ends what its parent began. */
 	r->op.epoch = atr_process.epoch;
 	atr_http_request_answered(r, &head);
-	if (head.status == 101 || (r->to_connect && head.status < 300)) {
-		atr_store_release(&f->h->held, ATR_HTTP_SWITCHED);
-		f->done(f);
-		return false; /* what follows is not HTTP */
-	}
-	framing = atr_http_response_framing(&head, r->to_head, r->to_connect);
-	atr_http_body_begin(&f->half->body, framing, head.length);
-	if (atr_http_body_done(&f->half->body))
-		f->done(f);
-	else
-		f->half->phase = ATR_HTTP_IN_BODY;
-	return true;
+	return atr_http_response_body(f, r, &head);
 }
 
 static void response_written(struct atr_http_feed *f)
 {
-	struct atr_http *h = f->h;
-	struct atr_http_request *r = atr_http_oldest(h);
+	struct atr_http_request *r = atr_http_response_done(f);
 
-	f->half->phase = ATR_HTTP_BETWEEN;
 	if (!r)
 		return;
-	if (r->upgrade || r->to_connect) {
-		uint32_t still = ATR_HTTP_STILL;
-
-		(void)__atomic_compare_exchange_n(&h->held, &still, ATR_HTTP_GO_ON, 0,
-						  __ATOMIC_RELEASE, __ATOMIC_RELAXED);
-	}
 	atr_http_say_whose(f->m, r);
 	atr_http_request_over(r, f->m->conn, f->m->fd, NULL);
-	atr_http_take_off(h);
+	atr_http_take_off(f->h);
 }
 
 /* What was sent is no response, or one that we did not see. */

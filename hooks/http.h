@@ -123,6 +123,13 @@ void atr_http_not_understood(struct atr_http_feed *f);
 /* A request is complete. */
 void atr_http_request_done(struct atr_http_feed *f);
 
+/* What follows the head of the final response to r; false: nothing that is HTTP. */
+bool atr_http_response_body(struct atr_http_feed *f, const struct atr_http_request *r,
+			    const struct atr_http_head *head);
+
+/* A response is complete: the request that it answers, still in the queue, or NULL. */
+struct atr_http_request *atr_http_response_done(struct atr_http_feed *f);
+
 /* What the raw spans of AUTOTRACE_SOCKET_SPANS=all belong under. */
 void atr_http_say_whose(const struct atr_moved *m, const struct atr_http_request *r);
 

@@ -338,8 +338,7 @@ static void advance(struct atr_source *source, struct iovec *iov, size_t n)
 }
 
 /* A sandbox may allow the program's calls, and not sendmsg(). */
-#define FORBIDDEN SSIZE_MIN
-#define SSIZE_MIN (-SSIZE_MAX - 1)
+#define FORBIDDEN (-SSIZE_MAX - 1)
 
 static bool forbids(int err)
 {
@@ -407,7 +406,7 @@ static bool addable(const struct atr_sending *what)
 }
 
 /* Of the program's flags those that say how it wants to be treated. */
-static bool pay_first(struct atr_io *io, int flags, ssize_t *ret)
+bool atr_inject_settle(struct atr_io *io, int flags, ssize_t *ret)
 {
 	struct atr_conn *c = io->conn;
 
@@ -475,27 +474,22 @@ bool atr_inject(struct atr_io *io, const struct atr_sending *what, ssize_t *ret)
 {
 	struct iovec on_stack[2 * IOV_STACK + IOV_OURS];
 	bool control = what->msg && what->msg->msg_controllen;
-	struct iovec *iov = on_stack;
+	struct iovec *iov = addable(what) ? on_stack : NULL;
 	int err = errno;
 	bool took;
 
 	if (!io->out || !what->n_iov)
 		return false;
-	if (what->n_iov > IOV_STACK && addable(what))
+	if (iov && what->n_iov > IOV_STACK)
 		iov = (struct iovec *)(void *)atr_buffer_take();
 	errno = err;
-	if ((!addable(what) || !iov || control) && !pay_first(io, what->flags, ret))
+	if ((!iov || control) && !atr_inject_settle(io, what->flags, ret))
 		took = true;
 	else
-		took = addable(what) && iov && add_and_send(io, what, iov, ret);
+		took = iov && add_and_send(io, what, iov, ret);
 	err = errno;
 	if (iov != on_stack)
 		atr_buffer_give((char *)iov);
 	errno = err;
 	return took;
-}
-
-bool atr_inject_settle(struct atr_io *io, int flags, ssize_t *ret)
-{
-	return pay_first(io, flags, ret);
 }

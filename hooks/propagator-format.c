@@ -407,13 +407,9 @@ static char *put_span_id(char *p, const struct atr_context *c)
 
 static char *put_traceparent(char *p, const struct atr_context *c)
 {
-	p = PUT(p, "traceparent: 00-");
-	p = atr_format_put_trace_id(p, c);
-	p = PUT(p, "-");
-	p = put_span_id(p, c);
-	p = PUT(p, "-0");
-	*p++ = (char)('0' + (c->flags & (ATR_FLAG_SAMPLED | ATR_FLAG_RANDOM)));
-	return PUT(p, "\r\n");
+	p = PUT(p, "traceparent: ");
+	atr_traceparent_write(p, c);
+	return PUT(p + ATR_TRACEPARENT_LEN, "\r\n");
 }
 
 /* B3's sampling state; 0: none, the decision is left to the next one. */

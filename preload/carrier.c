@@ -101,6 +101,13 @@ struct atr_slice atr_carrier_tracestate(const struct atr_carrier *c)
 	return (struct atr_slice){ c->text + sizeof(TRACESTATE) - 1, c->tracestate_len };
 }
 
+struct atr_slice atr_carrier_baggage(const struct atr_carrier *c)
+{
+	return (struct atr_slice){
+		c->text + tracestate_line(c->tracestate_len) + sizeof(BAGGAGE) - 1, c->baggage_len
+	};
+}
+
 struct atr_slice atr_carrier_lines(const struct atr_carrier *c, bool tracestate, bool baggage)
 {
 	size_t first = tracestate_line(c->tracestate_len);

@@ -35,8 +35,9 @@ bool atr_carrier_hold(struct atr_carrier *carrier, uint32_t gen);
 /* NULL is allowed. */
 void atr_carrier_release(struct atr_carrier *carrier);
 
-/* The value, and the lines that are wanted of the two: one run of bytes. */
+/* The values, and the lines that are wanted of the two: one run of bytes. */
 struct atr_slice atr_carrier_tracestate(const struct atr_carrier *carrier);
+struct atr_slice atr_carrier_baggage(const struct atr_carrier *carrier);
 struct atr_slice atr_carrier_lines(const struct atr_carrier *carrier, bool tracestate,
 				   bool baggage);
 

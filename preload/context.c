@@ -61,6 +61,17 @@ bool atr_traceparent_parse(struct atr_context *context, struct atr_slice s)
 	return true;
 }
 
+void atr_traceparent_write(char buf[static ATR_TRACEPARENT_LEN], const struct atr_context *c)
+{
+	memcpy(buf, "00-", 3);
+	atr_to_hex(buf + 3, c->trace_id, sizeof(c->trace_id));
+	buf[35] = '-';
+	atr_to_hex(buf + 36, c->span_id, sizeof(c->span_id));
+	buf[52] = '-';
+	buf[53] = '0';
+	buf[54] = (char)('0' + (c->flags & (ATR_FLAG_SAMPLED | ATR_FLAG_RANDOM)));
+}
+
 bool atr_context_same(const struct atr_context *a, const struct atr_context *b)
 {
 	return a->valid && b->valid && memcmp(a->span_id, b->span_id, 8) == 0 &&

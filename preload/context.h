@@ -95,6 +95,10 @@ void atr_context_may_be_handed(int fd);
  */
 bool atr_traceparent_parse(struct atr_context *context, struct atr_slice traceparent);
 
+/* The other way round: version 00, lower case, no NUL. */
+#define ATR_TRACEPARENT_LEN 55
+void atr_traceparent_write(char buf[static ATR_TRACEPARENT_LEN], const struct atr_context *context);
+
 /* May a child start under it now? */
 static inline bool atr_context_usable(const struct atr_context *c)
 {

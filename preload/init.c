@@ -50,17 +50,17 @@ static bool step_secure(void)
 }
 
 /* Valgrind sees for itself what the program sends, and complains about our looking. */
-static void step_valgrind(void)
+static bool step_valgrind(void)
 {
 	const char *preloaded = getenv("LD_PRELOAD");
 
 	if (preloaded && strstr(preloaded, "/vgpreload_"))
 		atr_sys_trust_memory();
+	return true;
 }
 
 static bool step_real(void)
 {
-	step_valgrind();
 	atr_real_init();
 	atr_worker_pthread_create = atr_real.pthread_create;
 	return true;
@@ -117,7 +117,7 @@ static struct atr_slice env_line(const char *name, size_t max)
  * AUTOTRACE_PARENT=<span id>-<life>: we started this program for that span.  Beside another's
  * TRACEPARENT it says nothing.
  */
-static void step_life(struct atr_context *c)
+static void read_life(struct atr_context *c)
 {
 	static struct atr_cell cell;
 	const char *life = getenv("AUTOTRACE_PARENT");
@@ -151,7 +151,7 @@ static bool step_context(void)
 	c->carrier = atr_carrier_new(env_line("TRACESTATE", 512), env_line("BAGGAGE", 8192));
 	if (c->carrier)
 		c->carrier_gen = c->carrier->gen;
-	step_life(c);
+	read_life(c);
 	return true;
 }
 
@@ -212,6 +212,7 @@ static bool step_gate(void)
 /* clang-format off */
 static bool (*const start_up[])(void) = {
 	step_secure,
+	step_valgrind,
 	step_real,    /* from here on hooks call the real functions */
 	step_config,  /* atr_config, atr_log() */
 	step_sampler,

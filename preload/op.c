@@ -70,6 +70,13 @@ static void new_child(struct atr_op *op, const struct atr_context *parent)
 	op->parent_remote = parent->remote;
 }
 
+/* What is read of one that was not begun, too. */
+static void clear(struct atr_op *op)
+{
+	op->recording = op->entered = op->context.valid = false;
+	op->start = op->end = 0;
+}
+
 /* Everything but the sampler's decision. */
 static struct atr_thread *begin(struct atr_op *op, enum atr_kind kind,
 				const struct atr_context *parent, const uint8_t *trace_id)
@@ -77,7 +84,7 @@ static struct atr_thread *begin(struct atr_op *op, enum atr_kind kind,
 	struct atr_thread *t = atr_thread_self();
 	uint64_t id;
 
-	op->recording = op->entered = op->context.valid = false;
+	clear(op);
 	if (!t)
 		return NULL;
 	op->has_parent = parent != NULL;
@@ -103,7 +110,6 @@ static struct atr_thread *begin(struct atr_op *op, enum atr_kind kind,
 	op->kind = (uint8_t)kind;
 	op->epoch = atr_process.epoch;
 	op->thread_id = t->tid;
-	op->start = op->end = 0;
 	return t;
 }
 
@@ -119,8 +125,7 @@ void atr_op_begin(struct atr_op *op, enum atr_kind kind)
 {
 	const struct atr_context *parent = atr_context_parent();
 
-	op->recording = op->entered = op->context.valid = false;
-	op->start = op->end = 0;
+	clear(op);
 	if (!parent && atr_sampler_roots_off())
 		return;
 	if (!begin(op, kind, parent, NULL))

@@ -3,12 +3,9 @@
  * Answers HTTP requests on a free loopback port (printed), one connection after the other:
  * what has arrived up to an empty line is one request without a body.
  */
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
+
+#include "loopback.h"
 
 static const char answer[] = "HTTP/1.1 200 OK\r\n"
 			     "Server: bench\r\n"
@@ -35,20 +32,5 @@ static void serve(int s)
 
 int main(void)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET,
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(at);
-	int l = socket(AF_INET, SOCK_STREAM, 0), on = 1, s;
-
-	if (bind(l, (void *)&at, len) || listen(l, 64))
-		return 1;
-	getsockname(l, (void *)&at, &len);
-	printf("%d\n", ntohs(at.sin_port));
-	fflush(stdout);
-	for (;;) {
-		s = accept(l, NULL, NULL);
-		setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		serve(s);
-		close(s);
-	}
+	serve_each(serve);
 }

@@ -1,17 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pq-loop N: N times PQexec("SELECT 1"); prints queries per second. */
 #include <libpq-fe.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
+#include "loopback.h"
 
 int main(int argc, char **argv)
 {
