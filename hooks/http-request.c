@@ -284,7 +284,8 @@ void atr_http_request_send(struct atr_http_request *r, struct atr_conn *c,
 		return;
 	if (ch.joined) {
 		r->op.parent_remote = false; /* its parent is of this process, though not ours */
-	} else if (ch.has_parent && ch.parent.open) {
+	} else if (ch.has_parent && ch.parent.open && !ch.parent.remote) {
+		/* Not the process's context, which is no work to go on with. */
 		r->sent_in = ch.parent;
 		(void)atr_add(&r->sent_in.open->waiting, 1u);
 		r->awaited = true;

@@ -467,7 +467,8 @@ static bool add_and_send(struct atr_io *io, const struct atr_sending *what, stru
 	*ret = send_all(io, what, &source, iov, iov + what->n_iov, &plan, planned);
 	if (*ret >= 0 || *ret == FORBIDDEN)
 		errno = err; /* a later call of ours may have failed */
-	return *ret != FORBIDDEN;
+	/* The program's own call goes behind what is owed. */
+	return *ret != FORBIDDEN || !atr_inject_settle(io, what->flags, ret);
 }
 
 bool atr_inject(struct atr_io *io, const struct atr_sending *what, ssize_t *ret)

@@ -43,12 +43,18 @@ static uint32_t *make_segment(void)
 	return other; /* another thread was first */
 }
 
+/* A word may lie in a segment that we attached: that of who started us. */
+static bool is_ours(const uint32_t *words, const uint32_t *word)
+{
+	return words && word >= words + FIRST && word < words + LIFE_WORDS;
+}
+
 bool atr_life_begin(struct atr_cell *cell)
 {
-	uint32_t *words = atr_load_acquire(&segment), *word;
+	uint32_t *words = atr_load_acquire(&segment), *word = atr_load_acquire(&cell->life);
 
-	if (atr_load_acquire(&cell->life))
-		return true;
+	if (word)
+		return is_ours(words, word);
 	if (!words && !(words = make_segment()))
 		return false;
 	if (__atomic_exchange_n(&cell->life_claim, 1, __ATOMIC_ACQUIRE))

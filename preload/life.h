@@ -21,7 +21,10 @@ struct atr_cell;
  * Async-signal-safe, and usable in a vfork child.
  */
 
-/* Gives the cell of an open span a word, if it has none.  False: there is no shared memory. */
+/*
+ * Gives the cell of an open span a word, if it has none.  False: there is no shared memory, or
+ * the span is another process's.
+ */
 bool atr_life_begin(struct atr_cell *cell);
 
 /* The span is over, in all processes; or only in this one, a forked child that leaves it open. */

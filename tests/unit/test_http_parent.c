@@ -707,6 +707,27 @@ TEST(then_the_processs_context_and_then_nobody)
 }
 
 /* A head in pieces belongs to what the thread was in at its first byte. */
+/* Who started this program waits for no answer of its, and a loop has no work to go on with. */
+TEST(what_is_asked_for_the_processs_context_is_not_gone_on_with)
+{
+	struct atr_cell cell = { .gen = 0 };
+	struct atr_conn *a;
+
+	fresh();
+	a = looped(new_client(0));
+	wait_for_more();
+	CHECK(atr_traceparent_parse(&atr_context_process, ATR_SLICE(OTHER_IDS)));
+	atr_context_process.open = &cell;
+	ask(a, GET);
+	CHECK(request(a)->op.has_parent && request(a)->op.parent_remote);
+	CHECK(!request(a)->sent_in.valid);
+	CHECK_INT(cell.waiting, 0);
+	wait_for_more();
+	hear(a, NOTHING);
+	CHECK(in_none());
+	fresh();
+}
+
 TEST(the_first_byte_of_a_head_tells_whose_it_is)
 {
 	struct atr_conn *c, *d, *a;

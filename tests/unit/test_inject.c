@@ -1397,6 +1397,39 @@ TEST(a_debt_that_cannot_be_paid_ends_the_call_and_stays_as_far_as_it_is_owed)
 	}
 }
 
+/* A sandbox came up between two calls: sendmsg() fails from here on, send() does not. */
+TEST(where_sendmsg_is_forbidden_the_call_is_the_hooks_behind_the_debt)
+{
+	static const struct script owing = { .program = "body", .debt = "rest>", .debt_at = 3 };
+	static const struct script not_owing = { .program = "body",
+						 .wish = { { .at = 2, .text = { "more" } } },
+						 .n = 1 };
+	static const int errors[] = { EPERM, EACCES, ENOSYS };
+
+	for (size_t i = 0; i < 4 * ATR_ARRAY_LEN(errors); i++) {
+		struct atr_sending sending = { .iov = vector, .n_iov = 1 };
+		bool owes = i & 1, pays = i & 2;
+		ssize_t ret = -77;
+
+		fresh(owes ? &owing : &not_owing);
+		lay_out(0, n_program, 0);
+		plans_nothing = owes;
+		orders[0] = (struct order){ .err = errors[i / 4] };
+		orders[1] = pays ? (struct order){ .takes = ALL } : (struct order){ .err = EAGAIN };
+		n_orders = 2;
+		errno = KEPT;
+		CHECK(atr_inject(&io, &sending, &ret) == (owes && !pays));
+		CHECK_INT(errno, owes && !pays ? EAGAIN : KEPT);
+		CHECK_INT(n_asked, 1 + owes);
+		CHECK(!asked[0].by_send && asked[owes].by_send == owes);
+		if (owes && !pays)
+			CHECK_INT(ret, -1);
+		CHECK_INT(n_wire, owes && pays ? 5 : 0); /* and the hook's own call follows */
+		CHECK_INT(conn.debt_len, owes && !pays ? 5 : 0);
+		finish();
+	}
+}
+
 TEST(urgent_data_and_memory_that_is_read_later_are_left_alone_behind_the_debt)
 {
 	static const int flags[] = { MSG_OOB, MSG_ZEROCOPY, MSG_OOB | MSG_DONTWAIT,

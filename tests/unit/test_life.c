@@ -121,6 +121,22 @@ TEST(a_program_that_was_started_attaches_it_by_its_text)
 	CHECK(!atr_context_usable(&of_b));
 }
 
+/* What it attached is no word of its own, and is not handed on. */
+TEST(a_program_that_was_started_gives_its_parents_word_to_nobody)
+{
+	uint32_t *own;
+
+	fresh();
+	CHECK(atr_life_begin(&a));
+	CHECK(atr_life_attach(&b, text_of(&a)));
+	CHECK(!atr_life_begin(&b));
+	own = segment;
+	segment = NULL; /* it has none yet */
+	CHECK(!atr_life_begin(&b));
+	segment = own;
+	CHECK(atr_context_usable(&of_b));
+}
+
 TEST(a_segment_that_is_gone_is_a_request_that_is_over)
 {
 	fresh();
