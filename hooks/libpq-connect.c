@@ -2,111 +2,213 @@
 /*
  * libpq: making a connection is one CLIENT span, "connect <database>", from
  * PQconnectdb() to its return, or from PQconnectStart() to the PQconnectPoll()
- * that says how it ended.  The connects of its sockets are its children.
+ * that says how it ended: names, sockets, TLS, GSS and authentication, of as many hosts
+ * as are tried.  The connects of its sockets are its children.  PQping() is one as well.
+ *
+ * The status description is libpq's message when no server was reached: then the
+ * server had no part in it.
  */
+#include "hooks/libpq-connect.h"
+
 #include <errno.h>
 #include <string.h>
 
 #include "hooks/hook.h"
-#include "hooks/libpq.h"
-#include "preload/stats.h"
+#include "preload/clock.h"
 
-/* Connects that are driven by PQconnectPoll(), by their PGconn. */
-static struct start {
-	struct pg_conn *conn; /* NULL: free */
-	struct atr_op op;
-} starts[256];
+/* ---- the span ---- */
 
-static struct start *start_find(struct pg_conn *conn)
+/* libpq's message; "" when it may hold something of a server's, or of the connection string. */
+struct end {
+	const char *what;
+	const char *error; /* error.type; NULL: none */
+	const char *message;
+	const char *db;
+	const uint8_t *attrs;
+	size_t attrs_len;
+};
+
+static void dial_span(struct atr_op *op, const struct end *end)
 {
-	if (!conn)
-		return NULL;
-	for (size_t i = 0; i < ATR_ARRAY_LEN(starts); i++)
-		if (atr_load_acquire(&starts[i].conn) == conn)
-			return &starts[i];
-	return NULL;
-}
-
-static void start_keep(struct pg_conn *conn, const struct atr_op *op)
-{
-	for (size_t i = 0; i < ATR_ARRAY_LEN(starts); i++) {
-		struct pg_conn *none = NULL;
-
-		if (!__atomic_compare_exchange_n(&starts[i].conn, &none, conn, 0, __ATOMIC_ACQ_REL,
-						 __ATOMIC_RELAXED))
-			continue;
-		starts[i].op = *op;
-		return;
-	}
-	atr_count(not_followed, 1);
-}
-
-static void connect_span(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_op *op,
-			 const char *error)
-{
-	int saved_errno = errno;
-	const char *db = atr_libpq_text(conn && pq->PQdb ? pq->PQdb(conn) : NULL);
-	char name[8 + 256] = "connect ";
-	size_t n = strnlen(db, 255);
+	size_t what_len = strlen(end->what), db_len = strnlen(end->db, 255), len;
+	char name[16 + 256];
 	struct atr_span span;
 
-	memcpy(name + 8, db, n);
-	if (!atr_op_end(op, &span, name, n ? 8 + n : 7)) {
-		errno = saved_errno;
+	memcpy(name, end->what, what_len);
+	name[what_len] = ' ';
+	memcpy(name + what_len + 1, end->db, db_len);
+	len = db_len ? what_len + 1 + db_len : what_len;
+	if (!atr_op_end(op, &span, name, len))
 		return;
+	if (end->attrs_len)
+		atr_pb_raw(&span.pb, end->attrs, end->attrs_len);
+	else
+		atr_attr_utf8(&span.pb, ATR_DB_SYSTEM_NAME, "postgresql", 10);
+	atr_attr_utf8(&span.pb, ATR_DB_OPERATION_NAME, end->what, what_len);
+	if (end->error) {
+		atr_span_error(&span, end->error, strlen(end->error));
+		len = strlen(end->message);
+		while (len && end->message[len - 1] == '\n')
+			len--;
+		atr_span_explain(&span, end->message, len);
 	}
-	if (conn)
-		atr_libpq_attrs(pq, conn, &span.pb);
-	atr_attr_utf8(&span.pb, ATR_DB_OPERATION_NAME, "connect", 7);
-	if (error)
-		atr_span_error(&span, error, strlen(error));
 	atr_span_commit(&span);
-	errno = saved_errno;
 }
 
-static void connect_begin(struct atr_op *op)
+void atr_dial_begin(struct atr_op *op)
 {
 	atr_real_libpq_check();
 	atr_tls.connect_error = NULL;
+	atr_tls.connect_reached = false;
 	atr_context_touch();
 	atr_op_begin(op, ATR_KIND_CLIENT);
 	atr_op_enter(op);
 }
 
-/* Why the connection is bad: what the last socket said, when one did. */
-static const char *connect_error(const struct atr_libpq *pq, const struct pg_conn *conn)
+const char *atr_dial_error(void)
 {
-	if (conn && pq->PQstatus(conn) == ATR_PG_CONNECTION_OK)
-		return NULL;
 	return atr_tls.connect_error ? atr_tls.connect_error : "_OTHER";
 }
 
+void atr_dialled(struct atr_op *op, const char *what, const struct atr_pgconn *pg,
+		 const char *error)
+{
+	int saved_errno = errno;
+
+	atr_op_leave(op);
+	dial_span(op, &(struct end){ .what = what,
+				     .error = error,
+				     .message = "",
+				     .db = pg ? pg->fallback : "",
+				     .attrs = pg ? pg->attrs : NULL,
+				     .attrs_len = pg ? pg->attrs_len : 0 });
+	errno = saved_errno;
+}
+
+/* ---- what is driven by a ...Poll() ---- */
+
+void atr_dial_on(struct atr_op *op, const char *what, struct atr_pgconn *pg)
+{
+	atr_op_leave(op);
+	if (!pg || !op->recording)
+		return;
+	pg->connect_op = *op;
+	pg->dialling = what;
+}
+
+struct atr_pgconn *atr_dial_step(const void *conn)
+{
+	struct atr_pgconn *pg = atr_libpq_known(conn);
+
+	if (pg && !pg->dialling) {
+		atr_libpq_release(pg);
+		return NULL;
+	}
+	if (pg)
+		atr_op_enter(&pg->connect_op);
+	return pg;
+}
+
+static void end_dialling(struct atr_pgconn *pg, const char *error)
+{
+	struct atr_op op = pg->connect_op;
+	const char *what = pg->dialling;
+
+	pg->dialling = NULL;
+	atr_dialled(&op, what, pg, error);
+}
+
+void atr_dial_stepped(struct atr_pgconn *pg, enum atr_dial ret)
+{
+	int saved_errno = errno;
+
+	if (!pg)
+		return;
+	atr_op_leave(&pg->connect_op);
+	if (ret != ATR_DIAL_GOES_ON)
+		end_dialling(pg, ret == ATR_DIAL_DONE ? NULL : atr_dial_error());
+	atr_libpq_release(pg);
+	errno = saved_errno;
+}
+
+void atr_dial_given_up(struct atr_pgconn *pg)
+{
+	if (pg->dialling)
+		end_dialling(pg, "cancelled");
+}
+
+/* ---- connections ---- */
+
+/* A PGconn is new, or has a new socket: nothing of what was kept under it holds. */
+static struct atr_pgconn *renew(struct pg_conn *conn)
+{
+	struct atr_pgconn *pg = atr_libpq_hold(conn);
+
+	if (!pg)
+		return NULL;
+	atr_dial_given_up(pg);
+	atr_libpq_settle(pg, "cancelled");
+	atr_pgqueue_shrink(&pg->queue);
+	atr_pgconn_unprepare(pg, NULL);
+	pg->attrs_len = 0;
+	return pg;
+}
+
+static bool is_good(const struct atr_libpq *pq, const struct pg_conn *conn)
+{
+	return pq->PQstatus(conn) == ATR_PG_CONNECTION_OK;
+}
+
+/* The call that makes it all at once has returned. */
 static struct pg_conn *connected(const struct atr_libpq *pq, struct atr_op *op,
 				 struct pg_conn *conn)
 {
+	int saved_errno = errno;
+	struct atr_pgconn *pg = conn ? renew(conn) : NULL;
+	bool good = conn && is_good(pq, conn);
+	bool reached = atr_tls.connect_reached || !atr_tls.connect_error;
+
 	atr_op_leave(op);
-	connect_span(pq, conn, op, connect_error(pq, conn));
+	if (pg && op->recording)
+		atr_libpq_keep_attrs(pq, conn, pg);
+	dial_span(op, &(struct end){ .what = "connect",
+				     .error = good ? NULL : atr_dial_error(),
+				     .message = good || reached || !conn || !pq->PQerrorMessage
+							? ""
+							: atr_libpq_text(pq->PQerrorMessage(conn)),
+				     .db = conn && pq->PQdb ? atr_libpq_text(pq->PQdb(conn)) : "",
+				     .attrs = pg ? pg->attrs : NULL,
+				     .attrs_len = pg ? pg->attrs_len : 0 });
+	if (pg) {
+		if (!good)
+			pg->attrs_len = 0;
+		atr_libpq_release(pg);
+	}
+	errno = saved_errno;
 	return conn;
 }
 
-static struct pg_conn *started(const struct atr_libpq *pq, struct atr_op *op, struct pg_conn *conn)
+/* The call that begins it has. */
+static void started(const struct atr_libpq *pq, struct atr_op *op, struct pg_conn *conn)
 {
-	atr_op_leave(op);
-	if (!conn || pq->PQstatus(conn) == ATR_PG_CONNECTION_BAD)
-		connect_span(pq, conn, op, connect_error(pq, conn));
-	else if (op->recording)
-		start_keep(conn, op);
-	return conn;
-}
+	int saved_errno = errno;
+	struct atr_pgconn *pg;
 
-#define CONNECTING(op)                                           \
-	__attribute__((cleanup(atr_op_leave))) struct atr_op op; \
-	connect_begin(&op)
+	if (!conn || pq->PQstatus(conn) == ATR_PG_CONNECTION_BAD) {
+		(void)connected(pq, op, conn);
+		return;
+	}
+	pg = renew(conn);
+	atr_dial_on(op, "connect", pg);
+	if (pg)
+		atr_libpq_release(pg);
+	errno = saved_errno;
+}
 
 atr_export struct pg_conn *PQconnectdb(const char *conninfo)
 {
 	ATR_ENTER_LIBPQ(NULL, NULL, PQconnectdb, conninfo);
-	CONNECTING(op);
+	ATR_DIALLING(op);
 	return connected(pq, &op, pq->PQconnectdb(conninfo));
 }
 
@@ -114,7 +216,7 @@ atr_export struct pg_conn *PQconnectdbParams(const char *const *keywords, const 
 					     int expand_dbname)
 {
 	ATR_ENTER_LIBPQ(NULL, NULL, PQconnectdbParams, keywords, values, expand_dbname);
-	CONNECTING(op);
+	ATR_DIALLING(op);
 	return connected(pq, &op, pq->PQconnectdbParams(keywords, values, expand_dbname));
 }
 
@@ -123,65 +225,136 @@ atr_export struct pg_conn *PQsetdbLogin(const char *host, const char *port, cons
 					const char *password)
 {
 	ATR_ENTER_LIBPQ(NULL, NULL, PQsetdbLogin, host, port, options, tty, db, login, password);
-	CONNECTING(op);
+	ATR_DIALLING(op);
 	return connected(pq, &op, pq->PQsetdbLogin(host, port, options, tty, db, login, password));
 }
 
 atr_export struct pg_conn *PQconnectStart(const char *conninfo)
 {
 	ATR_ENTER_LIBPQ(NULL, NULL, PQconnectStart, conninfo);
-	CONNECTING(op);
-	return started(pq, &op, pq->PQconnectStart(conninfo));
+	ATR_DIALLING(op);
+	struct pg_conn *conn = pq->PQconnectStart(conninfo);
+
+	started(pq, &op, conn);
+	return conn;
 }
 
 atr_export struct pg_conn *PQconnectStartParams(const char *const *keywords,
 						const char *const *values, int expand_dbname)
 {
 	ATR_ENTER_LIBPQ(NULL, NULL, PQconnectStartParams, keywords, values, expand_dbname);
-	CONNECTING(op);
-	return started(pq, &op, pq->PQconnectStartParams(keywords, values, expand_dbname));
+	ATR_DIALLING(op);
+	struct pg_conn *conn = pq->PQconnectStartParams(keywords, values, expand_dbname);
+
+	started(pq, &op, conn);
+	return conn;
+}
+
+/* PQconnectPoll() or PQresetPoll() has returned. */
+static int polled(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pgconn *pg, int ret)
+{
+	int saved_errno = errno;
+	enum atr_dial went = ret == ATR_PG_POLLING_OK	    ? ATR_DIAL_DONE
+			     : ret == ATR_PG_POLLING_FAILED ? ATR_DIAL_FAILED
+							    : ATR_DIAL_GOES_ON;
+
+	if (pg && went != ATR_DIAL_GOES_ON)
+		atr_libpq_keep_attrs(pq, conn, pg);
+	atr_dial_stepped(pg, went);
+	errno = saved_errno;
+	return ret;
 }
 
 atr_export int PQconnectPoll(struct pg_conn *conn)
 {
 	ATR_ENTER_LIBPQ(ATR_PG_POLLING_FAILED, conn, PQconnectPoll, conn);
-	struct start *s = start_find(conn);
-	int ret;
+	struct atr_pgconn *pg = atr_dial_step(conn);
 
-	if (!s)
-		return pq->PQconnectPoll(conn);
-	atr_op_enter(&s->op);
-	ret = pq->PQconnectPoll(conn);
-	atr_op_leave(&s->op);
-	if (ret == ATR_PG_POLLING_OK || ret == ATR_PG_POLLING_FAILED) {
-		struct atr_op op = s->op;
+	return polled(pq, conn, pg, pq->PQconnectPoll(conn));
+}
 
-		atr_store_release(&s->conn, NULL);
-		connect_span(pq, conn, &op, connect_error(pq, conn));
+atr_export int PQresetPoll(struct pg_conn *conn)
+{
+	ATR_ENTER_LIBPQ(ATR_PG_POLLING_FAILED, conn, PQresetPoll, conn);
+	struct atr_pgconn *pg = atr_dial_step(conn);
+
+	return polled(pq, conn, pg, pq->PQresetPoll(conn));
+}
+
+/* The connection is about to be closed: what is still awaited is over. */
+static void close_begin(const struct atr_libpq *pq, struct pg_conn *conn, bool forget)
+{
+	int saved_errno = errno;
+	struct atr_pgconn *pg = atr_libpq_known(conn);
+
+	if (pg) {
+		atr_dial_given_up(pg);
+		atr_libpq_settle(pg, is_good(pq, conn) ? "cancelled" : "connection_lost");
+		if (forget)
+			atr_pgconn_forget(pg); /* releasing frees it */
+		atr_libpq_release(pg);
 	}
-	return ret;
+	errno = saved_errno;
 }
 
 atr_export void PQreset(struct pg_conn *conn)
 {
 	ATR_ENTER_LIBPQ(, conn, PQreset, conn);
-	CONNECTING(op);
-	atr_libpq_over(atr_libpq_conn(pq, conn));
+	ATR_DIALLING(op);
+	close_begin(pq, conn, false);
 	pq->PQreset(conn);
 	(void)connected(pq, &op, conn);
+}
+
+atr_export int PQresetStart(struct pg_conn *conn)
+{
+	ATR_ENTER_LIBPQ(0, conn, PQresetStart, conn);
+	ATR_DIALLING(op);
+	int ret;
+
+	close_begin(pq, conn, false);
+	ret = pq->PQresetStart(conn);
+	started(pq, &op, conn);
+	return ret;
 }
 
 atr_export void PQfinish(struct pg_conn *conn)
 {
 	ATR_ENTER_LIBPQ(, conn, PQfinish, conn);
-	struct start *s = start_find(conn);
-
-	if (s) {
-		struct atr_op op = s->op;
-
-		atr_store_release(&s->conn, NULL);
-		connect_span(pq, conn, &op, "cancelled");
-	}
-	atr_libpq_over(atr_libpq_conn(pq, conn));
+	close_begin(pq, conn, true);
 	pq->PQfinish(conn);
+}
+
+/* ---- is it there? ---- */
+
+static int pinged(struct atr_op *op, int ret)
+{
+	static const char *const errors[] = {
+		[ATR_PG_PING_OK] = NULL,
+		[ATR_PG_PING_REJECT] = "rejected",
+		[ATR_PG_PING_NO_RESPONSE] = "no_response",
+		[ATR_PG_PING_NO_ATTEMPT] = "not_attempted",
+	};
+	const char *error = (unsigned)ret < ATR_ARRAY_LEN(errors) ? errors[ret] : "_OTHER";
+
+	if (ret == ATR_PG_PING_NO_RESPONSE && atr_tls.connect_error)
+		error = atr_tls.connect_error;
+	atr_dialled(op, "ping", NULL, error);
+	return ret;
+}
+
+atr_export int PQping(const char *conninfo)
+{
+	ATR_ENTER_LIBPQ(ATR_PG_PING_NO_ATTEMPT, NULL, PQping, conninfo);
+	ATR_DIALLING(op);
+	return pinged(&op, pq->PQping(conninfo));
+}
+
+atr_export int PQpingParams(const char *const *keywords, const char *const *values,
+			    int expand_dbname)
+{
+	ATR_ENTER_LIBPQ(ATR_PG_PING_NO_ATTEMPT, NULL, PQpingParams, keywords, values,
+			expand_dbname);
+	ATR_DIALLING(op);
+	return pinged(&op, pq->PQpingParams(keywords, values, expand_dbname));
 }

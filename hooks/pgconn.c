@@ -1,10 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PostgreSQL connections, found by their PGconn.
+ *
+ * The table is of fixed size, with open addressing; a connection lies within PROBES
+ * slots of its place, and what is taken out leaves its slot to the next.  A PGconn is
+ * used by one thread at a time, so nobody adds the same one twice.  The end of the process
+ * is the one who looks at all of them, from any thread: therefore who works with one
+ * says so (owner).
+ */
 #include "hooks/pgconn.h"
 
 #include <string.h>
 
+#include "hooks/sql-token.h"
 #include "preload/compiler.h"
+#include "preload/thread.h"
 #include "preload/utf8.h"
+
+#define SLOTS 8192
+#define PROBES 64
+#define GONE ((const void *)1) /* a slot whose connection was taken out */
+#define ENDING 1	       /* owner: the process is */
+
+static struct slot {
+	const void *conn;
+	struct atr_pgconn *pg;
+} slots[SLOTS];
 
 static struct atr_pool pgconns = {
 	.size = sizeof(struct atr_pgconn),
@@ -18,19 +39,131 @@ struct atr_pgconn *atr_pgconn_new(void)
 
 	if (!pg)
 		return NULL;
-	pg->parked = pg->attached = pg->in_use = false;
-	pg->at_hand = 0;
+	pg->conn = NULL;
+	pg->dialling = NULL;
+	pg->warning[0] = pg->failure[0] = '\0';
 	pg->attrs_len = 0;
-	pg->arena_used = 0;
-	memset(pg->buckets, 0, sizeof(pg->buckets));
+	atr_pgqueue_init(&pg->queue);
+	atr_pgconn_unprepare(pg, NULL);
 	return pg;
 }
 
 void atr_pgconn_free(struct atr_pgconn *pg)
 {
-	if (pg)
-		atr_pool_give(&pgconns, pg);
+	if (!pg)
+		return;
+	atr_pgqueue_shrink(&pg->queue);
+	atr_store_release(&pg->owner, 0);
+	atr_pool_give(&pgconns, pg);
 }
+
+/* ---- the table ---- */
+
+static size_t place(const void *conn)
+{
+	return ((uintptr_t)conn >> 4) * 0x9e3779b97f4a7c15u >> 51; /* 13 bits: SLOTS */
+}
+
+struct atr_pgconn *atr_pgconn_find(const void *conn)
+{
+	size_t i = place(conn);
+
+	for (size_t n = 0; n < PROBES; n++, i = (i + 1) % SLOTS) {
+		const void *there = atr_load_acquire(&slots[i].conn);
+
+		if (there == conn)
+			return atr_load_acquire(&slots[i].pg);
+		if (!there)
+			break;
+	}
+	return NULL;
+}
+
+static bool add(const void *conn, struct atr_pgconn *pg)
+{
+	size_t i = place(conn);
+
+	for (size_t n = 0; n < PROBES; n++, i = (i + 1) % SLOTS) {
+		const void *there = atr_load(&slots[i].conn);
+
+		if (there && there != GONE)
+			continue;
+		if (!__atomic_compare_exchange_n(&slots[i].conn, &there, conn, 0, __ATOMIC_ACQ_REL,
+						 __ATOMIC_RELAXED))
+			continue;
+		/* Pairs with the acquire in atr_pgconn_each(). */
+		atr_store_release(&slots[i].pg, pg);
+		return true;
+	}
+	return false;
+}
+
+struct atr_pgconn *atr_pgconn_make(const void *conn)
+{
+	struct atr_pgconn *pg = atr_pgconn_find(conn);
+
+	if (atr_likely(pg))
+		return pg;
+	pg = atr_pgconn_new();
+	if (!pg)
+		return NULL;
+	pg->conn = conn;
+	if (add(conn, pg))
+		return pg;
+	atr_pgconn_free(pg);
+	return NULL;
+}
+
+void atr_pgconn_forget(struct atr_pgconn *pg)
+{
+	size_t i = place(pg->conn);
+
+	for (size_t n = 0; n < PROBES; n++, i = (i + 1) % SLOTS) {
+		if (atr_load(&slots[i].conn) != pg->conn)
+			continue;
+		atr_store(&slots[i].pg, NULL);
+		/* Pairs with the compare-exchange in add(). */
+		atr_store_release(&slots[i].conn, GONE);
+		break;
+	}
+	pg->conn = NULL;
+}
+
+/* ---- who is at work with one ---- */
+
+bool atr_pgconn_hold(struct atr_pgconn *pg)
+{
+	uintptr_t was = atr_load(&pg->owner);
+
+	do {
+		if (was == ENDING)
+			return false;
+	} while (!__atomic_compare_exchange_n(&pg->owner, &was, (uintptr_t)&atr_tls, 0,
+					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	return true;
+}
+
+void atr_pgconn_release(struct atr_pgconn *pg)
+{
+	atr_store_release(&pg->owner, 0);
+}
+
+void atr_pgconn_each(void (*call)(struct atr_pgconn *pg))
+{
+	for (size_t i = 0; i < SLOTS; i++) {
+		struct atr_pgconn *pg = atr_load_acquire(&slots[i].pg);
+		uintptr_t nobody = 0;
+
+		if (!pg || !__atomic_compare_exchange_n(&pg->owner, &nobody, ENDING, 0,
+							__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			continue;
+		if (pg->conn)
+			call(pg);
+		atr_pgconn_release(pg);
+	}
+}
+
+/* ---- a statement's text ---- */
 
 void atr_pgconn_text(struct atr_pgtext *t, enum atr_sql_dialect dialect, const char *sql,
 		     bool parameterised)
@@ -61,6 +194,8 @@ void atr_pgconn_prefix(struct atr_pgtext *t, const char *word)
 	t->summary_len += n + 1;
 }
 
+/* ---- prepared statements ---- */
+
 /* An entry of the arena: this, then name, summary and text. */
 struct entry {
 	uint32_t older; /* of the same bucket: offset + 1, 0: none */
@@ -68,6 +203,9 @@ struct entry {
 	uint16_t summary_len;
 	uint32_t text_len;
 };
+
+#define NAME_MAX_BYTES 1024 /* longer than any the server takes */
+#define DEAD UINT16_MAX	    /* name_len of an entry that is no more */
 
 static uint32_t hash(const char *s, size_t n)
 {
@@ -78,53 +216,216 @@ static uint32_t hash(const char *s, size_t n)
 	return h % 64;
 }
 
-void atr_pgconn_remember(struct atr_pgconn *pg, const char *name, const struct atr_pgtext *t)
+static void forget_all(struct atr_pgconn *pg)
 {
-	size_t name_len = strnlen(name ? name : (name = ""), 1024);
-	uint32_t bucket = hash(name, name_len);
+	pg->arena_used = 0;
+	memset(pg->buckets, 0, sizeof(pg->buckets));
+}
+
+static uint32_t remember(struct atr_pgconn *pg, struct atr_slice name, const struct atr_pgtext *t)
+{
+	uint32_t bucket = hash(name.p, name.len);
 	struct entry e = {
-		.name_len = (uint16_t)name_len,
+		.name_len = (uint16_t)name.len,
 		.summary_len = (uint16_t)t->summary_len,
 		.text_len = (uint32_t)t->len,
 	};
+	uint32_t handle;
 	uint8_t *p;
 
-	if (sizeof(e) + name_len + t->summary_len + t->len > sizeof(pg->arena) - pg->arena_used) {
-		pg->arena_used = 0;
-		memset(pg->buckets, 0, sizeof(pg->buckets));
-	}
+	if (sizeof(e) + name.len + t->summary_len + t->len > sizeof(pg->arena) - pg->arena_used)
+		forget_all(pg);
 	e.older = pg->buckets[bucket];
-	pg->buckets[bucket] = pg->arena_used + 1;
+	pg->buckets[bucket] = handle = pg->arena_used + 1;
 	p = pg->arena + pg->arena_used;
 	memcpy(p, &e, sizeof(e));
-	memcpy(p += sizeof(e), name, name_len);
-	memcpy(p += name_len, t->summary, t->summary_len);
+	memcpy(p += sizeof(e), name.p, name.len);
+	memcpy(p += name.len, t->summary, t->summary_len);
 	memcpy(p += t->summary_len, t->text, t->len);
 	pg->arena_used = (uint32_t)(p + t->len - pg->arena);
+	return handle;
+}
+
+/* The newest entry of this name; its bytes behind it.  0: there is none. */
+static uint32_t find(const struct atr_pgconn *pg, struct atr_slice name, struct entry *e)
+{
+	for (uint32_t at = pg->buckets[hash(name.p, name.len)]; at; at = e->older) {
+		const uint8_t *p = pg->arena + at - 1;
+
+		memcpy(e, p, sizeof(*e));
+		if (e->name_len == name.len && memcmp(p + sizeof(*e), name.p, name.len) == 0)
+			return at;
+	}
+	return 0;
+}
+
+static void bury(struct atr_pgconn *pg, uint32_t at)
+{
+	struct entry e;
+
+	memcpy(&e, pg->arena + at - 1, sizeof(e));
+	e.name_len = DEAD;
+	memcpy(pg->arena + at - 1, &e, sizeof(e));
+}
+
+static void unprepare(struct atr_pgconn *pg, struct atr_slice name)
+{
+	struct entry e;
+
+	for (uint32_t at; (at = find(pg, name, &e));)
+		bury(pg, at);
+}
+
+static struct atr_slice slice_of(const char *name)
+{
+	return (struct atr_slice){ name ? name : "", name ? strnlen(name, NAME_MAX_BYTES) : 0 };
+}
+
+uint32_t atr_pgconn_remember(struct atr_pgconn *pg, const char *name, const struct atr_pgtext *t)
+{
+	return remember(pg, slice_of(name), t);
+}
+
+void atr_pgconn_undo(struct atr_pgconn *pg, uint32_t handle)
+{
+	/* The arena may have begun anew since; then at worst a text is not known. */
+	for (size_t i = 0; handle && i < ATR_ARRAY_LEN(pg->buckets); i++) {
+		struct entry e;
+
+		for (uint32_t at = pg->buckets[i]; at; at = e.older) {
+			memcpy(&e, pg->arena + at - 1, sizeof(e));
+			if (at != handle)
+				continue;
+			bury(pg, at);
+			return;
+		}
+	}
 }
 
 void atr_pgconn_recall(struct atr_pgconn *pg, const char *name, struct atr_pgtext *t)
 {
-	size_t name_len = strnlen(name ? name : (name = ""), 1024);
+	struct atr_slice s = slice_of(name);
+	struct entry e;
+	uint32_t at = find(pg, s, &e);
+	const uint8_t *p;
 
-	for (uint32_t at = pg->buckets[hash(name, name_len)]; at;) {
-		const uint8_t *p = pg->arena + at - 1;
-		struct entry e;
-
-		memcpy(&e, p, sizeof(e));
-		p += sizeof(e);
-		if (e.name_len == name_len && memcmp(p, name, name_len) == 0) {
-			p += name_len;
-			memcpy(t->summary, p, e.summary_len);
-			memcpy(t->text, p + e.summary_len, e.text_len);
-			t->summary_len = e.summary_len;
-			t->len = e.text_len;
-			return;
-		}
-		at = e.older;
+	if (!at) {
+		/* Prepared where we did not see it, or forgotten: its text is not known. */
+		memcpy(t->summary, "EXECUTE", 7);
+		t->summary_len = 7;
+		t->len = 0;
+		return;
 	}
-	/* Prepared by a PREPARE statement, or forgotten: its text is not known. */
-	memcpy(t->summary, "EXECUTE", 7);
-	t->summary_len = 7;
-	t->len = 0;
+	p = pg->arena + at - 1 + sizeof(e) + e.name_len;
+	memcpy(t->summary, p, e.summary_len);
+	memcpy(t->text, p + e.summary_len, e.text_len);
+	t->summary_len = e.summary_len;
+	t->len = e.text_len;
+}
+
+void atr_pgconn_unprepare(struct atr_pgconn *pg, const char *name)
+{
+	if (name)
+		unprepare(pg, slice_of(name));
+	else
+		forget_all(pg);
+}
+
+/* ---- the same by SQL ---- */
+
+static bool is_word(struct atr_slice s, const char *word)
+{
+	return s.len == strlen(word) && atr_sql_same_word(s.p, word, s.len);
+}
+
+/* The next token that is no blank and no comment; an empty one at the end. */
+static struct atr_slice next(struct atr_sql_lexer *lx, size_t *i, enum atr_sql_kind *kind)
+{
+	*kind = ATR_SQL_BLANK;
+	while (*i < lx->len) {
+		size_t end = atr_sql_token(lx, *i, kind);
+		struct atr_slice s = { lx->sql + *i, end - *i };
+
+		*i = end;
+		if (*kind != ATR_SQL_BLANK && *kind != ATR_SQL_COMMENT)
+			return s;
+	}
+	return (struct atr_slice){ lx->sql + lx->len, 0 };
+}
+
+/* A name as the server keeps it: in lower case, or as it stands between quotes. */
+static struct atr_slice name_of(struct atr_slice s, enum atr_sql_kind kind,
+				char to[static NAME_MAX_BYTES])
+{
+	size_t n = 0;
+
+	if (kind == ATR_SQL_QUOTED) {
+		for (size_t i = 1; i + 1 < s.len && n < NAME_MAX_BYTES; i++) {
+			to[n++] = s.p[i];
+			i += s.p[i] == '"'; /* doubled */
+		}
+	} else {
+		for (; n < s.len && n < NAME_MAX_BYTES; n++)
+			to[n] = s.p[n] >= 'A' && s.p[n] <= 'Z' ? (char)(s.p[n] | 0x20) : s.p[n];
+	}
+	return (struct atr_slice){ to, n };
+}
+
+bool atr_pgconn_is_about_prepared(const char *sql)
+{
+	if (!sql)
+		return false;
+	while (*sql == ' ' || *sql == '\n' || *sql == '\t' || *sql == '\r')
+		sql++;
+	if (*sql == '/' || *sql == '-')
+		return true; /* behind a comment: perhaps */
+	return ((*sql | 0x20) == 'p' && (sql[1] | 0x20) == 'r') ||
+	       ((*sql | 0x20) == 'd' && ((sql[1] | 0x20) == 'e' || (sql[1] | 0x20) == 'i'));
+}
+
+/* Behind PREPARE name: the types of its parameters, AS, and the statement. */
+static void prepare(struct atr_pgconn *pg, struct atr_sql_lexer *lx, size_t i,
+		    enum atr_sql_dialect dialect, struct atr_slice name)
+{
+	enum atr_sql_kind kind;
+	unsigned depth = 0;
+
+	while (i < lx->len) {
+		struct atr_slice s = next(lx, &i, &kind);
+
+		depth += s.len == 1 && *s.p == '(';
+		depth -= s.len == 1 && *s.p == ')' && depth;
+		if (depth || kind != ATR_SQL_WORD || !is_word(s, "as"))
+			continue;
+		s = next(lx, &i, &kind);
+		atr_pgconn_text(&pg->text, dialect, s.p, true);
+		(void)remember(pg, name, &pg->text);
+		return;
+	}
+}
+
+void atr_pgconn_prepared_by(struct atr_pgconn *pg, enum atr_sql_dialect dialect, const char *sql)
+{
+	struct atr_sql_lexer lx = atr_sql_lexer(dialect, sql, strlen(sql));
+	enum atr_sql_kind kind;
+	size_t i = 0;
+	struct atr_slice verb = next(&lx, &i, &kind), object = next(&lx, &i, &kind);
+	char name[NAME_MAX_BYTES];
+
+	if (is_word(verb, "discard")) {
+		if (is_word(object, "all"))
+			forget_all(pg);
+		return;
+	}
+	if (is_word(verb, "deallocate")) {
+		if (is_word(object, "prepare"))
+			object = next(&lx, &i, &kind);
+		if (kind == ATR_SQL_WORD && is_word(object, "all"))
+			forget_all(pg);
+		else
+			unprepare(pg, name_of(object, kind, name));
+		return;
+	}
+	if (is_word(verb, "prepare") && !is_word(object, "transaction"))
+		prepare(pg, &lx, i, dialect, name_of(object, kind, name));
 }

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "hooks/pgqueue.h"
 #include "hooks/sql.h"
 #include "preload/attr.h"
 #include "preload/op.h"
@@ -20,22 +21,22 @@ struct atr_pgtext {
 };
 
 /*
- * What we keep of one PostgreSQL connection.  Used by one thread at a time, as
- * the PGconn itself.  From a pool of our own: nothing comes from the program's heap.
+ * What we keep of one PostgreSQL connection, found by its PGconn (or its PGcancelConn).
+ * Used by one thread at a time, as that itself.  From a pool of our own: nothing
+ * comes from the program's heap.
  */
 struct atr_pgconn {
 	struct atr_pooled pooled;
+	const void *conn; /* NULL: in no table, the pg of one call */
+	uintptr_t owner;  /* who is at work with it; 0: nobody */
 
-	/* The statement at hand, and the one that was sent and whose results are awaited. */
-	struct atr_pgtext texts[2];
-	uint8_t at_hand; /* which of them */
-	bool parked;	 /* there is one awaited */
-	char sqlstate[6];
-	const char *error; /* error.type so far; NULL: none */
-	struct atr_op op;
+	struct atr_pgtext text;	  /* of the statement at hand */
+	struct atr_pgqueue queue; /* those that were sent and whose results are awaited */
+	char warning[6];	  /* SQLSTATE of the last one the server gave; "": none */
+	char failure[6];	  /* the same of an error */
 
-	bool attached; /* hangs on a connection, which frees it */
-	bool in_use;   /* a hook is at work with it: not to be freed now */
+	const char *dialling; /* what connect_op is: "connect", "cancel"; NULL: not under way */
+	struct atr_op connect_op;
 
 	char fallback[64];  /* the name of a span without summary: the database */
 	uint16_t attrs_len; /* constant attributes in wire form; 0: not made yet */
@@ -47,20 +48,28 @@ struct atr_pgconn {
 	uint8_t arena[128 * 1024];
 };
 
-/* NULL when there is no room. */
+/* One that is in no table; NULL when there is no room. */
 struct atr_pgconn *atr_pgconn_new(void);
 void atr_pgconn_free(struct atr_pgconn *pg);
 
-/* The statement at hand; and the one awaited. */
-static inline struct atr_pgtext *atr_pgconn_at_hand(struct atr_pgconn *pg)
-{
-	return &pg->texts[pg->at_hand];
-}
+/*
+ * The one of this connection: NULL when there is none; or made when there is none, and
+ * NULL when there is no room.  forget: takes it out of the table, does not free it.
+ */
+struct atr_pgconn *atr_pgconn_find(const void *conn);
+struct atr_pgconn *atr_pgconn_make(const void *conn);
+void atr_pgconn_forget(struct atr_pgconn *pg);
 
-static inline struct atr_pgtext *atr_pgconn_awaited(struct atr_pgconn *pg)
-{
-	return &pg->texts[!pg->at_hand];
-}
+/*
+ * The calling thread is at work with it.  False: the process is ending and has come
+ * to it already.  A thread that was at work with it and never said that it is not any
+ * more has left by longjmp(): two at a time there are none.
+ */
+bool atr_pgconn_hold(struct atr_pgconn *pg);
+void atr_pgconn_release(struct atr_pgconn *pg);
+
+/* At the end of the process: each one that nobody is at work with, held for the call. */
+void atr_pgconn_each(void (*call)(struct atr_pgconn *pg));
 
 /*
  * Makes text and summary of a statement, in a PostgreSQL dialect.  Literals are
@@ -74,8 +83,20 @@ void atr_pgconn_text(struct atr_pgtext *t, enum atr_sql_dialect dialect, const c
 /* Puts a word in front of the summary. */
 void atr_pgconn_prefix(struct atr_pgtext *t, const char *word);
 
-/* A prepared statement: its text under its name; and that text fetched. */
-void atr_pgconn_remember(struct atr_pgconn *pg, const char *name, const struct atr_pgtext *t);
+/*
+ * A prepared statement: its text under its name (a handle for undoing that, should it
+ * fail); that text fetched; and forgotten, with NULL all of them.
+ */
+uint32_t atr_pgconn_remember(struct atr_pgconn *pg, const char *name, const struct atr_pgtext *t);
+void atr_pgconn_undo(struct atr_pgconn *pg, uint32_t handle);
 void atr_pgconn_recall(struct atr_pgconn *pg, const char *name, struct atr_pgtext *t);
+void atr_pgconn_unprepare(struct atr_pgconn *pg, const char *name);
+
+/*
+ * A statement that has succeeded, or is expected to: PREPARE, DEALLOCATE and DISCARD do
+ * to the prepared statements what the calls do.  Spoils pg->text.
+ */
+bool atr_pgconn_is_about_prepared(const char *sql);
+void atr_pgconn_prepared_by(struct atr_pgconn *pg, enum atr_sql_dialect dialect, const char *sql);
 
 #endif

@@ -13,6 +13,7 @@
 #include <stdarg.h>
 
 #include "hooks/hook.h"
+#include "hooks/libpq.h"
 #include "preload/pool.h"
 #include "preload/process.h"
 #include "preload/sys.h"
@@ -119,8 +120,10 @@ static void ending(void)
 	int saved_errno = errno;
 
 	/* A vfork child shares our memory, but it is not we who end. */
-	if (atr_live() && !atr_process_foreign())
+	if (atr_live() && !atr_process_foreign()) {
+		atr_libpq_ending();
 		atr_end();
+	}
 	errno = saved_errno;
 }
 
@@ -128,8 +131,10 @@ static void finishing(void)
 {
 	int saved_errno = errno;
 
-	if (atr_live() && !atr_process_foreign())
+	if (atr_live() && !atr_process_foreign()) {
+		atr_libpq_ending();
 		atr_worker_ending();
+	}
 	errno = saved_errno;
 }
 

@@ -241,6 +241,15 @@ static atr_noinline const struct atr_libpq *find(const void *address)
 	return ret;
 }
 
+void *atr_real_next(const char *name)
+{
+	uint32_t was = atr_self_enter();
+	void *p = dlsym(RTLD_NEXT, name);
+
+	atr_self_leave(was);
+	return atr_ours(p) ? NULL : p;
+}
+
 static int count_unloaded(struct dl_phdr_info *info, size_t size, void *ret)
 {
 	(void)size;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include <utmp.h>
 
+#include "hooks/libpq-api-17.h"
 #include "hooks/libpq-api.h"
 
 /*
@@ -74,6 +75,9 @@ void atr_real_init(void);
  * NULL; its members are, where no libpq can be found.
  */
 const struct atr_libpq *atr_real_libpq(const void *caller);
+
+/* For a name that is not only libpq's: whose turn it is when there is no libpq; or NULL. */
+void *atr_real_next(const char *name);
 
 /* To be called when a connection is begun: forgets callers that may have been unloaded. */
 void atr_real_libpq_check(void);

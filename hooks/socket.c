@@ -40,6 +40,7 @@ static void connect_span(struct atr_conn *c, struct atr_op *op, int err)
 
 	if (err && err != ATR_CONNECT_CANCELLED)
 		atr_tls.connect_error = atr_errtype(err);
+	atr_tls.connect_reached |= !err;
 	n += atr_conn_peer_text(c, name + n);
 	if (name[n - 1] == ' ')
 		n--; /* the peer is not known */

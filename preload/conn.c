@@ -76,9 +76,6 @@ static void conn_drop(struct atr_conn *c)
 		__atomic_fetch_sub(&atr_conn_connecting, 1, __ATOMIC_RELAXED);
 	if (c->gone)
 		c->gone(c);
-	if (c->library && c->library_free)
-		c->library_free(c->library);
-	c->library = NULL;
 	__atomic_fetch_add(&c->gen, 1, __ATOMIC_RELEASE);
 	atr_pool_give(&conns, c);
 }
@@ -187,7 +184,6 @@ static struct atr_conn *make(int fd, int family, int type, enum atr_role role)
 	c->debt = NULL;
 	c->debt_len = 0;
 	c->gone = NULL;
-	c->library = NULL;
 	/* Pairs with the acquire in hold(): whoever gets a reference sees the rest. */
 	atr_store_release(&c->refs, 1u);
 	set(fd, c);

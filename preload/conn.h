@@ -79,9 +79,7 @@ struct atr_conn {
 	char *debt; /* bytes of ours to be sent before the program's next (hooks/inject.c) */
 	uint32_t debt_at, debt_len;
 	void (*gone)(struct atr_conn *c); /* called once, when no descriptor is left */
-	void *library; /* what the library's hook keeps here; given back by library_free */
-	void (*library_free)(void *library);
-	uint8_t attrs[512]; /* network.* and server.*, encoded */
+	uint8_t attrs[512];		  /* network.* and server.*, encoded */
 };
 
 #define ATR_LOOP_POLL ((const void *)1)

@@ -34,6 +34,8 @@ enum {
 	SPAN_FLAGS = 16,
 };
 
+#define STATUS_MESSAGE 2
+#define STATUS_MESSAGE_MAX 512
 #define STATUS_CODE 3
 #define STATUS_CODE_ERROR 2
 #define FLAGS_HAS_IS_REMOTE 0x100
@@ -255,6 +257,7 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 	}
 	span->thread = t;
 	span->error = NULL;
+	span->message = (struct atr_slice){ NULL, 0 };
 	span->pb = (struct atr_pb){
 		.p = span->record->span,
 		.end = (uint8_t *)span->record + ATR_RECORD_MAX,
@@ -274,15 +277,29 @@ void atr_span_error(struct atr_span *span, const char *error_type, size_t len)
 	atr_attr_str(&span->pb, ATR_ERROR_TYPE, error_type, len);
 }
 
+/* Status { message, code = ERROR } */
+static void write_status(const struct atr_span *span, struct atr_pb *pb)
+{
+	uint8_t status[32 + STATUS_MESSAGE_MAX];
+	struct atr_pb in = { .p = status, .end = status + sizeof(status) };
+	size_t len = atr_attr_cut(span->message.p, span->message.len, STATUS_MESSAGE_MAX);
+
+	if (len) {
+		atr_pb_put_tag(&in, STATUS_MESSAGE, ATR_PB_LEN);
+		atr_pb_put_varint(&in, len);
+		(void)atr_utf8_copy((char *)in.p, len, span->message.p, len);
+		in.p += len;
+	}
+	atr_pb_uint(&in, STATUS_CODE, STATUS_CODE_ERROR);
+	atr_pb_bytes(pb, SPAN_STATUS, status, (size_t)(in.p - status));
+}
+
 void atr_span_commit(struct atr_span *span)
 {
 	struct atr_record *r = span->record;
 
-	if (span->error) {
-		static const uint8_t status[] = { STATUS_CODE << 3, STATUS_CODE_ERROR };
-
-		atr_pb_bytes(&span->pb, SPAN_STATUS, status, sizeof(status));
-	}
+	if (span->error)
+		write_status(span, &span->pb);
 	if (!span->pb.overflow) {
 		r->span_len = (uint32_t)(span->pb.p - r->span);
 		r->size = (uint32_t)((sizeof(*r) + r->span_len + ATR_RECORD_ALIGN - 1) &

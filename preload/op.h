@@ -9,6 +9,7 @@
 #include "preload/attr.h"
 #include "preload/context.h"
 #include "preload/pb.h"
+#include "preload/slice.h"
 
 struct atr_record;
 struct atr_thread;
@@ -57,8 +58,9 @@ struct atr_span {
 	struct atr_pb pb; /* attributes go here */
 	struct atr_record *record;
 	struct atr_thread *thread;
-	uint32_t inside;   /* the thread's mask before */
-	const char *error; /* error.type; NULL: status Unset */
+	uint32_t inside;	  /* the thread's mask before */
+	const char *error;	  /* error.type; NULL: status Unset */
+	struct atr_slice message; /* the status's; p NULL: none */
 };
 
 /* Begins now, as a child of the thread's context. */
@@ -104,6 +106,15 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 
 /* Sets status Error and error.type (a string that lives until the commit). */
 void atr_span_error(struct atr_span *span, const char *error_type, size_t len);
+
+/*
+ * What else there is to say about the error; lives until the commit.  Nothing that may
+ * hold data of the program's or the server's.
+ */
+static inline void atr_span_explain(struct atr_span *span, const char *message, size_t len)
+{
+	span->message = (struct atr_slice){ message, len };
+}
 
 void atr_span_commit(struct atr_span *span);
 

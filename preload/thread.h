@@ -55,6 +55,7 @@ struct atr_tls {
 	const void *library_object; /* what the outermost library call is about */
 	const void *library_frame;  /* its hook's frame address */
 	const char *connect_error;  /* error.type of the last connect that failed here */
+	bool connect_reached;	    /* one has succeeded here */
 };
 
 extern __thread struct atr_tls atr_tls;

@@ -25,10 +25,12 @@ mkdir "$tmp/hooks"
 compare() {
   sed 's:/\*.*\*/::; /^ *\/\*/,/\*\//d; /^ \*/d' "$tmp/hooks/libpq-api.h" >"$tmp/bare.h"
   {
-    grep -oE '\bPQ[A-Za-z0-9]+\(' "$tmp/bare.h" | sort -u | sed 's/\(.*\)(/FUNCTION(\1)/'
+    grep -oE '\b(PQ|lo_)[A-Za-z0-9_]+\(' "$tmp/bare.h" | sort -u | sed 's/\(.*\)(/FUNCTION(\1)/'
     grep -oE '\bATR_PG[A-Z_]+' "$tmp/bare.h" | sort -u | sed '
       s/^ATR_PG_POLLING_\(.*\)/CONSTANT(&, PGRES_POLLING_\1)/
       s/^ATR_PG_PIPELINE_\(.*\)/CONSTANT(&, PQ_PIPELINE_\1)/
+      s/^ATR_PG_TRANS_\(.*\)/CONSTANT(&, PQTRANS_\1)/
+      s/^ATR_PG_PING_\(.*\)/CONSTANT(&, PQPING_\1)/
       s/^ATR_PG_CONNECTION_\(.*\)/CONSTANT(&, CONNECTION_\1)/
       s/^ATR_\(PG.*\)/CONSTANT(&, \1)/'
   } >"$tmp/libpq.def"
@@ -36,6 +38,7 @@ compare() {
 }
 
 cp "$api" "$tmp/hooks/libpq-api.h" || exit 1
+cp hooks/libpq-api-17.h "$tmp/hooks/" || exit 1
 compare || exit 1
 functions=$(grep -c FUNCTION "$tmp/libpq.def") constants=$(grep -c CONSTANT "$tmp/libpq.def")
 if [ "$functions" = 0 ] || [ "$constants" = 0 ]; then
@@ -63,6 +66,9 @@ spoil 's/^int PQresultStatus(const/int PQresultStatus(/'
 spoil 's/^int PQsocket(/char *PQsocket(/'
 spoil 's/^int PQsendQuery(/int PQsendQuerry(/'
 spoil 's/\(ATR_PGRES_FATAL_ERROR = \)7/\18/'
+spoil 's/^unsigned lo_import(/int lo_import(/'
+spoil 's/^int PQping(const/long PQping(const/'
+spoil 's/\(ATR_PG_TRANS_INERROR = \)3/\12/'
 spoil "s/\\(ATR_PG_DIAG_SQLSTATE \\)'C'/\\1'M'/"
 [ $bad = 0 ] || exit 1
 echo "     libpq: $functions functions, $constants constants; $refused spoilt headers were refused"

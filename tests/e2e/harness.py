@@ -199,7 +199,7 @@ def as_user(name):
 class Postgres:
     """A throwaway PostgreSQL that logs every statement it is sent."""
 
-    def __init__(self):
+    def __init__(self, tls=False):
         self.dir = tempfile.mkdtemp(prefix="atr-pg.")
         self.port = free_port()
         self.log = os.path.join(self.dir, "log")
@@ -216,17 +216,26 @@ class Postgres:
                               "--no-sync", "--no-locale", "-E", "UTF8"], check=True, env=env,
                        cwd="/", stdout=subprocess.DEVNULL, timeout=60)
         self.log_file = open(self.log, "ab")
+        options = self.certificate(who) if tls else []
         self.process = subprocess.Popen(
             who + [bindir + "/postgres", "-D", data, "-p", str(self.port), "-k", self.dir,
                    "-c", "listen_addresses=127.0.0.1,::1", "-c", "log_statement=all",
                    "-c", "log_line_prefix=[%a] ", "-c", "fsync=off", "-c", "shared_buffers=16MB",
-                   "-c", "max_connections=60"],
+                   "-c", "max_connections=60"] + options,
             env=env, cwd="/", stdout=self.log_file, stderr=self.log_file, start_new_session=True)
         try:
             wait_for(self.ready, "PostgreSQL", 20)
         except AssertionError:
             self.stop()
             raise
+
+    def certificate(self, who):
+        key, crt = self.dir + "/key.pem", self.dir + "/crt.pem"
+        subprocess.run(who + ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                              "-subj", "/CN=localhost", "-keyout", key, "-out", crt],
+                       check=True, env=bare_env(), cwd="/", capture_output=True, timeout=60)
+        os.chmod(key, 0o600)
+        return ["-c", "ssl=on", "-c", "ssl_cert_file=" + crt, "-c", "ssl_key_file=" + key]
 
     def ready(self):
         return subprocess.run([self.bindir + "/pg_isready", "-q", "-h", "127.0.0.1", "-p",

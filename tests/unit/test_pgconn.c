@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: preload/sys.o preload/utf8.o preload/pool.o hooks/sql.o hooks/sql-summary.o */
+/* LINK: hooks/pgqueue.o -lpthread */
+#include <pthread.h>
+
 #include "hooks/pgconn.c"
 #include "tests/unit/test.h"
+
+__thread struct atr_tls atr_tls;
 
 static struct atr_pgconn *pg;
 static struct atr_pgtext *stmt;
@@ -9,7 +14,7 @@ static struct atr_pgtext *stmt;
 static void fresh(void)
 {
 	pg = atr_pgconn_new();
-	stmt = atr_pgconn_at_hand(pg);
+	stmt = &pg->text;
 }
 
 static void made(const char *sql, bool parameterised)
@@ -17,13 +22,13 @@ static void made(const char *sql, bool parameterised)
 	atr_pgconn_text(stmt, ATR_SQL_POSTGRESQL, sql, parameterised);
 }
 
-static void remember(const char *name, const char *sql)
+static void keep(const char *name, const char *sql)
 {
 	made(sql, true);
-	atr_pgconn_remember(pg, name, stmt);
+	(void)atr_pgconn_remember(pg, name, stmt);
 }
 
-static void recall(const char *name)
+static void fetch(const char *name)
 {
 	memset(stmt, 'z', sizeof(*stmt));
 	atr_pgconn_recall(pg, name, stmt);
@@ -78,20 +83,20 @@ TEST(without_standard_strings_a_backslash_keeps_the_literal_open)
 TEST(a_prepared_statement_is_recalled_by_its_name)
 {
 	fresh();
-	remember("s1", "SELECT a FROM t WHERE b = $1");
-	remember("", "DELETE FROM u WHERE c = 7");
-	recall("s1");
+	keep("s1", "SELECT a FROM t WHERE b = $1");
+	keep("", "DELETE FROM u WHERE c = 7");
+	fetch("s1");
 	CHECK_STR(text(), "SELECT a FROM t WHERE b = $1");
 	CHECK_STR(summary(), "SELECT t");
-	recall("");
+	fetch("");
 	CHECK_STR(text(), "DELETE FROM u WHERE c = ?");
-	recall(NULL);
+	fetch(NULL);
 	CHECK_STR(summary(), "DELETE u");
 	/* Prepared anew under the same name: the newest counts. */
-	remember("s1", "SELECT $1");
-	recall("s1");
+	keep("s1", "SELECT $1");
+	fetch("s1");
 	CHECK_STR(text(), "SELECT $1");
-	recall("nobody");
+	fetch("nobody");
 	CHECK_STR(summary(), "EXECUTE");
 	CHECK_INT(stmt->len, 0);
 	atr_pgconn_free(pg);
@@ -106,13 +111,13 @@ TEST(many_statements_fill_the_arena_and_then_it_begins_anew)
 	for (int i = 0; i < 5000; i++) {
 		snprintf(name, sizeof(name), "stmt%d", i);
 		snprintf(sql, sizeof(sql), "SELECT a%d FROM t%d WHERE b = $1%0200d", i, i, 0);
-		remember(name, sql);
-		recall(name);
+		keep(name, sql);
+		fetch(name);
 		known += strcmp(text(), sql) == 0;
 		CHECK(pg->arena_used <= sizeof(pg->arena));
 	}
 	CHECK_INT(known, 5000);
-	recall("stmt0");
+	fetch("stmt0");
 	CHECK_STR(summary(), "EXECUTE"); /* forgotten, not wrong */
 	atr_pgconn_free(pg);
 }
@@ -126,8 +131,8 @@ TEST(a_long_text_and_a_long_prefix_stay_within_their_limits)
 	memset(sql, 'x', n);
 	sql[n] = '\0';
 	memcpy(sql, "SELECT $1 FROM ", 15);
-	remember("long", sql);
-	recall("long");
+	keep("long", sql);
+	fetch("long");
 	CHECK_INT(stmt->len, ATR_VALUE_MAX);
 	for (size_t i = 0; i + 4 < n; i += 5)
 		memcpy(sql + i, "a, b ", 5);
@@ -141,4 +146,192 @@ TEST(a_long_text_and_a_long_prefix_stay_within_their_limits)
 	CHECK_STR(summary(), "PREPARE");
 	free(sql);
 	atr_pgconn_free(pg);
+}
+
+TEST(what_failed_to_be_prepared_leaves_what_was_there)
+{
+	uint32_t handle;
+
+	fresh();
+	keep("p", "SELECT $1 AS first");
+	made("SELECT $1 AS second", true);
+	handle = atr_pgconn_remember(pg, "p", stmt);
+	fetch("p");
+	CHECK_STR(text(), "SELECT $1 AS second");
+	atr_pgconn_undo(pg, handle);
+	fetch("p");
+	CHECK_STR(text(), "SELECT $1 AS first");
+	atr_pgconn_undo(pg, handle); /* twice, or of an arena that is no more */
+	atr_pgconn_undo(pg, 0);
+	atr_pgconn_undo(pg, 100000);
+	fetch("p");
+	CHECK_STR(text(), "SELECT $1 AS first");
+	keep("q", "SELECT $1 AS other");
+	atr_pgconn_unprepare(pg, "p");
+	fetch("p");
+	CHECK_STR(summary(), "EXECUTE");
+	fetch("q");
+	CHECK_STR(text(), "SELECT $1 AS other");
+	atr_pgconn_unprepare(pg, NULL);
+	fetch("q");
+	CHECK_STR(summary(), "EXECUTE");
+	atr_pgconn_free(pg);
+}
+
+static void sql(const char *statement)
+{
+	if (atr_pgconn_is_about_prepared(statement))
+		atr_pgconn_prepared_by(pg, ATR_SQL_POSTGRESQL, statement);
+}
+
+TEST(prepare_and_deallocate_as_statements_do_the_same)
+{
+	static const struct {
+		const char *sql, *name, *text; /* NULL: not known then */
+	} cases[] = {
+		{ "PREPARE a AS SELECT $1 FROM t", "a", "SELECT $1 FROM t" },
+		{ "/* c */ prepare B (int, numeric(5, 2)) As\n SELECT $1", "b", "SELECT $1" },
+		{ "PREPARE \"As \"\"X\" AS SELECT 'secret'", "As \"X", "SELECT ?" },
+		{ "PREPARE TRANSACTION 'x'", "transaction", NULL },
+		{ "DEALLOCATE nobody", "a", "SELECT $1 FROM t" },
+		{ "DEALLOCATE A", "a", NULL },
+		{ "DEALLOCATE PREPARE b", "b", NULL },
+		{ "DISCARD PLANS", "As \"X", "SELECT ?" },
+		{ "DEALLOCATE \"all\"", "As \"X", "SELECT ?" },
+		{ "deallocate prepare all", "As \"X", NULL },
+		{ "PREPARE c AS SELECT 1", "c", "SELECT ?" },
+		{ "SELECT 'DISCARD ALL'", "c", "SELECT ?" },
+		{ "PREPARE", "", NULL },
+		{ "PREPARE d", "d", NULL },
+		{ "PREPARE d AS", "d", "" },
+		{ "PREPARE d (", "d", "" },
+		{ "DEALLOCATE", "c", "SELECT ?" },
+		{ "DISCARD", "c", "SELECT ?" },
+		{ "Discard /* all */ All;", "c", NULL },
+		{ "", "c", NULL },
+	};
+
+	fresh();
+	for (size_t i = 0; i < ATR_ARRAY_LEN(cases); i++) {
+		sql(cases[i].sql);
+		fetch(cases[i].name);
+		if (cases[i].text)
+			CHECK_STR(text(), cases[i].text);
+		else
+			CHECK_STR(summary(), "EXECUTE");
+	}
+	sql(NULL);
+	atr_pgconn_free(pg);
+}
+
+static char conns[20000];
+
+TEST(connections_are_found_by_their_address_until_they_are_forgotten)
+{
+	unsigned made_ones = 0, same = 0;
+
+	for (int round = 0; round < 2; round++) {
+		made_ones = same = 0;
+		for (size_t i = 16; i < 1000 * 16; i += 16) {
+			CHECK(atr_pgconn_find(conns + i) == NULL);
+			pg = atr_pgconn_make(conns + i);
+			made_ones += pg != NULL;
+			same += pg && pg == atr_pgconn_make(conns + i) &&
+				pg == atr_pgconn_find(conns + i) && pg->conn == conns + i;
+		}
+		CHECK_INT(made_ones, 999);
+		CHECK_INT(same, 999);
+		for (size_t i = 16; i < 1000 * 16; i += 16) {
+			pg = atr_pgconn_find(conns + i);
+			atr_pgconn_forget(pg);
+			CHECK(atr_pgconn_find(conns + i) == NULL);
+			CHECK(pg->conn == NULL);
+			atr_pgconn_free(pg);
+		}
+	}
+}
+
+TEST(a_full_table_is_said_and_nothing_is_lost)
+{
+	static const void *all[3 * PROBES];
+	unsigned n = 0;
+
+	/* All of them want to lie in the same slot. */
+	for (uintptr_t at = 16; n < 3 * PROBES; at += 16)
+		if (place((const void *)at) == SLOTS - 3)
+			all[n++] = (const void *)at;
+	n = 0;
+	for (size_t i = 0; i < 3 * PROBES; i++)
+		n += atr_pgconn_make(all[i]) != NULL;
+	CHECK_INT(n, PROBES);
+	for (size_t i = 0; i < 3 * PROBES; i++) {
+		pg = atr_pgconn_find(all[i]);
+		CHECK_INT(pg != NULL, i < PROBES);
+		if (!pg)
+			continue;
+		atr_pgconn_forget(pg);
+		atr_pgconn_free(pg);
+	}
+}
+
+static unsigned seen;
+
+static void see(struct atr_pgconn *one)
+{
+	seen++;
+	CHECK(one->owner == ENDING);
+	CHECK(!atr_pgconn_hold(one)); /* whoever comes now passes by */
+}
+
+TEST(the_end_of_the_process_leaves_alone_what_somebody_is_at_work_with)
+{
+	struct atr_pgconn *a = atr_pgconn_make(conns + 16), *b = atr_pgconn_make(conns + 32);
+
+	CHECK(atr_pgconn_hold(a));
+	CHECK(atr_pgconn_hold(a)); /* left by longjmp(), and entered again */
+	seen = 0;
+	atr_pgconn_each(see);
+	CHECK_INT(seen, 1);
+	atr_pgconn_release(a);
+	atr_pgconn_each(see);
+	CHECK_INT(seen, 3);
+	CHECK(atr_pgconn_hold(b));
+	atr_pgconn_release(b);
+	atr_pgconn_forget(a);
+	atr_pgconn_free(a);
+	atr_pgconn_forget(b);
+	atr_pgconn_free(b);
+}
+
+static void *come_and_go(void *arg)
+{
+	char *mine = arg;
+
+	for (int i = 0; i < 2000; i++) {
+		struct atr_pgconn *one = atr_pgconn_make(mine);
+
+		if (!one || !atr_pgconn_hold(one))
+			continue;
+		atr_pgconn_forget(one);
+		atr_pgconn_free(one);
+	}
+	return NULL;
+}
+
+static void nothing(struct atr_pgconn *one)
+{
+	CHECK(one->conn != NULL);
+}
+
+TEST(threads_come_and_go_while_the_process_ends)
+{
+	pthread_t threads[4];
+
+	for (size_t i = 0; i < 4; i++)
+		CHECK_INT(pthread_create(&threads[i], NULL, come_and_go, conns + 1600 * (i + 1)),
+			  0);
+	for (int i = 0; i < 50; i++)
+		atr_pgconn_each(nothing);
+	for (size_t i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
 }

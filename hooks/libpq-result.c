@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libpq: what results say about the statement they belong to.
+ *
+ * Warnings reach the program by its notice processor, not by a result, and of an error in a
+ * large object no result is handed out.  But libpq asks each of them for its severity when
+ * it comes, through the PLT: there the SQLSTATE is read, and nothing is installed.
+ */
+#include <string.h>
+
+#include "hooks/hook.h"
+#include "hooks/libpq.h"
+
+const struct atr_pgoutcome atr_libpq_nothing = {
+	.returned = -1,
+	.affected = -1,
+	.copied_rows = -1,
+	.copied_bytes = -1,
+};
+
+static void add(int64_t *sum, int64_t n)
+{
+	*sum = *sum < 0 ? n : *sum + n;
+}
+
+static bool tag_is(const char *tag, const char *word, size_t n)
+{
+	return strncmp(tag, word, n) == 0 && tag[n] == ' ';
+}
+
+/* The command tag: "INSERT 0 5", "UPDATE 3", "COPY 7"; rows are its last number. */
+static void note_tag(const struct atr_libpq *pq, struct atr_pgoutcome *o, struct pg_result *res)
+{
+	const char *tag = atr_libpq_text(pq->PQcmdStatus ? pq->PQcmdStatus(res) : NULL);
+	bool copy = tag_is(tag, "COPY", 4);
+	const char *last;
+	int64_t rows = 0;
+
+	if (!copy && !tag_is(tag, "INSERT", 6) && !tag_is(tag, "UPDATE", 6) &&
+	    !tag_is(tag, "DELETE", 6) && !tag_is(tag, "MERGE", 5))
+		return;
+	last = strrchr(tag, ' ') + 1;
+	for (; *last >= '0' && *last <= '9' && rows < INT64_MAX / 10 - 1; last++)
+		rows = rows * 10 + (*last - '0');
+	add(copy ? &o->copied_rows : &o->affected, rows);
+}
+
+void atr_libpq_copy_state(char to[static 6], const char *sqlstate)
+{
+	size_t n = strnlen(sqlstate, 5);
+
+	memcpy(to, sqlstate, n);
+	to[n] = '\0';
+}
+
+/* Of an error that the server did not tell. */
+const char *atr_libpq_client_error(const struct atr_libpq *pq, const struct pg_conn *conn)
+{
+	return pq->PQstatus(conn) == ATR_PG_CONNECTION_BAD ? "connection_lost" : "_OTHER";
+}
+
+static void note_failure(const struct atr_libpq *pq, const struct pg_conn *conn,
+			 struct atr_pgoutcome *o, const struct pg_result *res)
+{
+	const char *sqlstate = res ? pq->PQresultErrorField(res, ATR_PG_DIAG_SQLSTATE) : NULL;
+
+	if (sqlstate) {
+		o->failed = true;
+		atr_libpq_copy_state(o->sqlstate, sqlstate);
+	} else if (!o->failed) /* else it is what comes of that */
+		o->error = atr_libpq_client_error(pq, conn);
+}
+
+void atr_libpq_note(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pgconn *pg,
+		    struct atr_pgoutcome *o, struct pg_result *res)
+{
+	int status = res ? pq->PQresultStatus(res) : ATR_PGRES_FATAL_ERROR;
+
+	o->answered = o->complete = true;
+	switch (status) {
+	case ATR_PGRES_SINGLE_TUPLE:
+	case ATR_PGRES_TUPLES_CHUNK:
+		o->complete = false;
+		add(&o->returned, pq->PQntuples(res));
+		break;
+	case ATR_PGRES_TUPLES_OK:
+		add(&o->returned, pq->PQntuples(res));
+		note_tag(pq, o, res); /* ... RETURNING */
+		break;
+	case ATR_PGRES_COMMAND_OK:
+		note_tag(pq, o, res);
+		break;
+	case ATR_PGRES_COPY_IN:
+	case ATR_PGRES_COPY_OUT:
+	case ATR_PGRES_COPY_BOTH:
+		o->complete = false;
+		add(&o->copied_bytes, 0);
+		break;
+	case ATR_PGRES_PIPELINE_ABORTED:
+		o->error = "pipeline_aborted";
+		break;
+	case ATR_PGRES_BAD_RESPONSE:
+		o->error = "bad_response";
+		break;
+	case ATR_PGRES_FATAL_ERROR:
+		note_failure(pq, conn, o, res);
+		break;
+	default:
+		break;
+	}
+	if (pg->warning[0] && !o->sqlstate[0])
+		atr_libpq_copy_state(o->sqlstate, pg->warning);
+	pg->warning[0] = '\0';
+}
+
+void atr_libpq_note_transaction(const struct atr_libpq *pq, const struct pg_conn *conn,
+				struct atr_pgoutcome *o)
+{
+	int status = pq->PQtransactionStatus ? pq->PQtransactionStatus(conn) : 0;
+
+	o->status = status == ATR_PG_TRANS_INTRANS   ? "in_transaction"
+		    : status == ATR_PG_TRANS_INERROR ? "failed"
+						     : NULL;
+}
+
+/*
+ * libpq makes the text of an error or a notice when it comes, and for that it asks for the
+ * fields; so does a notice receiver of the program's.
+ */
+static void note_message(const struct atr_libpq *pq, const struct pg_result *res)
+{
+	const void *conn = atr_tls.library_object;
+	struct atr_pgconn *pg = conn ? atr_pgconn_find(conn) : NULL;
+	int status = pg ? pq->PQresultStatus(res) : ATR_PGRES_EMPTY_QUERY;
+	const char *severity, *sqlstate;
+
+	if (status != ATR_PGRES_NONFATAL_ERROR && status != ATR_PGRES_FATAL_ERROR)
+		return;
+	sqlstate = pq->PQresultErrorField(res, ATR_PG_DIAG_SQLSTATE);
+	if (!sqlstate)
+		return;
+	if (status == ATR_PGRES_FATAL_ERROR) {
+		atr_libpq_copy_state(pg->failure, sqlstate);
+		return;
+	}
+	severity = pq->PQresultErrorField(res, ATR_PG_DIAG_SEVERITY_NONLOCALIZED);
+	if (severity && strcmp(severity, "WARNING") == 0)
+		atr_libpq_copy_state(pg->warning, sqlstate);
+}
+
+atr_export char *PQresultErrorField(const struct pg_result *res, int fieldcode)
+{
+	const struct atr_libpq *pq = atr_real_libpq(__builtin_return_address(0));
+
+	if (atr_unlikely(!pq->PQresultErrorField))
+		return NULL;
+	if (atr_tls.inside & ATR_IN_LIBPQ && fieldcode == ATR_PG_DIAG_SEVERITY && res && atr_live())
+		note_message(pq, res);
+	return pq->PQresultErrorField(res, fieldcode);
+}

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libpq: a PostgreSQL statement is one CLIENT span, from the call that sends its
+ * text to the call that hands back its last result.
+ *
+ * A synchronous call keeps its op on the stack.  One that only sends puts it into the
+ * connection's queue (hooks/pgqueue.h), from which PQgetResult() takes it: each
+ * result moves the end forward, and the NULL behind the last one makes the span.
+ *
+ * What is kept per connection is found by its PGconn (hooks/pgconn.c): it outlives the
+ * socket, for results come after that is lost.  Semantic conventions: "PostgreSQL client
+ * operations".
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "hooks/hook.h"
+#include "hooks/libpq-connect.h"
+#include "preload/clock.h"
+#include "preload/conn.h"
+#include "preload/stats.h"
+
+/* ---- the connection ---- */
+
+struct atr_pgconn *atr_libpq_known(const void *conn)
+{
+	struct atr_pgconn *pg = conn ? atr_pgconn_find(conn) : NULL;
+
+	return pg && atr_pgconn_hold(pg) ? pg : NULL;
+}
+
+struct atr_pgconn *atr_libpq_hold(const void *conn)
+{
+	/* A call without a connection is legal: it fails, and says so. */
+	struct atr_pgconn *pg = conn ? atr_pgconn_make(conn) : atr_pgconn_new();
+
+	if (!pg)
+		atr_count(no_memory, 1);
+	return pg && atr_pgconn_hold(pg) ? pg : NULL;
+}
+
+void atr_libpq_release(struct atr_pgconn *pg)
+{
+	if (pg->conn)
+		atr_pgconn_release(pg);
+	else
+		atr_pgconn_free(pg);
+}
+
+void atr_libpq_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pb *pb)
+{
+	const char *db = atr_libpq_text(pq->PQdb ? pq->PQdb(conn) : NULL);
+	const char *host = atr_libpq_text(pq->PQhost ? pq->PQhost(conn) : NULL);
+	const char *port = atr_libpq_text(pq->PQport ? pq->PQport(conn) : NULL);
+	int fd = pq->PQsocket ? pq->PQsocket(conn) : -1;
+	struct atr_conn *c = fd >= 0 ? atr_conn_get(fd) : NULL;
+	char path[ATR_PEER_TEXT_MAX];
+
+	atr_attr_utf8(pb, ATR_DB_SYSTEM_NAME, "postgresql", 10);
+	if (*db)
+		atr_attr_str(pb, ATR_DB_NAMESPACE, db, strlen(db));
+	if (*host == '/' && c) /* a directory of sockets: the socket itself says more */
+		atr_attr_str(pb, ATR_SERVER_ADDRESS, path, atr_conn_peer_text(c, path));
+	else if (*host)
+		atr_attr_str(pb, ATR_SERVER_ADDRESS, host, strlen(host));
+	/* Semantic conventions: only a port that is not the system's default. */
+	if (*host && *host != '/' && *port && strcmp(port, "5432") != 0)
+		atr_attr_int(pb, ATR_SERVER_PORT, atoi(port));
+	if (c) {
+		c->speaker = ATR_SPEAKER_LIBPQ;
+		atr_conn_addr_attrs(c, fd, &c->peer, c->peer_len, pb);
+	}
+}
+
+void atr_libpq_keep_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pgconn *pg)
+{
+	struct atr_pb pb = { .p = pg->attrs, .end = pg->attrs + sizeof(pg->attrs) };
+	const char *db = atr_libpq_text(pq->PQdb ? pq->PQdb(conn) : NULL);
+
+	if (atr_likely(pg->attrs_len))
+		return;
+	atr_libpq_attrs(pq, conn, &pb);
+	pg->attrs_len = (uint16_t)(pb.p - pg->attrs);
+	strncpy(pg->fallback, *db ? db : "postgresql", sizeof(pg->fallback) - 1);
+}
+
+/* ---- a statement's end ---- */
+
+/* What a span says of the statement itself. */
+struct statement {
+	const char *summary, *text;
+	size_t summary_len, text_len;
+	bool function;
+};
+
+static void rows_attr(struct atr_pb *pb, enum atr_attr attr, int64_t n)
+{
+	if (n >= 0)
+		atr_attr_int(pb, attr, n);
+}
+
+static void statement_span(struct atr_op *op, const struct atr_pgconn *pg,
+			   const struct statement *s, const struct atr_pgoutcome *o)
+{
+	const char *name = s->summary_len ? s->summary : pg->fallback;
+	const char *error = o->error ? o->error : o->failed ? o->sqlstate : NULL;
+	struct atr_span span;
+
+	if (!atr_op_end(op, &span, name, s->summary_len ? s->summary_len : strlen(name)))
+		return;
+	atr_pb_raw(&span.pb, pg->attrs, pg->attrs_len);
+	if (s->text_len)
+		atr_attr_utf8(&span.pb, ATR_DB_QUERY_TEXT, s->text, s->text_len);
+	if (s->summary_len)
+		atr_attr_utf8(&span.pb,
+			      s->function ? ATR_DB_STORED_PROCEDURE_NAME : ATR_DB_QUERY_SUMMARY,
+			      s->summary, s->summary_len);
+	if (o->sqlstate[0])
+		atr_attr_str(&span.pb, ATR_DB_RESPONSE_STATUS_CODE, o->sqlstate,
+			     strlen(o->sqlstate));
+	rows_attr(&span.pb, ATR_DB_RESPONSE_RETURNED_ROWS, o->returned);
+	rows_attr(&span.pb, ATR_DB_RESPONSE_AFFECTED_ROWS, o->affected);
+	rows_attr(&span.pb, ATR_DB_COPY_ROWS, o->copied_rows);
+	rows_attr(&span.pb, ATR_DB_COPY_BYTES, o->copied_bytes);
+	if (o->status)
+		atr_attr_utf8(&span.pb, ATR_DB_TRANSACTION_STATUS, o->status, strlen(o->status));
+	if (error)
+		atr_span_error(&span, error, strlen(error));
+	atr_span_commit(&span);
+}
+
+void atr_libpq_settle_first(struct atr_pgconn *pg, const char *unfinished)
+{
+	struct atr_pgstmt *s = atr_pgqueue_first(&pg->queue);
+	struct atr_pgoutcome *o = &s->outcome;
+
+	if (!s->sync) {
+		if (!o->complete && !o->error && !o->failed) {
+			o->error = unfinished; /* its last result was never asked for */
+			s->op.end = 0;
+		}
+		if (s->prepared && (o->error || o->failed))
+			atr_pgconn_undo(pg, s->prepared);
+		statement_span(&s->op, pg,
+			       &(struct statement){ .summary = s->texts,
+						    .summary_len = s->summary_len,
+						    .text = s->texts + s->summary_len,
+						    .text_len = s->text_len },
+			       o);
+	}
+	atr_pgqueue_pop(&pg->queue);
+}
+
+void atr_libpq_settle(struct atr_pgconn *pg, const char *unfinished)
+{
+	while (pg->queue.n)
+		atr_libpq_settle_first(pg, unfinished);
+	pg->queue.gap = pg->queue.gap_syncs = 0;
+	pg->queue.gap_answered = false;
+}
+
+/* The op moves into the connection, until its results are fetched. */
+static struct atr_pgstmt *await(struct atr_libpq_call *call)
+{
+	struct atr_pgconn *pg = call->pg;
+	const struct atr_pgtext *t = &pg->text;
+	bool told = call->op.recording;
+	struct atr_pgstmt *s;
+
+	s = atr_pgqueue_push(&pg->queue, told ? t->summary_len + t->len : 0, false);
+	if (!s) {
+		atr_count(not_followed, told);
+		return NULL;
+	}
+	s->op = call->op;
+	s->outcome = atr_libpq_nothing;
+	s->prepared = call->prepared;
+	s->summary_len = told ? (uint16_t)t->summary_len : 0;
+	s->text_len = told ? (uint32_t)t->len : 0;
+	if (told) {
+		memcpy(s->texts, t->summary, t->summary_len);
+		memcpy(s->texts + t->summary_len, t->text, t->len);
+	}
+	return s;
+}
+
+/* ---- a statement's beginning ---- */
+
+/* Old programs switch standard_conforming_strings off: then \' does not end a literal. */
+static enum atr_sql_dialect dialect_of(const struct atr_libpq *pq, const struct pg_conn *conn,
+				       const char *text)
+{
+	const char *standard;
+
+	if (atr_likely(!text || !strchr(text, '\\')) || !pq->PQparameterStatus)
+		return ATR_SQL_POSTGRESQL;
+	standard = pq->PQparameterStatus(conn, "standard_conforming_strings");
+	return standard && strcmp(standard, "off") == 0 ? ATR_SQL_POSTGRESQL_ESCAPES
+							: ATR_SQL_POSTGRESQL;
+}
+
+bool atr_libpq_pipelining(const struct atr_libpq *pq, const struct pg_conn *conn)
+{
+	return pq->PQpipelineStatus && pq->PQpipelineStatus(conn) != ATR_PG_PIPELINE_OFF;
+}
+
+static void make_text(struct atr_libpq_call *call, const struct atr_libpq_say *say)
+{
+	struct atr_pgtext *t = &call->pg->text;
+
+	switch (say->kind) {
+	case ATR_LIBPQ_PREPARED:
+		atr_pgconn_recall(call->pg, say->text, t);
+		break;
+	case ATR_LIBPQ_NONE:
+		t->len = t->summary_len = 0;
+		break;
+	default:
+		atr_pgconn_text(t, dialect_of(call->pq, call->conn, say->text), say->text,
+				say->kind != ATR_LIBPQ_SIMPLE);
+	}
+	if (say->word)
+		atr_pgconn_prefix(t, say->word);
+}
+
+void atr_libpq_begin(struct atr_libpq_call *call, const struct atr_libpq *pq, struct pg_conn *conn,
+		     const struct atr_libpq_say *say)
+{
+	struct atr_pgconn *pg = atr_libpq_hold(conn);
+
+	call->pq = pq;
+	call->conn = conn;
+	call->pg = pg;
+	call->sql = NULL;
+	call->prepared = 0;
+	call->function = false;
+	call->op.recording = call->op.entered = call->op.context.valid = false;
+	if (!pg)
+		return;
+	/* libpq forgets an unfinished one now, too; in a pipeline it refuses the call. */
+	if (!say->sent && pg->queue.n && !atr_libpq_pipelining(pq, conn))
+		atr_libpq_settle(pg, "cancelled");
+	if (!pg->queue.n)
+		pg->warning[0] = pg->failure[0] = '\0';
+	atr_context_touch();
+	atr_op_begin(&call->op, ATR_KIND_CLIENT);
+	if (say->kind <= ATR_LIBPQ_PARAMS && atr_pgconn_is_about_prepared(say->text))
+		call->sql = say->text;
+	if (call->op.recording)
+		atr_libpq_keep_attrs(pq, conn, pg);
+	if (call->op.recording || say->kind == ATR_LIBPQ_PREPARE)
+		make_text(call, say);
+	atr_op_enter(&call->op);
+}
+
+void atr_libpq_unwind(struct atr_libpq_call *call)
+{
+	atr_op_leave(&call->op);
+	if (call->pg)
+		atr_libpq_release(call->pg);
+	call->pg = NULL;
+}
+
+/* ---- the call has returned ---- */
+
+static void end_span(struct atr_libpq_call *call, struct atr_pgoutcome *o)
+{
+	const struct atr_pgtext *t = &call->pg->text;
+
+	atr_libpq_note_transaction(call->pq, call->conn, o);
+	statement_span(&call->op, call->pg,
+		       &(struct statement){ .summary = t->summary,
+					    .summary_len = t->summary_len,
+					    .text = t->text,
+					    .text_len = t->len,
+					    .function = call->function },
+		       o);
+}
+
+static void end_now(struct atr_libpq_call *call, struct pg_result *res)
+{
+	struct atr_pgoutcome o = atr_libpq_nothing;
+
+	if (!call->op.recording)
+		return;
+	atr_libpq_note(call->pq, call->conn, call->pg, &o, res);
+	end_span(call, &o);
+}
+
+void atr_libpq_end(struct atr_libpq_call *call, bool ok)
+{
+	int saved_errno = errno;
+	struct atr_pgoutcome o = atr_libpq_nothing;
+
+	atr_op_leave(&call->op);
+	if (call->op.recording) {
+		const char *failure = call->pg->failure;
+
+		o.failed = !ok && failure[0];
+		if (o.failed)
+			atr_libpq_copy_state(o.sqlstate, failure);
+		else if (!ok)
+			o.error = atr_libpq_client_error(call->pq, call->conn);
+		end_span(call, &o);
+	}
+	atr_libpq_unwind(call);
+	errno = saved_errno;
+}
+
+/* PREPARE, DEALLOCATE and DISCARD as SQL, now that the text of their span is not needed. */
+static void note_prepared(struct atr_libpq_call *call)
+{
+	atr_pgconn_prepared_by(call->pg, dialect_of(call->pq, call->conn, call->sql), call->sql);
+}
+
+/* A COPY has only begun: how it went is in the results that follow. */
+static bool copying(const struct atr_libpq *pq, const struct pg_result *res)
+{
+	int status = res ? pq->PQresultStatus(res) : ATR_PGRES_FATAL_ERROR;
+
+	return status == ATR_PGRES_COPY_IN || status == ATR_PGRES_COPY_OUT ||
+	       status == ATR_PGRES_COPY_BOTH;
+}
+
+struct pg_result *atr_libpq_finish(struct atr_libpq_call *call, struct pg_result *res)
+{
+	int saved_errno = errno;
+
+	atr_op_leave(&call->op);
+	if (call->pg && call->op.recording && copying(call->pq, res)) {
+		struct atr_pgstmt *s = await(call);
+
+		if (s)
+			atr_libpq_note(call->pq, call->conn, call->pg, &s->outcome, res);
+	} else if (call->pg) {
+		end_now(call, res);
+	}
+	if (call->pg && call->sql && res && call->pq->PQresultStatus(res) == ATR_PGRES_COMMAND_OK)
+		note_prepared(call);
+	atr_libpq_unwind(call);
+	errno = saved_errno;
+	return res;
+}
+
+int atr_libpq_park(struct atr_libpq_call *call, int sent)
+{
+	int saved_errno = errno;
+	struct atr_pgconn *pg = call->pg;
+
+	atr_op_leave(&call->op);
+	if (pg && sent) {
+		bool pipelining = atr_libpq_pipelining(call->pq, call->conn);
+
+		if (!pipelining)
+			atr_libpq_settle(pg, "cancelled"); /* it took a new one: this is over */
+		if (call->op.recording || pipelining)
+			(void)await(call);
+		if (call->sql)
+			note_prepared(call);
+	} else if (pg) {
+		end_now(call, NULL);
+	}
+	atr_libpq_unwind(call);
+	errno = saved_errno;
+	return sent;
+}
+
+/* ---- the end of the process ---- */
+
+static void ending(struct atr_pgconn *pg)
+{
+	atr_dial_given_up(pg);
+	atr_libpq_settle(pg, "cancelled");
+}
+
+void atr_libpq_ending(void)
+{
+	atr_pgconn_each(ending);
+}
