@@ -23,26 +23,42 @@ static void add(int64_t *sum, int64_t n)
 	*sum = *sum < 0 ? n : *sum + n;
 }
 
+/* Does it begin with this word, whose first letter is known to be the same? */
 static bool tag_is(const char *tag, const char *word, size_t n)
 {
 	return strncmp(tag, word, n) == 0 && tag[n] == ' ';
 }
 
 /* The command tag: "INSERT 0 5", "UPDATE 3", "COPY 7"; rows are its last number. */
+static int64_t *rows_of(struct atr_pgoutcome *o, const char *tag)
+{
+	switch (tag[0]) {
+	case 'C':
+		return tag_is(tag, "COPY", 4) ? &o->copied_rows : NULL;
+	case 'D':
+		return tag_is(tag, "DELETE", 6) ? &o->affected : NULL;
+	case 'I':
+		return tag_is(tag, "INSERT", 6) ? &o->affected : NULL;
+	case 'M':
+		return tag_is(tag, "MERGE", 5) ? &o->affected : NULL;
+	case 'U':
+		return tag_is(tag, "UPDATE", 6) ? &o->affected : NULL;
+	default:
+		return NULL;
+	}
+}
+
 static void note_tag(const struct atr_libpq *pq, struct atr_pgoutcome *o, struct pg_result *res)
 {
 	const char *tag = atr_libpq_text(pq->PQcmdStatus ? pq->PQcmdStatus(res) : NULL);
-	bool copy = tag_is(tag, "COPY", 4);
-	const char *last;
-	int64_t rows = 0;
+	int64_t *sum = rows_of(o, tag), rows = 0;
 
-	if (!copy && !tag_is(tag, "INSERT", 6) && !tag_is(tag, "UPDATE", 6) &&
-	    !tag_is(tag, "DELETE", 6) && !tag_is(tag, "MERGE", 5))
+	if (!sum)
 		return;
-	last = strrchr(tag, ' ') + 1;
-	for (; *last >= '0' && *last <= '9' && rows < INT64_MAX / 10 - 1; last++)
-		rows = rows * 10 + (*last - '0');
-	add(copy ? &o->copied_rows : &o->affected, rows);
+	for (tag = strrchr(tag, ' ') + 1; *tag >= '0' && *tag <= '9'; tag++)
+		if (rows < INT64_MAX / 16)
+			rows = rows * 10 + (*tag - '0');
+	add(sum, rows);
 }
 
 void atr_libpq_copy_state(char to[static 6], const char *sqlstate)

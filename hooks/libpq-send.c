@@ -98,11 +98,11 @@ atr_export int PQsendClosePortal(struct pg_conn *conn, const char *portal)
 
 /*
  * A call that waits, reads or writes for the oldest statement: below it are the raw
- * socket spans that are wanted, and nothing else there is.
+ * socket spans, where they are wanted; else there is nothing to be done.
  */
 struct waiting {
 	struct atr_pgconn *pg;
-	struct atr_pgstmt *first; /* NULL: nothing to be done about it */
+	struct atr_pgstmt *first; /* NULL: nothing is awaited */
 };
 
 static struct waiting wait_begin(const struct pg_conn *conn)
@@ -113,14 +113,14 @@ static struct waiting wait_begin(const struct pg_conn *conn)
 		return w;
 	w.pg = atr_libpq_known(conn);
 	w.first = w.pg ? atr_pgqueue_first(&w.pg->queue) : NULL;
-	if (w.first && !w.first->sync)
+	if (w.first)
 		atr_op_enter(&w.first->op);
 	return w;
 }
 
 static void wait_end(struct waiting *w)
 {
-	if (w->first && !w->first->sync)
+	if (w->first)
 		atr_op_leave(&w->first->op);
 	if (w->pg)
 		atr_libpq_release(w->pg);
@@ -129,25 +129,35 @@ static void wait_end(struct waiting *w)
 #define WAITING(conn) \
 	__attribute__((cleanup(wait_end), unused)) struct waiting waiting = wait_begin(conn)
 
+/* They call nothing of the program's: without raw spans libpq need not be entered. */
+#define PASS_UNLESS_RAW(name, none)                                                        \
+	if (atr_likely(atr_config.socket_spans != ATR_SOCKET_SPANS_ALL)) {                 \
+		const struct atr_libpq *lib = atr_real_libpq(__builtin_return_address(0)); \
+		return atr_likely(lib->name) ? lib->name(conn) : (none);                   \
+	}
+
 atr_export int PQconsumeInput(struct pg_conn *conn)
 {
+	PASS_UNLESS_RAW(PQconsumeInput, 0)
 	ATR_ENTER_LIBPQ(0, conn, PQconsumeInput, conn);
 	WAITING(conn);
 	return pq->PQconsumeInput(conn);
 }
 
+atr_export int PQflush(struct pg_conn *conn)
+{
+	PASS_UNLESS_RAW(PQflush, -1)
+	ATR_ENTER_LIBPQ(-1, conn, PQflush, conn);
+	WAITING(conn);
+	return pq->PQflush(conn);
+}
+
+/* It reads what has come: the program's notice processor may be called. */
 atr_export int PQisBusy(struct pg_conn *conn)
 {
 	ATR_ENTER_LIBPQ(0, conn, PQisBusy, conn);
 	WAITING(conn);
 	return pq->PQisBusy(conn);
-}
-
-atr_export int PQflush(struct pg_conn *conn)
-{
-	ATR_ENTER_LIBPQ(-1, conn, PQflush, conn);
-	WAITING(conn);
-	return pq->PQflush(conn);
 }
 
 /* ---- pipelines ---- */

@@ -166,6 +166,29 @@ class Pq(Workload):
         self.server.stop()
 
 
+class PgBench(Workload):
+    name, unit = "pgbench -S -c 1", "transactions/s"
+    arguments = ["-S", "-c", "1"]
+
+    def start(self):
+        self.server = harness.Postgres()
+        self.env = dict(self.server.env(), PGOPTIONS="-c log_statement=none")
+        self.pgbench = self.server.bindir + "/pgbench"
+        harness.run([self.pgbench, "-i", "-q", "-s", "1"], harness.bare_env(**self.env),
+                    timeout=LIMIT).ok()
+        self.n = 2000
+        self.n = int(self.measure("bare") * SECONDS)
+
+    def measure(self, mode):
+        r = harness.run([self.pgbench, "-n", *self.arguments, "-t", str(self.n)],
+                        environment(mode, self.sink, **self.env), timeout=LIMIT).ok()
+        self.note(r.raw_err)
+        return float(re.search(rb"tps = ([\d.]+)", r.out).group(1))
+
+    def stop(self):
+        self.server.stop()
+
+
 class Servers(Workload):
     """The server is what is traced: one per mode, all alive, asked in turn."""
 
@@ -235,10 +258,10 @@ class Spawn(Workload):
         return self.once([self.loop, str(self.n), preload], env)
 
 
-WORKLOADS = {"echo": Echo, "http": Http, "pq": Pq, "nginx": Nginx, "proxy": Proxied,
+WORKLOADS = {"echo": Echo, "http": Http, "pq": Pq, "pgbench": PgBench, "nginx": Nginx, "proxy": Proxied,
              "redis": Redis, "exec": Spawn}
 NEEDS = {"nginx": ["nginx", "wrk"], "proxy": ["nginx", "wrk"], "redis": ["redis-server", "redis-benchmark"],
-         "pq": ["pg_config"]}
+         "pq": ["pg_config"], "pgbench": ["pg_config"]}
 
 
 def interval(values):
