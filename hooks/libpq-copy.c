@@ -38,7 +38,7 @@ static void copy_end(struct copy *c)
 		atr_libpq_release(c->pg);
 }
 
-#define COPYING(conn) __attribute__((cleanup(copy_end))) struct copy copy = copy_begin(conn)
+#define COPYING(conn) __attribute__((cleanup(copy_end), unused)) struct copy copy = copy_begin(conn)
 
 static void moved(const struct copy *c, int n_bytes)
 {

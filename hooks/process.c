@@ -120,10 +120,8 @@ static void ending(void)
 	int saved_errno = errno;
 
 	/* A vfork child shares our memory, but it is not we who end. */
-	if (atr_live() && !atr_process_foreign()) {
-		atr_libpq_ending();
+	if (atr_live() && !atr_process_foreign())
 		atr_end();
-	}
 	errno = saved_errno;
 }
 

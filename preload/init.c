@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "hooks/http-attrs.h"
+#include "hooks/libpq.h"
 #include "hooks/propagator.h"
 #include "hooks/real.h"
 #include "preload/carrier.h"
@@ -338,6 +339,7 @@ void atr_end(void)
 {
 	if (!enabled || !atr_load(&atr_gate->live))
 		return;
+	atr_libpq_ending();
 	atr_worker_stop();
 	print_stats_once();
 }
