@@ -20,6 +20,7 @@ atr_export int PQsendQuery(struct pg_conn *conn, const char *query)
 {
 	ATR_ENTER_LIBPQ(0, conn, PQsendQuery, conn, query);
 	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_SIMPLE, .text = query, .sent = true);
+	query = atr_libpq_commented(&call, query);
 	return atr_libpq_park(&call, pq->PQsendQuery(conn, query));
 }
 
@@ -31,6 +32,7 @@ atr_export int PQsendQueryParams(struct pg_conn *conn, const char *command, int 
 			formats, result_format);
 	ATR_LIBPQ_CALL(.kind = n_params > 0 ? ATR_LIBPQ_PARAMS : ATR_LIBPQ_SIMPLE, .text = command,
 		       .sent = true);
+	command = atr_libpq_commented(&call, command);
 	return atr_libpq_park(&call, pq->PQsendQueryParams(conn, command, n_params, types, values,
 							   lengths, formats, result_format));
 }

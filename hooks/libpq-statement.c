@@ -17,6 +17,7 @@
 #include "hooks/hook.h"
 #include "hooks/libpq-connect.h"
 #include "preload/clock.h"
+#include "preload/config.h"
 #include "preload/conn.h"
 #include "preload/stats.h"
 
@@ -202,6 +203,13 @@ static enum atr_sql_dialect dialect_of(const struct atr_libpq *pq, const struct 
 bool atr_libpq_pipelining(const struct atr_libpq *pq, const struct pg_conn *conn)
 {
 	return pq->PQpipelineStatus && pq->PQpipelineStatus(conn) != ATR_PG_PIPELINE_OFF;
+}
+
+const char *atr_libpq_commented(struct atr_libpq_call *call, const char *sql)
+{
+	if (atr_likely(!atr_config.sqlcommenter) || !call->pg || !sql)
+		return sql;
+	return atr_libpq_comment(call->pg, &call->op, dialect_of(call->pq, call->conn, sql), sql);
 }
 
 static void make_text(struct atr_libpq_call *call, const struct atr_libpq_say *say)

@@ -19,6 +19,7 @@ atr_export struct pg_result *PQexec(struct pg_conn *conn, const char *query)
 {
 	ATR_ENTER_LIBPQ(NULL, conn, PQexec, conn, query);
 	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_SIMPLE, .text = query);
+	query = atr_libpq_commented(&call, query);
 	return atr_libpq_finish(&call, pq->PQexec(conn, query));
 }
 
@@ -29,6 +30,7 @@ atr_export struct pg_result *PQexecParams(struct pg_conn *conn, const char *comm
 	ATR_ENTER_LIBPQ(NULL, conn, PQexecParams, conn, command, n_params, types, values, lengths,
 			formats, result_format);
 	ATR_LIBPQ_CALL(.kind = n_params > 0 ? ATR_LIBPQ_PARAMS : ATR_LIBPQ_SIMPLE, .text = command);
+	command = atr_libpq_commented(&call, command);
 	return atr_libpq_finish(&call, pq->PQexecParams(conn, command, n_params, types, values,
 							lengths, formats, result_format));
 }

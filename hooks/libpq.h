@@ -66,6 +66,14 @@ void atr_libpq_unwind(struct atr_libpq_call *call);
 	__attribute__((cleanup(atr_libpq_unwind))) struct atr_libpq_call call; \
 	atr_libpq_begin(&call, pq, conn, &(struct atr_libpq_say){ __VA_ARGS__ })
 
+/*
+ * AUTOTRACE_SQLCOMMENTER: the text with the span's ids behind it, good until the next call
+ * with the connection; otherwise sql itself.  (libpq-comment.c)
+ */
+const char *atr_libpq_comment(struct atr_pgconn *pg, const struct atr_op *op,
+			      enum atr_sql_dialect dialect, const char *sql);
+const char *atr_libpq_commented(struct atr_libpq_call *call, const char *sql);
+
 /* The call has returned its result: the span ends, or a COPY begins. */
 struct pg_result *atr_libpq_finish(struct atr_libpq_call *call, struct pg_result *res);
 

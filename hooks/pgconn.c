@@ -12,6 +12,7 @@
 
 #include <string.h>
 
+#include "hooks/buffer.h"
 #include "hooks/sql-token.h"
 #include "preload/compiler.h"
 #include "preload/thread.h"
@@ -42,6 +43,7 @@ struct atr_pgconn *atr_pgconn_new(void)
 	pg->conn = NULL;
 	pg->dialling = NULL;
 	pg->warning[0] = pg->failure[0] = '\0';
+	pg->commented = NULL;
 	pg->attrs_len = 0;
 	atr_pgqueue_init(&pg->queue);
 	atr_pgconn_unprepare(pg, NULL);
@@ -53,6 +55,7 @@ void atr_pgconn_free(struct atr_pgconn *pg)
 	if (!pg)
 		return;
 	atr_pgqueue_shrink(&pg->queue);
+	atr_buffer_give(pg->commented);
 	atr_store_release(&pg->owner, 0);
 	atr_pool_give(&pgconns, pg);
 }

@@ -38,6 +38,8 @@ struct atr_pgconn {
 	const char *dialling; /* what connect_op is: "connect", "cancel"; NULL: not under way */
 	struct atr_op connect_op;
 
+	char *commented; /* a buffer for texts with a comment of ours; NULL: not taken yet */
+
 	char fallback[64];  /* the name of a span without summary: the database */
 	uint16_t attrs_len; /* constant attributes in wire form; 0: not made yet */
 	uint8_t attrs[1024];

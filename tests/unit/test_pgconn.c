@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: preload/sys.o preload/utf8.o preload/pool.o hooks/sql.o hooks/sql-summary.o */
-/* LINK: hooks/pgqueue.o -lpthread */
+/* LINK: hooks/pgqueue.o hooks/buffer.o -lpthread */
 #include <pthread.h>
 
 #include "hooks/pgconn.c"
+#include "preload/stats.h"
 #include "tests/unit/test.h"
 
 __thread struct atr_tls atr_tls;
+struct atr_stats atr_stats; /* hooks/buffer.o counts */
 
 static struct atr_pgconn *pg;
 static struct atr_pgtext *stmt;
