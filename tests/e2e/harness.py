@@ -199,7 +199,7 @@ def as_user(name):
 class Postgres:
     """A throwaway PostgreSQL that logs every statement it is sent."""
 
-    def __init__(self, tls=False):
+    def __init__(self, tls=False, settings=()):
         self.dir = tempfile.mkdtemp(prefix="atr-pg.")
         self.port = free_port()
         self.log = os.path.join(self.dir, "log")
@@ -221,7 +221,8 @@ class Postgres:
             who + [bindir + "/postgres", "-D", data, "-p", str(self.port), "-k", self.dir,
                    "-c", "listen_addresses=127.0.0.1,::1", "-c", "log_statement=all",
                    "-c", "log_line_prefix=[%a] ", "-c", "fsync=off", "-c", "shared_buffers=16MB",
-                   "-c", "max_connections=60"] + options,
+                   "-c", "max_connections=60"] + options
+            + [a for s in settings for a in ("-c", s)],
             env=env, cwd="/", stdout=self.log_file, stderr=self.log_file, start_new_session=True)
         try:
             wait_for(self.ready, "PostgreSQL", 20)
