@@ -23,7 +23,7 @@ class Asked:
         self.comment = COMMENT.search(text)
         self.text = COMMENT.sub("", text)  # as the program has it
         self.state = "00000"
-        self.over = False
+        self.over = kind == "prepare"
 
     def __repr__(self):
         return f"{self.kind} {self.name or ''} {self.state} {self.sent!r}"
@@ -42,22 +42,25 @@ def records(log, application):
 
 def sessions(server, application):
     """What each session was asked, in order; sessions in the order of their first statement."""
-    found = {}
-    failed = None  # an error, until the statement it is about is named
+    found, failures = {}, {}  # errors, until the statement they are about is named
     for session, state, severity, message in records(server.log, application):
         asked = found.setdefault(session, [])
+        failed = failures.pop(session, None)
+        if failed and severity in ("ERROR", "FATAL", "LOG"):
+            note_error(asked, None, failed, "")  # of something that has no text
         last = asked[-1] if asked and not asked[-1].over else None
         if severity in ("ERROR", "FATAL"):
             if last and last.kind == "function":  # no statement is named
                 last.state, last.over = state, True
             else:
-                failed = state
+                failures[session] = state
             continue
         if severity == "STATEMENT" and failed:
             note_error(asked, last, failed, message)
-            failed = None
             continue
         if severity != "LOG":
+            if failed:
+                failures[session] = failed  # DETAIL, HINT, ...
             continue
         m = re.match(r"duration: [0-9.]+ ms(?:  (parse|bind|execute) ([^:]*): (.*))?\Z", message, re.S)
         if m:
@@ -77,6 +80,8 @@ def sessions(server, application):
             asked.append(Asked("function", m[2]))
         else:
             note_execute(asked, m[1].split(" ", 1)[1], m[2])
+    for session, failed in failures.items():
+        note_error(found[session], None, failed, "")
     return [asked for asked in found.values() if asked]
 
 
