@@ -25,12 +25,12 @@ told { C.exec("SELECT nonsense") }
 told { C.exec("SELECT 1; SELECT 2 AS two") }
 told { C.exec("") }
 told { C.prepare("by a", "SELECT b FROM t WHERE a = $1") }
+told { C.describe_prepared("by a").nparams }
 told { C.exec_prepared("by a", [1]) }
 told { C.exec_prepared("by a", [2]) }
 told { C.exec_prepared("by b", [2]) }
 told { C.sync_prepare("sync", "SELECT $1::int + 1") }
 told { C.sync_exec_prepared("sync", [41]) }
-told { C.describe_prepared("by a").nparams }
 told { C.prepare("bad", "SELECT nonsense") }
 told { C.transaction { |c| c.exec("INSERT INTO t (a) VALUES (3)"); c.exec("SELECT count(*) FROM t") } }
 told { C.transaction { |c| c.exec("INSERT INTO t (id) VALUES (1)") } }
