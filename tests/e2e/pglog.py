@@ -23,6 +23,7 @@ class Asked:
         self.comment = COMMENT.search(text)
         self.text = COMMENT.sub("", text)  # as the program has it
         self.state = "00000"
+        self.warnings = set()
         self.over = kind == "prepare"
 
     def __repr__(self):
@@ -42,7 +43,7 @@ def records(log, application):
 
 def sessions(server, application):
     """What each session was asked, in order; sessions in the order of their first statement."""
-    found, failures = {}, {}  # errors, until the statement they are about is named
+    found, failures, early = {}, {}, {}  # errors, until the statement they are about is named
     for session, state, severity, message in records(server.log, application):
         asked = found.setdefault(session, [])
         failed = failures.pop(session, None)
@@ -59,6 +60,8 @@ def sessions(server, application):
             note_error(asked, last, failed, message)
             continue
         if severity != "LOG":
+            if severity == "WARNING":  # of the lexer: before the statement is logged
+                (last.warnings if last else early.setdefault(session, set())).add(state)
             if failed:
                 failures[session] = failed  # DETAIL, HINT, ...
             continue
@@ -76,6 +79,7 @@ def sessions(server, application):
             continue
         if m[1] == "statement":
             asked.append(Asked("simple", m[2]))
+            asked[-1].warnings |= early.pop(session, set())
         elif m[1].startswith("fastpath"):
             asked.append(Asked("function", m[2]))
         else:
