@@ -168,16 +168,20 @@ void atr_pgconn_each(void (*call)(struct atr_pgconn *pg))
 
 /* ---- a statement's text ---- */
 
-void atr_pgconn_text(struct atr_pgtext *t, enum atr_sql_dialect dialect, const char *sql,
-		     bool parameterised)
+void atr_pgconn_text_n(struct atr_pgtext *t, enum atr_sql_dialect dialect, const char *sql,
+		       size_t len, bool parameterised)
 {
-	size_t len = sql ? strlen(sql) : 0;
-
 	if (parameterised && atr_sql_has_parameter(dialect, sql, len))
 		t->len = atr_utf8_copy(t->text, sizeof(t->text), sql, len);
 	else
 		t->len = atr_sql_sanitise(dialect, sql, len, t->text, sizeof(t->text));
 	t->summary_len = atr_sql_summary(dialect, sql, len, t->summary);
+}
+
+void atr_pgconn_text(struct atr_pgtext *t, enum atr_sql_dialect dialect, const char *sql,
+		     bool parameterised)
+{
+	atr_pgconn_text_n(t, dialect, sql, sql ? strlen(sql) : 0, parameterised);
 }
 
 void atr_pgconn_prefix(struct atr_pgtext *t, const char *word)

@@ -82,6 +82,10 @@ void atr_pgconn_each(void (*call)(struct atr_pgconn *pg));
 void atr_pgconn_text(struct atr_pgtext *t, enum atr_sql_dialect dialect, const char *sql,
 		     bool parameterised);
 
+/* The same of a text whose length is known. */
+void atr_pgconn_text_n(struct atr_pgtext *t, enum atr_sql_dialect dialect, const char *sql,
+		       size_t len, bool parameterised);
+
 /* Puts a word in front of the summary. */
 void atr_pgconn_prefix(struct atr_pgtext *t, const char *word);
 

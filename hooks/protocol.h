@@ -59,7 +59,8 @@ struct atr_protocol {
 	const char *name;
 	/* Could the first bytes of a connection be these?  -1 no, 0 perhaps, 1 yes. */
 	int (*sniff)(const char *p, size_t n);
-	/* State for a new connection; client: this side asks.  NULL: no memory. */
+	/* State for a new connection; client: this side asks.  NULL: no memory, or not this side's.
+	 */
 	void *(*begin)(struct atr_conn *c, bool client);
 	void (*received)(void *talk, const struct atr_moved *m);
 	/* Without a plan, or with one: then whether all of the last text, or some, went. */
@@ -83,5 +84,6 @@ struct atr_protocol {
 };
 
 extern const struct atr_protocol atr_http_protocol; /* hooks/http.c */
+extern const struct atr_protocol atr_pg_protocol;   /* hooks/pg-talk.c */
 
 #endif

@@ -10,6 +10,7 @@
 /* Every protocol that is followed on the wire, in the order they are asked. */
 static const struct atr_protocol *const protocols[] = {
 	&atr_http_protocol,
+	&atr_pg_protocol,
 };
 
 /* Long enough for every protocol to say no to what is not its own. */

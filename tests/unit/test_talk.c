@@ -93,6 +93,27 @@ const struct atr_protocol atr_http_protocol = {
 	.end = p_end,
 };
 
+/* The one that is asked next: O is its own, and it wants nothing of a server. */
+static int other_sniff(const char *p, size_t n)
+{
+	return n && *p == 'O' ? 1 : -1;
+}
+
+static void *other_begin(struct atr_conn *c, bool client)
+{
+	return client ? p_begin(c, client) : NULL;
+}
+
+const struct atr_protocol atr_pg_protocol = {
+	.name = "others",
+	.sniff = other_sniff,
+	.begin = other_begin,
+	.received = p_received,
+	.sent = p_sent,
+	.shut = p_shut,
+	.end = p_end,
+};
+
 /* ---- what else it talks to ---- */
 
 static unsigned n_given, n_changed, n_accepts, n_peeked;
@@ -431,6 +452,19 @@ TEST(before_it_is_sent_no_more_is_looked_at_than_it_takes)
 		CHECK(conn.protocol == &atr_http_protocol && as_client);
 		CHECK_INT(n_sent, 0); /* it has not gone yet */
 	}
+}
+
+TEST(the_next_protocol_is_asked_when_one_says_no_and_may_decline)
+{
+	fresh(ATR_ROLE_CLIENT);
+	moves(true, "Other");
+	CHECK(conn.protocol == &atr_pg_protocol);
+	CHECK_INT(n_sent, 1);
+	fresh(ATR_ROLE_SERVER);
+	moves(false, "Other");
+	CHECK(!conn.protocol);
+	CHECK_INT(conn.heard, ATR_HEARD_ALL);
+	CHECK_INT(conn.speaker, ATR_SPEAKER_PROGRAM);
 }
 
 TEST(what_cannot_be_read_decides_nothing)
