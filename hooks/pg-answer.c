@@ -44,7 +44,7 @@ static struct atr_pg_statement *take_statement(struct atr_pg *pg, struct atr_pg_
 	return s;
 }
 
-static uint64_t now(struct atr_pg_answering *a)
+static uint64_t time_now(struct atr_pg_answering *a)
 {
 	if (!a->now)
 		a->now = atr_now();
@@ -145,7 +145,7 @@ static void ready_over(struct atr_pg_answering *a, struct atr_pg_item *item, cha
 	if (!s)
 		return;
 	note_whose(a, s);
-	s->op.end = now(a);
+	s->op.end = time_now(a);
 	s->status = status;
 	over(a, s);
 }
@@ -157,7 +157,7 @@ static void abort_item(struct atr_pg_answering *a, struct atr_pg_item *item)
 
 	if (s && !s->error) {
 		s->error = "pipeline_aborted";
-		s->op.end = now(a);
+		s->op.end = time_now(a);
 	}
 	group_over(a, item);
 }
@@ -183,7 +183,7 @@ static bool ready(struct atr_pg_answering *a, char status)
 	pg->skipping = false;
 	a->complete = true;
 	if (pg->held) {
-		pg->held->op.end = now(a);
+		pg->held->op.end = time_now(a);
 		pg->held->status = status;
 		release_held(a);
 	}
@@ -192,6 +192,13 @@ static bool ready(struct atr_pg_answering *a, char status)
 }
 
 /* ---- what a statement is answered ---- */
+
+/* How much of the data has been sent so far. */
+static void count_copied(const struct atr_pg *pg, const struct atr_pg_item *item)
+{
+	if (item->statement && item->statement->copies_in)
+		item->statement->copied = atr_load(&pg->copied) - item->copied_before;
+}
 
 static bool failed(struct atr_pg_answering *a, struct atr_slice body)
 {
@@ -206,10 +213,11 @@ static bool failed(struct atr_pg_answering *a, struct atr_slice body)
 		if (!atr_pg3_sqlstate(body, s->sqlstate))
 			s->sqlstate[0] = '\0';
 		s->error = s->sqlstate[0] ? s->sqlstate : "_OTHER";
-		s->op.end = now(a);
+		s->op.end = time_now(a);
 	}
 	if (!item)
 		return true; /* the server ends the connection, and says why */
+	count_copied(pg, item);
 	if (item->what == ATR_PG_GROUP || item->what == ATR_PG_SILENT) {
 		item->failed = true;
 		pg->skipping = true;
@@ -280,8 +288,7 @@ static void command(struct atr_pg_answering *a, const struct atr_pg_item *item,
 	s->returned += s->rows;
 	s->rows = 0;
 	s->describes_rows = false;
-	if (s->copies_in)
-		s->copied = atr_load(&a->pg->copied) - item->copied_before;
+	count_copied(a->pg, item);
 }
 
 /* The server reads data now: each Sync that came before their end is not heeded. */
@@ -305,7 +312,7 @@ static bool ends_one(struct atr_pg_answering *a, struct atr_pg_item *item)
 	if (item->answered > (atr_load_acquire(&item->asked) & ~ATR_PG_FINAL))
 		return false;
 	if (item->statement)
-		item->statement->op.end = now(a);
+		item->statement->op.end = time_now(a);
 	settle(a);
 	return true;
 }
@@ -454,7 +461,7 @@ void atr_pg_answer_end(struct atr_pg_answering *a, const char *why)
 		if (!s->error && s->kind != ATR_PG_CANCELS)
 			s->error = why;
 		if (s->error == why || s->kind == ATR_PG_CANCELS)
-			s->op.end = now(a);
+			s->op.end = time_now(a);
 		over(a, s);
 	}
 }

@@ -357,7 +357,7 @@ static bool close_name(struct atr_pg_asking *a)
 	return true;
 }
 
-static bool sync(struct atr_pg_asking *a)
+static bool end_batch(struct atr_pg_asking *a)
 {
 	end_group(a->pg);
 	return push(a, ATR_PG_SYNC, ATR_PG_FINAL, NULL) != NULL;
@@ -407,7 +407,7 @@ static bool connecting(struct atr_pg_asking *a)
 	return push(a, ATR_PG_CONNECT, ATR_PG_FINAL, new_statement(a, ATR_PG_CONNECTS)) != NULL;
 }
 
-static bool first(struct atr_pg_asking *a, struct atr_slice body)
+static bool begin_talk(struct atr_pg_asking *a, struct atr_slice body)
 {
 	struct atr_pg *pg = a->pg;
 	struct atr_pg3_start start;
@@ -441,7 +441,7 @@ bool atr_pg_ask(struct atr_pg_asking *a, const struct atr_pg3_message *m)
 
 	switch (m->type) {
 	case 0:
-		return first(a, m->body);
+		return begin_talk(a, m->body);
 	case 'Q':
 		return query(a, m->body, cut);
 	case 'P':
@@ -455,7 +455,7 @@ bool atr_pg_ask(struct atr_pg_asking *a, const struct atr_pg3_message *m)
 	case 'C':
 		return close_name(a);
 	case 'S':
-		return sync(a);
+		return end_batch(a);
 	case 'F':
 		return call(a);
 	case 'd':

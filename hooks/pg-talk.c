@@ -191,7 +191,7 @@ static bool went_unseen(struct atr_pg *pg, const struct atr_moved *m, uint64_t s
 	return ok;
 }
 
-static void failed(struct atr_pg *pg, int err)
+static void note_errno(struct atr_pg *pg, int err)
 {
 	if (err != EAGAIN && err != EINTR && err != EFAULT && err != ENOTCONN)
 		atr_store(&pg->failed, (uint32_t)err);
@@ -209,7 +209,7 @@ static void sent(void *talk, const struct atr_moved *m)
 		return;
 	}
 	if (m->err)
-		failed(pg, m->err);
+		note_errno(pg, m->err);
 	pg->calling = false;
 	seen = pg->ahead < m->bytes ? pg->ahead : m->bytes;
 	pg->ahead -= seen;
@@ -238,6 +238,13 @@ static bool encryption(struct atr_pg *pg, struct atr_conn *c, char answer)
 	return true;
 }
 
+/* Is the next byte an answer of its own?  (A server that is too old sends an error instead.) */
+static bool is_single(const struct atr_pg *pg, char next)
+{
+	return atr_unlikely(atr_load(&pg->singles)) && next != 'E' && !pg->answer.n_head &&
+	       !pg->answer.in_body;
+}
+
 static bool feed_answered(struct atr_pg_answering *a, const char *p, size_t n)
 {
 	struct atr_pg *pg = a->pg;
@@ -246,7 +253,7 @@ static bool feed_answered(struct atr_pg_answering *a, const char *p, size_t n)
 	while (n) {
 		ssize_t used = 1;
 
-		if (atr_unlikely(atr_load(&pg->singles)) && *p != 'E') {
+		if (is_single(pg, *p)) {
 			if (!encryption(pg, a->m->conn, *p))
 				return false;
 			if (atr_load(&pg->opaque))
@@ -322,7 +329,7 @@ static void received(void *talk, const struct atr_moved *m)
 		return;
 	}
 	if (m->err)
-		failed(pg, m->err);
+		note_errno(pg, m->err);
 	if (followed(pg, m->conn))
 		take_answers(&a);
 	if (!followed(pg, m->conn))

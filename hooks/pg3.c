@@ -67,14 +67,14 @@ static const struct kind answered[128] = {
 	['v'] = { true, 8, ANY, 0 },		      /* NegotiateProtocolVersion */
 };
 
-static const struct kind first = { true, 4, START_MAX - 4, START_MAX };
+static const struct kind without_type = { true, 4, START_MAX - 4, START_MAX };
 
 static const struct kind *kind_of(const struct atr_pg3 *r)
 {
 	const struct kind *kinds = r->answers ? answered : asked;
 
 	if (r->untyped)
-		return &first;
+		return &without_type;
 	return r->head[0] < ATR_ARRAY_LEN(asked) && kinds[r->head[0]].is ? &kinds[r->head[0]]
 									 : NULL;
 }
@@ -108,14 +108,15 @@ static void keep(struct atr_pg3 *r, const char *p, size_t n)
 {
 	size_t more = r->want - r->kept < n ? r->want - r->kept : n;
 
-	if (more && !r->keep && r->room)
+	if (!more)
+		return;
+	if (!r->keep && r->room)
 		r->keep = r->room();
 	if (!r->keep) {
 		r->want = r->kept;
 		return;
 	}
-	if (more)
-		memcpy(r->keep + r->kept, p, more);
+	memcpy(r->keep + r->kept, p, more);
 	r->kept += (uint32_t)more;
 }
 
