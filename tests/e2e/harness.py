@@ -199,7 +199,7 @@ def as_user(name):
 class Postgres:
     """A throwaway PostgreSQL that logs every statement it is sent."""
 
-    def __init__(self, tls=False, settings=()):
+    def __init__(self, tls=False, settings=(), server_env=None):
         self.dir = tempfile.mkdtemp(prefix="atr-pg.")
         self.port = free_port()
         self.log = os.path.join(self.dir, "log")
@@ -223,7 +223,8 @@ class Postgres:
                    "-c", "log_line_prefix=[%a] ", "-c", "fsync=off", "-c", "shared_buffers=16MB",
                    "-c", "max_connections=60"] + options
             + [a for s in settings for a in ("-c", s)],
-            env=env, cwd="/", stdout=self.log_file, stderr=self.log_file, start_new_session=True)
+            env=server_env or env, cwd="/", stdout=self.log_file, stderr=self.log_file,
+            start_new_session=True)
         try:
             wait_for(self.ready, "PostgreSQL", 20)
         except AssertionError:

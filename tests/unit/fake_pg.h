@@ -335,6 +335,12 @@ static void put_line(bool asks, const char *p, const char *end)
 	}
 }
 
+/* Of one line, ready to be moved. */
+static void put_all(bool asks, const char *line)
+{
+	put_line(asks, line, line + strlen(line));
+}
+
 /* How the bytes of a script move. */
 struct how {
 	size_t piece;	 /* bytes in a call; 0: all of a line */

@@ -345,7 +345,7 @@ TEST(bytes_that_were_not_looked_at_before_are_afterwards)
 	played(START);
 	(void)said();
 	n_wire = 0;
-	put_line(true, "P - SELECT a FROM t|B - -|E -|S", "P - SELECT a FROM t|B - -|E -|S" + 31);
+	put_all(true, "P - SELECT a FROM t|B - -|E -|S");
 	for (size_t cut = 1; cut < n_wire; cut++) {
 		struct iovec v[2] = { { wire, cut }, { wire + cut, n_wire - cut } };
 		struct atr_moved m = {
@@ -356,8 +356,7 @@ TEST(bytes_that_were_not_looked_at_before_are_afterwards)
 		conn.protocol->sent(conn.talk, &m);
 		played("< 1|2|D|C SELECT 1|Z I");
 		CHECK_STR(said(), "SELECT t returned=1");
-		put_line(true, "P - SELECT a FROM t|B - -|E -|S",
-			 "P - SELECT a FROM t|B - -|E -|S" + 31);
+		put_all(true, "P - SELECT a FROM t|B - -|E -|S");
 		CHECK_INT(n_wire, n);
 	}
 }
@@ -526,7 +525,7 @@ TEST(the_parent_is_what_the_thread_was_in_at_the_first_byte)
 	/* In pieces: the first counts. */
 	for (size_t piece = 1; piece < 20; piece++) {
 		n_wire = 0;
-		put_line(true, "Q SELECT 1", "Q SELECT 1" + 10);
+		put_all(true, "Q SELECT 1");
 		work_on(0, NULL);
 		call_send(wire, piece < n_wire ? piece : n_wire, piece < n_wire ? piece : n_wire,
 			  0);
@@ -614,12 +613,12 @@ TEST(raw_spans_belong_under_the_statement)
 	played(START);
 	(void)said();
 	n_wire = 0;
-	put_line(true, "Q SELECT 1", "Q SELECT 1" + 10);
+	put_all(true, "Q SELECT 1");
 	v = (struct iovec){ wire, m.bytes = n_wire };
 	conn.protocol->sent(conn.talk, &m);
 	CHECK(of.valid && since);
 	of.valid = false;
-	put_line(false, "C SELECT 0|Z I", "C SELECT 0|Z I" + 14);
+	put_all(false, "C SELECT 0|Z I");
 	v = (struct iovec){ wire, m.bytes = n_wire };
 	conn.protocol->received(conn.talk, &m);
 	CHECK_INT(n_spans, 1);
@@ -666,9 +665,9 @@ TEST(one_thread_sends_while_another_receives)
 	fresh();
 	played(START);
 	(void)said();
-	put_line(true, asks, asks + sizeof(asks) - 1);
+	put_all(true, asks);
 	memcpy(round_asks, wire, n_round_asks = n_wire);
-	put_line(false, answers, answers + sizeof(answers) - 1);
+	put_all(false, answers);
 	memcpy(round_answers, wire, n_round_answers = n_wire);
 	rounds_sent = 0;
 	if (!CHECK(pthread_create(&thread, NULL, sender, NULL) == 0))
