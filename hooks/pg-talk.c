@@ -27,6 +27,9 @@
 /* Of data that is copied in no more is looked at in one go. */
 #define COPY_WINDOW 1024
 
+/* What is sent in one call, if it needs no buffer. */
+#define SMALL 512
+
 static struct atr_pool connections = {
 	.size = (sizeof(struct atr_pg) + 7) & ~(size_t)7,
 	.per_chunk = 32,
@@ -132,15 +135,17 @@ static void look_ahead(struct atr_pg *pg, struct atr_conn *c, struct atr_source 
 {
 	struct atr_pg_asking a = { .pg = pg, .conn = c };
 	size_t at = pg->ahead < source->total ? (size_t)pg->ahead : source->total;
-	char *window;
+	bool is_small = source->total - at <= SMALL;
+	char small[SMALL], *window;
 
 	pg->calling = true;
 	if (at == source->total)
 		return;
-	window = atr_buffer_take();
+	window = is_small ? small : atr_buffer_take();
 	if (!window || !look_at(&a, source, window, &at))
 		give_up(pg, c);
-	atr_buffer_give(window);
+	if (!is_small)
+		atr_buffer_give(window);
 	note_begin(&a);
 	pg->ahead = at;
 }
