@@ -216,8 +216,7 @@ static void result(const struct atr_pg_statement *s, struct atr_span *span)
 		atr_attr_int(&span->pb, s->copies_in ? ATR_BYTES_SENT : ATR_BYTES_RECEIVED,
 			     (int64_t)s->copied);
 	if (status)
-		atr_attr_utf8(&span->pb, ATR_DB_TRANSACTION_STATUS, status,
-			      strlen(status));
+		atr_attr_utf8(&span->pb, ATR_DB_TRANSACTION_STATUS, status, strlen(status));
 	if (s->error)
 		atr_span_error(span, s->error, strlen(s->error));
 }
