@@ -284,6 +284,10 @@ static void *run_thread(void *arg)
 
 	(void)arg;
 	atr_tls.inside = ATR_IN_BACKGROUND;
+	/* A child may be born with libc's lock of the handlers held (by a dlclose()): for
+	 * ever.  Its own threads go on; one of a process that was not forked finds them all. */
+	if (atr_process.epoch)
+		(void)atexit(stop_at_exit);
 	(void)atr_sys(SYS_prctl, PR_SET_NAME, "autotrace", 0, 0, 0, 0);
 	leave_fd_table();
 	library_enter();
@@ -381,7 +385,8 @@ static void start(void)
 
 	if (w.exporter_unusable || too_late_to_start())
 		goto out;
-	(void)atexit(stop_at_exit);
+	if (!atr_process.epoch)
+		(void)atexit(stop_at_exit);
 	err = create(STACK_SIZE);
 	if (err == EINVAL) /* the program's thread-local data alone needs more */
 		err = create(0);
