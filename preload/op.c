@@ -126,26 +126,29 @@ static void decided(struct atr_op *op, bool sampled)
 void atr_op_begin(struct atr_op *op, enum atr_kind kind)
 {
 	const struct atr_context *parent = atr_context_parent();
+	uint32_t was;
 
 	clear(op);
 	if (!parent && atr_sampler_roots_off())
 		return;
-	if (!begin(op, kind, parent, NULL))
-		return;
-	if (atr_likely(!atr_sampler_passive))
+	/* A signal handler's call in between would be given the same ids. */
+	was = atr_self_enter();
+	if (begin(op, kind, parent, NULL) && atr_likely(!atr_sampler_passive))
 		decided(op, atr_sampler_decide(parent, op->context.trace_id));
 	op->start = op->recording ? atr_now() : 0;
+	atr_self_leave(was);
 }
 
 void atr_op_begin_under(struct atr_op *op, enum atr_kind kind, const struct atr_op_origin *from)
 {
-	if (!begin(op, kind, from->parent, from->trace_id))
-		return;
-	if (atr_unlikely(atr_sampler_passive))
-		return;
-	decided(op, from->decided ? from->sampled
-				  : atr_sampler_decide(from->parent, op->context.trace_id));
-	op->start = from->start;
+	uint32_t was = atr_self_enter();
+
+	if (begin(op, kind, from->parent, from->trace_id) && atr_likely(!atr_sampler_passive)) {
+		decided(op, from->decided ? from->sampled
+					  : atr_sampler_decide(from->parent, op->context.trace_id));
+		op->start = from->start;
+	}
+	atr_self_leave(was);
 }
 
 void atr_op_move_under(struct atr_op *op, const struct atr_context *parent, uint64_t not_before)
