@@ -16,6 +16,7 @@
 #include "hooks/libpq.h"
 #include "preload/pool.h"
 #include "preload/process.h"
+#include "preload/stack.h"
 #include "preload/sys.h"
 #include "preload/worker.h"
 
@@ -111,6 +112,24 @@ atr_export int prctl(int option, ...)
 	if (option == PR_SET_SECCOMP)
 		sandboxed();
 	return atr_real.prctl(option, a[0], a[1], a[2], a[3]);
+}
+
+/* ---- unloading ---- */
+
+/*
+ * Another object may come to where one was.  Counted even where tracing is off, for
+ * gates can be opened meanwhile.
+ */
+atr_export int dlclose(void *handle)
+{
+	int ret;
+
+	if (atr_unlikely(!atr_real.dlclose))
+		atr_real_init();
+	atr_stack_unloading();
+	ret = atr_real.dlclose(handle);
+	atr_stack_unloaded();
+	return ret;
 }
 
 /* ---- the end ---- */

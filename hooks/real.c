@@ -166,7 +166,7 @@ static bool fill_from(struct atr_libpq *libpq, const char *path)
 	fill(libpq, handle);
 	if (libpq->PQexec && dladdr((const void *)libpq->PQexec, &info) && info.dli_fname)
 		(void)dlopen(info.dli_fname, RTLD_NOLOAD | RTLD_LAZY);
-	(void)dlclose(handle);
+	(void)atr_real.dlclose(handle);
 	return libpq->PQexec != NULL;
 }
 

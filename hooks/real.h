@@ -2,6 +2,7 @@
 #ifndef ATR_HOOKS_REAL_H
 #define ATR_HOOKS_REAL_H
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>

@@ -42,6 +42,11 @@ static bool readable(const void *word)
 	return atr_sys(SYS_futex, word, FUTEX_WAIT_PRIVATE, UNLIKELY_WORD, &none, 0, 0) != -EFAULT;
 }
 
+bool atr_sys_ask(const void *word)
+{
+	return !atr_load(&trusting) && readable(word);
+}
+
 /* The kernel adds no bit to a word, and wakes those who wait for it, and who are none. */
 static bool writable(const void *word)
 {

@@ -119,6 +119,12 @@ void atr_sys_futex_wake(const uint32_t *word, int n);
  */
 bool atr_sys_peek(void *to, const void *from, size_t n);
 
+/*
+ * Is a word of four bytes at this aligned address memory?  The kernel is asked, wherever it
+ * is; false where it may not be asked: in a sandbox, under valgrind.
+ */
+bool atr_sys_ask(const void *word);
+
 /* From now on the program's pointers are trusted. */
 void atr_sys_trust_memory(void);
 

@@ -56,6 +56,8 @@ struct atr_tls {
 	const void *library_frame;  /* its hook's frame address */
 	const char *connect_error;  /* error.type of the last connect that failed here */
 	bool connect_reached;	    /* one has succeeded here */
+	uintptr_t stack_low; /* of the thread's stack, what was seen to be memory (stack.c) */
+	uintptr_t stack_top;
 };
 
 extern __thread struct atr_tls atr_tls;

@@ -66,3 +66,17 @@ def test_the_shim_works_on_aarch64(tmp_path):
     assert bare.stdout == "-1 1\n0\n2\n2\n-1\n"
     counts = re.findall(r"stats recorded=(\d+) .* unsent=(\d+)", traced.stderr)
     assert counts == [("3", "3")], traced.stderr  # connect, write, read
+
+
+@pytest.mark.skipif(bool(os.environ.get("SAN")), reason="built without sanitizers")
+@pytest.mark.skipif(not shutil.which(CC), reason=f"no {CC}")
+@pytest.mark.skipif(not shutil.which(QEMU[0]), reason=f"no {QEMU[0]}")
+def test_stacks_are_walked_on_aarch64(tmp_path):
+    test = tmp_path / "test_stack"
+    built = run([CC, "-std=gnu11", "-O2", "-g", "-fno-omit-frame-pointer", "-D_GNU_SOURCE", "-I.",
+                 "-o", str(test), "tests/unit/test_stack.c", "preload/cfi.c", "preload/sys.c", "preload/peek.c",
+                 "preload/object.c", "-lpthread", "-ldl"], cwd=ROOT)
+    assert built.returncode == 0, built.stderr
+    ran = run([*QEMU, str(test)])
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "0 failed" in ran.stdout
