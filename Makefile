@@ -38,7 +38,7 @@ PROG_SRC	:= $(wildcard tests/e2e/programs/*.c)
 SHIM_OBJ	:= $(SHIM_SRC:%.c=$(B)/%.o)
 PROTO_OBJ	:= $(B)/exporter/otlp.pb-c.o
 EXPORTER_OBJ	:= $(EXPORTER_SRC:%.c=$(B)/%.o) $(PROTO_OBJ)
-EXPORTER_SHARED	:= $(B)/preload/sys.o $(B)/preload/utf8.o
+EXPORTER_SHARED	:= $(B)/preload/sys.o $(B)/preload/utf8.o $(B)/preload/attr.o
 CLI_OBJ		:= $(CLI_SRC:%.c=$(B)/%.o)
 UNIT_BIN	:= $(UNIT_SRC:%.c=$(B)/%)
 PROG_BIN	:= $(PROG_SRC:%.c=$(B)/%)

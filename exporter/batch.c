@@ -3,11 +3,13 @@
 
 #include <string.h>
 
+#include "exporter/code.h"
 #include "exporter/otlp.h"
 #include "preload/record.h"
 
-/* A span's field is at most this long: tag, length, and what a record can hold. */
-#define FIELD_MAX (ATR_RECORD_MAX + 16)
+/* A span's field is at most this long: tag, length, what a record can hold, what is added. */
+#define HEAD_MAX 16 /* tag and length */
+#define FIELD_MAX (HEAD_MAX + ATR_RECORD_MAX + ATR_CODE_MAX)
 
 void atr_batch_init(struct atr_batch *b, size_t max_spans, size_t max_batch)
 {
@@ -48,7 +50,7 @@ bool atr_batch_push(struct atr_batch *b, const uint8_t *span, size_t len)
 	size_t before;
 
 	if (b->head)
-		compact(b, len + FIELD_MAX - ATR_RECORD_MAX);
+		compact(b, len + HEAD_MAX);
 	before = b->bytes.len;
 	atr_otlp_add_span(&b->bytes, span, len);
 	if (b->bytes.failed) {

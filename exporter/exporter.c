@@ -19,6 +19,7 @@
 #include <poll.h>
 
 #include "exporter/batch.h"
+#include "exporter/code.h"
 #include "exporter/sink.h"
 
 #define NS_PER_MS 1000000u
@@ -29,6 +30,7 @@
 struct exporter {
 	const struct atr_host *host;
 	struct atr_batch queue;
+	struct atr_code code;
 	struct atr_sink sink;
 	bool sending; /* a delivery is under way */
 
@@ -47,8 +49,19 @@ struct exporter {
 static void take(void *arg, const struct atr_record *record)
 {
 	struct exporter *x = arg;
+	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
+	const struct atr_buf *span;
+	bool pushed;
 
-	if (record->span_len && !atr_batch_push(&x->queue, record->span, record->span_len))
+	if (!record->span_len)
+		return;
+	if (record->n_addrs) {
+		span = atr_code_span(&x->code, record, until);
+		pushed = span && atr_batch_push(&x->queue, span->bytes, span->len);
+	} else {
+		pushed = atr_batch_push(&x->queue, record->span, record->span_len);
+	}
+	if (!pushed)
 		atr_add(&x->host->stats->no_memory, 1);
 }
 
@@ -155,6 +168,7 @@ static void tick(struct exporter *x)
 		return;
 	x->tick = now + x->tick_ns;
 	x->send_to = x->queue.pushed;
+	atr_code_rest(&x->code);
 }
 
 /* ---- flush ---- */
@@ -233,6 +247,7 @@ static bool init(struct exporter *x, const struct atr_host *host)
 			  "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: \"%u\" is more than the queue holds; "
 			  "using %u",
 			  c->bsp_max_export_batch_size, c->bsp_max_queue_size);
+	atr_code_init(&x->code, host);
 	atr_batch_init(&x->queue, c->bsp_max_queue_size, c->bsp_max_export_batch_size);
 	return atr_sink_init(&x->sink, host);
 }
@@ -286,4 +301,5 @@ void atr_exporter_run(const struct atr_host *host)
 	}
 	atr_sink_finish(&x.sink);
 	atr_batch_finish(&x.queue);
+	atr_code_finish(&x.code);
 }

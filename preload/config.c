@@ -254,6 +254,8 @@ static void read_ratio_option(const struct reader *r, const char *env, double *f
 #define READ_COMPRESSION(c, r, f, env, min, max) READ_WORDS(c, r, f, env, COMPRESSION)
 #define READ_LOG_LEVEL(c, r, f, env, min, max) READ_WORDS(c, r, f, env, LOG_LEVEL)
 #define READ_SOCKET_SPANS(c, r, f, env, min, max) READ_WORDS(c, r, f, env, SOCKET_SPANS)
+#define READ_CALL_SITES(c, r, f, env, min, max) READ_WORDS(c, r, f, env, CALL_SITES)
+#define READ_STACKTRACE(c, r, f, env, min, max) READ_WORDS(c, r, f, env, STACKTRACE)
 
 static bool wants_ratio(const struct atr_config *c)
 {

@@ -22,6 +22,8 @@
 #define ATR_TYPE_COMPRESSION enum atr_COMPRESSION
 #define ATR_TYPE_LOG_LEVEL enum atr_LOG_LEVEL
 #define ATR_TYPE_SOCKET_SPANS enum atr_SOCKET_SPANS
+#define ATR_TYPE_CALL_SITES enum atr_CALL_SITES
+#define ATR_TYPE_STACKTRACE enum atr_STACKTRACE
 
 struct atr_config {
 #define OPTION(field, type, env, def, min, max, doc) ATR_TYPE_##type field;

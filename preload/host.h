@@ -26,7 +26,7 @@
  * in memory it hangs from there, and what a former run held is abandoned, never
  * freed.
  */
-#define ATR_HOST_ABI 2
+#define ATR_HOST_ABI 3
 
 /* Why wait() came back; bits. */
 enum atr_wake {
@@ -36,6 +36,7 @@ enum atr_wake {
 	ATR_WAKE_STOP = 4,  /* comes with FLUSH: then return from run() */
 };
 
+struct atr_object;
 struct pollfd;
 
 struct atr_host {
@@ -97,6 +98,9 @@ struct atr_host {
 	 * yet, a collector that has moved.  A new answer is at a new address.
 	 */
 	void (*look_up)(void);
+
+	/* The object that addresses with this index lay in (preload/object.h), or NULL. */
+	const struct atr_object *(*object)(unsigned index);
 };
 
 /* The symbol looked up in libautotrace-exporter.so.  Returns after ATR_WAKE_STOP. */

@@ -28,6 +28,7 @@
 #include "preload/log.h"
 #include "preload/process.h"
 #include "preload/sampler.h"
+#include "preload/stack.h"
 #include "preload/stats.h"
 #include "preload/sys.h"
 #include "preload/text.h"
@@ -169,6 +170,14 @@ static bool step_clock(void)
 	return true;
 }
 
+static bool step_stacks(void)
+{
+	if (atr_config.call_sites != ATR_CALL_SITES_OFF ||
+	    atr_config.stacktrace != ATR_STACKTRACE_OFF)
+		atr_stack_init();
+	return true;
+}
+
 static bool step_threads(void)
 {
 	atr_thread_init();
@@ -220,6 +229,7 @@ static bool (*const start_up[])(void) = {
 	step_context,
 	step_http,    /* atr_propagators_*(), atr_http_*_attrs() */
 	step_clock,
+	step_stacks,  /* atr_stack_*() */
 	step_threads, /* atr_thread_self(), atr_worker_*() */
 	step_conns,   /* atr_conn_*() */
 	step_fork,
@@ -252,6 +262,7 @@ static void renew(void)
 	atr_process.pid = atr_sys_getpid();
 	atr_worker_forked();
 	atr_thread_forked();
+	atr_stack_forked();
 	memset(&atr_stats, 0, sizeof(atr_stats));
 	atr_stats.forks = atr_process.epoch;
 	enabled = true;

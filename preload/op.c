@@ -13,10 +13,12 @@
 
 #include "preload/carrier.h"
 #include "preload/clock.h"
+#include "preload/config.h"
 #include "preload/life.h"
 #include "preload/process.h"
 #include "preload/record.h"
 #include "preload/sampler.h"
+#include "preload/stack.h"
 #include "preload/stats.h"
 #include "preload/thread.h"
 #include "preload/utf8.h"
@@ -76,7 +78,7 @@ static void new_child(struct atr_op *op, const struct atr_context *parent)
 static void clear(struct atr_op *op)
 {
 	op->recording = op->entered = op->context.valid = false;
-	op->start = op->end = 0;
+	op->start = op->end = op->site = 0;
 }
 
 /* Everything but the sampler's decision. */
@@ -121,6 +123,8 @@ static void decided(struct atr_op *op, bool sampled)
 		return;
 	op->context.flags |= ATR_FLAG_SAMPLED;
 	op->recording = atr_sampler_recorded;
+	if (op->recording && atr_config.call_sites == ATR_CALL_SITES_ON)
+		op->site = atr_stack_site();
 }
 
 void atr_op_begin(struct atr_op *op, enum atr_kind kind)
@@ -218,13 +222,15 @@ static void write_tracestate(const struct atr_context *c, struct atr_pb *pb)
 	atr_carrier_release(c->carrier);
 }
 
-static void write_head(struct atr_op *op, struct atr_pb *pb, const char *name, size_t name_len)
+static void write_head(struct atr_op *op, struct atr_span *span, const char *name, size_t name_len)
 {
 	uint64_t offset = atr_load(&atr_clock_offset);
 	uint64_t end = op->end ? op->end : atr_now();
+	struct atr_pb *pb = &span->pb;
 
 	if (end < op->start)
 		end = op->start;
+	span->slow = end - op->start > (uint64_t)atr_config.stack_slow_ms * 1000000u;
 	atr_pb_bytes(pb, SPAN_TRACE_ID, op->context.trace_id, 16);
 	atr_pb_bytes(pb, SPAN_SPAN_ID, op->context.span_id, 8);
 	write_tracestate(&op->context, pb);
@@ -261,6 +267,7 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 	span->thread = t;
 	span->error = NULL;
 	span->message = (struct atr_slice){ NULL, 0 };
+	span->site = op->site;
 	span->pb = (struct atr_pb){
 		.p = span->record->span,
 		.end = (uint8_t *)span->record + ATR_RECORD_MAX,
@@ -270,7 +277,7 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 		name = "unknown";
 		name_len = strlen(name);
 	}
-	write_head(op, &span->pb, name, name_len);
+	write_head(op, span, name, name_len);
 	return true;
 }
 
@@ -297,6 +304,40 @@ static void write_status(const struct atr_span *span, struct atr_pb *pb)
 	atr_pb_bytes(pb, SPAN_STATUS, status, (size_t)(in.p - status));
 }
 
+static bool wants_stack(const struct atr_span *span)
+{
+	switch (atr_config.stacktrace) {
+	case ATR_STACKTRACE_OFF:
+		return false;
+	case ATR_STACKTRACE_ERROR:
+		return span->error != NULL;
+	case ATR_STACKTRACE_SLOW:
+		return span->error || span->slow;
+	default:
+		return true;
+	}
+}
+
+/* The addresses go behind the message; where there is no room left, they do not. */
+static void write_addrs(struct atr_span *span, struct atr_record *r)
+{
+	uint64_t addrs[1 + ATR_STACK_MAX], *to = (uint64_t *)(void *)r->span;
+	size_t at = atr_record_addrs_at(r->span_len), n = 0;
+
+	if (span->site) {
+		addrs[n++] = span->site;
+		r->flags |= ATR_RECORD_SITE;
+	}
+	if (atr_unlikely(wants_stack(span)))
+		n += atr_stack_trace(addrs + n);
+	if (at + n * sizeof(*addrs) > ATR_RECORD_MAX - sizeof(*r)) {
+		r->flags &= (uint16_t)~ATR_RECORD_SITE;
+		n = 0;
+	}
+	memcpy(to + at / sizeof(*to), addrs, n * sizeof(*addrs));
+	r->n_addrs = (uint16_t)n;
+}
+
 void atr_span_commit(struct atr_span *span)
 {
 	struct atr_record *r = span->record;
@@ -305,11 +346,11 @@ void atr_span_commit(struct atr_span *span)
 		write_status(span, &span->pb);
 	if (!span->pb.overflow) {
 		r->span_len = (uint32_t)(span->pb.p - r->span);
-		r->size = (uint32_t)((sizeof(*r) + r->span_len + ATR_RECORD_ALIGN - 1) &
-				     ~(size_t)(ATR_RECORD_ALIGN - 1));
 		r->checksum = 0;
-		r->n_addrs = 0;
 		r->flags = span->error ? ATR_RECORD_ERROR : 0;
+		write_addrs(span, r);
+		r->size = (uint32_t)(sizeof(*r) + atr_record_addrs_at(r->span_len) +
+				     r->n_addrs * sizeof(uint64_t));
 		atr_thread_commit(span->thread, r);
 	} else {
 		atr_count(too_long, 1);

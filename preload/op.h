@@ -52,6 +52,7 @@ struct atr_op {
 	uint64_t start; /* monotonic ns */
 	uint64_t end;	/* monotonic ns; 0: when atr_op_end() is called */
 	uint32_t thread_id;
+	uint64_t site; /* where the program began it (preload/stack.h); 0: not known */
 };
 
 struct atr_span {
@@ -61,6 +62,8 @@ struct atr_span {
 	uint32_t inside;	  /* the thread's mask before */
 	const char *error;	  /* error.type; NULL: status Unset */
 	struct atr_slice message; /* the status's; p NULL: none */
+	uint64_t site;		  /* as in the op */
+	bool slow;		  /* it took longer than AUTOTRACE_STACK_SLOW_MS */
 };
 
 /* Begins now, as a child of the thread's context. */

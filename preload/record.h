@@ -2,6 +2,7 @@
 #ifndef ATR_PRELOAD_RECORD_H
 #define ATR_PRELOAD_RECORD_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /*
@@ -22,9 +23,21 @@ struct atr_record {
 
 enum atr_record_flag {
 	ATR_RECORD_ERROR = 1, /* status is Error */
+	ATR_RECORD_SITE = 2,  /* the first address is the call site; the others are a stack */
 };
 
 #define ATR_RECORD_ALIGN 8
+
+/* Where the addresses are (preload/stack.h), n_addrs of them. */
+static inline size_t atr_record_addrs_at(uint32_t span_len)
+{
+	return ((size_t)span_len + ATR_RECORD_ALIGN - 1) & ~(size_t)(ATR_RECORD_ALIGN - 1);
+}
+
+static inline const uint64_t *atr_record_addrs(const struct atr_record *r)
+{
+	return (const uint64_t *)(const void *)(r->span + atr_record_addrs_at(r->span_len));
+}
 
 /* Longest record: a ring reserves this much for each span it is asked for. */
 #define ATR_RECORD_MAX 16384

@@ -80,7 +80,9 @@ uint64_t atr_ring_tail(const struct atr_ring *ring)
 static bool sound(const struct atr_record *r, uint64_t avail)
 {
 	return avail >= sizeof(*r) && r->size >= sizeof(*r) && r->size <= avail &&
-	       r->size % ATR_RECORD_ALIGN == 0 && r->span_len <= r->size - sizeof(*r);
+	       r->size % ATR_RECORD_ALIGN == 0 && r->span_len <= r->size - sizeof(*r) &&
+	       (!r->span_len || r->n_addrs * sizeof(uint64_t) <=
+					r->size - sizeof(*r) - atr_record_addrs_at(r->span_len));
 }
 
 const struct atr_record *atr_ring_next(struct atr_ring *ring, uint64_t *pos)

@@ -31,6 +31,7 @@
 #include "preload/gate.h"
 #include "preload/host.h"
 #include "preload/log.h"
+#include "preload/object.h"
 #include "preload/process.h"
 #include "preload/resolve.h"
 #include "preload/stats.h"
@@ -227,6 +228,7 @@ static struct atr_host host = {
 	.write_stderr = atr_log_write,
 	.loaded = host_loaded,
 	.look_up = host_look_up,
+	.object = atr_object,
 };
 
 /* ---- the thread ---- */

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 import pytest
 
@@ -225,6 +226,7 @@ def test_no_memory_is_lost_to_children(pair):
             return int(f.read().split()[1])
         for i in range(14):
             if i == 10:  # by then the ring has been written once around
+                time.sleep(1)  # and what the exporter loads and keeps is there
                 before = pages()
             for _ in range(40):
                 for maker, way in (("vfork", "execve"), ("spawn", "spawn")):

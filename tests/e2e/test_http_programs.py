@@ -34,8 +34,8 @@ def http_spans(spans, kind):
 
 
 def attrs(span):
-    """What the conventions define; which thread it was is another matter."""
-    return {k: v for k, v in span.attrs.items() if not k.startswith(("thread.", "autotrace."))}
+    """What the conventions of HTTP define; where in the program is another matter."""
+    return {k: v for k, v in span.attrs.items() if not k.startswith(("thread.", "autotrace.", "code."))}
 
 
 # ---- what a client did

@@ -59,6 +59,15 @@ void atr_pool_give(struct atr_pool *pool, void *object);
 #define begin op_begin
 #include "preload/op.c"
 #undef begin
+uint64_t atr_stack_site(void)
+{
+	return 0;
+}
+unsigned atr_stack_trace(uint64_t addrs[static ATR_STACK_MAX])
+{
+	(void)addrs;
+	return 0;
+}
 #define out text_out
 #include "preload/text.c"
 #undef out

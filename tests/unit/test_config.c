@@ -61,6 +61,8 @@ static bool same_string(const char *a, const char *b)
 #define SAME_COMPRESSION(a, b) ((a) == (b))
 #define SAME_LOG_LEVEL(a, b) ((a) == (b))
 #define SAME_SOCKET_SPANS(a, b) ((a) == (b))
+#define SAME_CALL_SITES(a, b) ((a) == (b))
+#define SAME_STACKTRACE(a, b) ((a) == (b))
 
 static bool same(const struct atr_config *a, const struct atr_config *b)
 {
@@ -98,6 +100,8 @@ TEST(what_is_unset_or_empty_has_its_default_and_is_not_warned_about)
 #define BAD_COMPRESSION "NoSuch Word"
 #define BAD_LOG_LEVEL "NoSuch Word"
 #define BAD_SOCKET_SPANS "NoSuch Word"
+#define BAD_CALL_SITES "NoSuch Word"
+#define BAD_STACKTRACE "NoSuch Word"
 
 /* How a default is written in a warning. */
 #define USED_NUMBER(def) snprintf(used, sizeof(used), "using %.10g", (double)(def))
@@ -115,6 +119,8 @@ TEST(what_is_unset_or_empty_has_its_default_and_is_not_warned_about)
 #define USED_COMPRESSION(def) USED_WORD(COMPRESSION, def)
 #define USED_LOG_LEVEL(def) USED_WORD(LOG_LEVEL, def)
 #define USED_SOCKET_SPANS(def) USED_WORD(SOCKET_SPANS, def)
+#define USED_CALL_SITES(def) USED_WORD(CALL_SITES, def)
+#define USED_STACKTRACE(def) USED_WORD(STACKTRACE, def)
 
 static void check_warning(const char *env, const char *bad, const char *used)
 {
@@ -250,6 +256,8 @@ TEST(every_word_is_known_in_any_case)
 	CHECK_WORDS(COMPRESSION, otlp_compression, "OTEL_EXPORTER_OTLP_COMPRESSION")
 	CHECK_WORDS(LOG_LEVEL, log_level, "OTEL_LOG_LEVEL")
 	CHECK_WORDS(SOCKET_SPANS, socket_spans, "AUTOTRACE_SOCKET_SPANS")
+	CHECK_WORDS(CALL_SITES, call_sites, "AUTOTRACE_CALL_SITES");
+	CHECK_WORDS(STACKTRACE, stacktrace, "AUTOTRACE_STACKTRACE");
 #undef CHECK_WORDS
 }
 

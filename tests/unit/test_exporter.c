@@ -4,6 +4,8 @@
  * thread, between a fake host and a fake collector.
  */
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
+/* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
+/* LINK: exporter/symbols.o preload/attr.o -ldl */
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
 /* LINK: exporter/http.o exporter/line.o exporter/list.o exporter/otlp.o */
 /* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o exporter/otlp.pb-c.o */

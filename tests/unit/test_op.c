@@ -47,6 +47,23 @@ void atr_thread_commit(struct atr_thread *t, struct atr_record *record)
 	committed = record;
 }
 
+/* Addresses: 100 + n in the stack, 7 the site; nothing is walked. */
+struct atr_config atr_config;
+static uint64_t site;
+static unsigned n_stack;
+
+uint64_t atr_stack_site(void)
+{
+	return site;
+}
+
+unsigned atr_stack_trace(uint64_t addrs[static ATR_STACK_MAX])
+{
+	for (unsigned i = 0; i < n_stack; i++)
+		addrs[i] = 100 + i;
+	return n_stack;
+}
+
 static void fresh(enum atr_SAMPLER sampler)
 {
 	memset(&atr_tls, 0, sizeof(atr_tls));
@@ -54,6 +71,9 @@ static void fresh(enum atr_SAMPLER sampler)
 	self.depth = 0;
 	committed = NULL;
 	ring_is_full = false;
+	memset(&atr_config, 0, sizeof(atr_config));
+	site = 0;
+	n_stack = 0;
 	atr_sampler_init(sampler, 1, true);
 	atr_clock_sync();
 }
@@ -155,6 +175,91 @@ TEST(the_processs_traceparent_is_a_remote_parent_with_its_tracestate)
 	atr__otlp__span__free_unpacked(s, NULL);
 }
 
+/* What a span's record has behind it: the site, then the stack. */
+static void check_addrs(const char *error, uint64_t ns, uint64_t wanted_site, unsigned wanted_stack)
+{
+	struct atr_op op;
+	const uint64_t *addrs;
+	unsigned first;
+
+	atr_op_begin(&op, ATR_KIND_CLIENT);
+	op.end = op.start + ns;
+	atr__otlp__span__free_unpacked(span_of(&op, "name", error), NULL);
+	addrs = atr_record_addrs(committed);
+	first = committed->flags & ATR_RECORD_SITE ? 1 : 0;
+	CHECK_INT(first ? addrs[0] : 0, wanted_site);
+	CHECK_INT(committed->n_addrs, first + wanted_stack);
+	for (unsigned i = 0; i < wanted_stack; i++)
+		CHECK_INT(addrs[first + i], 100 + i);
+	CHECK_INT(committed->size, sizeof(*committed) + atr_record_addrs_at(committed->span_len) +
+					   committed->n_addrs * 8u);
+	CHECK(committed->size <= ATR_RECORD_MAX);
+}
+
+TEST(the_site_and_the_stack_are_taken_when_they_are_wanted)
+{
+	static const struct {
+		enum atr_STACKTRACE which;
+		bool plain, error, slow;
+	} rows[] = {
+		{ ATR_STACKTRACE_OFF, false, false, false },
+		{ ATR_STACKTRACE_ERROR, false, true, false },
+		{ ATR_STACKTRACE_SLOW, false, true, true },
+		{ ATR_STACKTRACE_ALL, true, true, true },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (unsigned n = 0; n <= ATR_STACK_MAX; n += ATR_STACK_MAX / 4) {
+			fresh(ATR_SAMPLER_ALWAYS_ON);
+			atr_config.call_sites = ATR_CALL_SITES_ON;
+			atr_config.stack_slow_ms = 100;
+			atr_config.stacktrace = rows[i].which;
+			site = 7;
+			n_stack = n;
+			check_addrs(NULL, 100000000, 7, rows[i].plain ? n : 0);
+			check_addrs("e", 0, 7, rows[i].error ? n : 0);
+			check_addrs(NULL, 100000001, 7, rows[i].slow ? n : 0);
+			atr_config.call_sites = ATR_CALL_SITES_OFF;
+			check_addrs("e", 0, 0, rows[i].error ? n : 0);
+			atr_config.call_sites = ATR_CALL_SITES_ON;
+			site = 0; /* not to be told */
+			check_addrs("e", 0, 0, rows[i].error ? n : 0);
+		}
+}
+
+TEST(addresses_for_which_there_is_no_room_are_left_out_and_the_span_stays)
+{
+	static char text[ATR_VALUE_MAX];
+	unsigned with = 0, without = 0;
+
+	memset(text, 'x', sizeof(text));
+	for (size_t n = 7300; n < 7880; n += 7) {
+		struct atr_span span;
+		struct atr_op op;
+
+		fresh(ATR_SAMPLER_ALWAYS_ON);
+		atr_config.stacktrace = ATR_STACKTRACE_ALL;
+		atr_config.call_sites = ATR_CALL_SITES_ON;
+		site = 7;
+		n_stack = ATR_STACK_MAX;
+		atr_op_begin(&op, ATR_KIND_CLIENT);
+		CHECK(atr_op_end(&op, &span, "x", 1));
+		atr_attr_str(&span.pb, ATR_DB_QUERY_TEXT, text, 8192);
+		atr_attr_str(&span.pb, ATR_URL_FULL, text, n);
+		CHECK(!span.pb.overflow);
+		atr_span_commit(&span);
+		if (!CHECK(committed != NULL))
+			return;
+		CHECK(committed->size <= ATR_RECORD_MAX);
+		CHECK(committed->n_addrs == 0 || committed->n_addrs == ATR_STACK_MAX + 1);
+		CHECK((committed->flags & ATR_RECORD_SITE) ==
+		      (committed->n_addrs ? ATR_RECORD_SITE : 0));
+		with += committed->n_addrs != 0;
+		without += committed->n_addrs == 0;
+	}
+	CHECK(with && without);
+}
+
 TEST(the_unsampled_leave_nothing_and_hand_on_their_trace)
 {
 	struct atr_op op, child;
@@ -163,7 +268,10 @@ TEST(the_unsampled_leave_nothing_and_hand_on_their_trace)
 	CHECK(atr_traceparent_parse(
 		&atr_context_process,
 		ATR_SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")));
+	site = 7;
+	atr_config.call_sites = ATR_CALL_SITES_ON;
 	atr_op_begin(&op, ATR_KIND_CLIENT);
+	CHECK_INT(op.site, 0);
 	CHECK(op.context.valid && !op.recording);
 	atr_op_enter(&op);
 	atr_op_begin(&child, ATR_KIND_INTERNAL);

@@ -30,6 +30,7 @@ static bool push(struct atr_ring *ring, size_t span_len, uint8_t value)
 		return false;
 	memset(r->span, value, span_len);
 	r->span_len = (uint32_t)span_len;
+	r->n_addrs = 0;
 	r->size = (uint32_t)((sizeof(*r) + span_len + 7) & ~(size_t)7);
 	atr_ring_commit(ring, r);
 	return true;
@@ -50,6 +51,23 @@ TEST(an_empty_ring_gives_nothing)
 
 	CHECK(atr_ring_next(ring, &pos) == NULL);
 	CHECK_INT(atr_ring_used(ring), 0);
+	ring_free(ring);
+}
+
+TEST(a_record_whose_addresses_would_lie_behind_it_is_not_handed_out)
+{
+	struct atr_ring *ring = ring_new();
+	uint64_t pos = atr_ring_tail(ring);
+	struct atr_record *r = atr_ring_reserve(ring);
+
+	CHECK(push(ring, 13, 1));
+	CHECK(atr_ring_next(ring, &pos) == r);
+	CHECK(atr_record_addrs(r) == (const void *)(r->span + 16));
+	for (unsigned n = 0; n < 4; n++) {
+		pos = atr_ring_tail(ring);
+		r->n_addrs = (uint16_t)n;
+		CHECK((atr_ring_next(ring, &pos) == r) == (n == 0));
+	}
 	ring_free(ring);
 }
 
