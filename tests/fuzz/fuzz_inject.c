@@ -305,6 +305,16 @@ struct atr_slice atr_http_host(const struct atr_http_head *request)
 	return request->value[ATR_HTTP_HOST];
 }
 
+/* PostgreSQL is not what is tried here. */
+static int never(const char *p, size_t n)
+{
+	(void)p;
+	(void)n;
+	return -1;
+}
+
+const struct atr_protocol atr_pg_protocol = { .name = "postgresql", .sniff = never };
+
 bool atr_http_propagate_limited(void)
 {
 	return true;
