@@ -24,6 +24,7 @@
 #include "preload/sampler.h"
 #include "preload/sys.h"
 #include "preload/text.h"
+#include "preload/traceparent.h"
 
 #define TRACEPARENT "TRACEPARENT="
 #define TRACESTATE "TRACESTATE="

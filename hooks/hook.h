@@ -2,6 +2,7 @@
 #ifndef ATR_HOOKS_HOOK_H
 #define ATR_HOOKS_HOOK_H
 
+#include "hooks/pgconn.h"
 #include "hooks/real.h"
 #include "preload/compiler.h"
 #include "preload/gate.h"
@@ -49,13 +50,18 @@ static inline bool atr_live(void)
  * lies in it.  A callback of the program (a notice processor) that queries another
  * connection is a call of the program's own; one about the same connection can
  * only come after libpq was left.
+ *
+ * Where libpq was entered past us (by what dlsym() said) all there is to be seen is what it
+ * calls itself.  A connection that was made so is left to its bytes (pg-talk.c).
  */
 static inline bool atr_libpq_itself(const struct atr_libpq *pq, const void *object,
 				    const void *caller)
 {
+	bool from_itself = (uintptr_t)caller - pq->start < pq->end - pq->start;
+
 	if (atr_likely(!(atr_tls.inside & ATR_IN_LIBPQ)))
-		return false;
-	if ((uintptr_t)caller - pq->start < pq->end - pq->start)
+		return atr_unlikely(from_itself) && !(object && atr_pgconn_find(object));
+	if (from_itself)
 		return true;
 	if (object && object == atr_tls.library_object)
 		atr_thread_abandon();

@@ -14,46 +14,10 @@
 #include <string.h>
 
 #include "hooks/hook.h"
+#include "hooks/pg-span.h"
 #include "preload/clock.h"
 
-/* ---- the span ---- */
-
-/* libpq's message; "" when it may hold something of a server's, or of the connection string. */
-struct end {
-	const char *what;
-	const char *error; /* error.type; NULL: none */
-	const char *message;
-	const char *db;
-	const uint8_t *attrs;
-	size_t attrs_len;
-};
-
-static void dial_span(struct atr_op *op, const struct end *end)
-{
-	size_t what_len = strlen(end->what), db_len = strnlen(end->db, 255), len;
-	char name[16 + 256];
-	struct atr_span span;
-
-	memcpy(name, end->what, what_len);
-	name[what_len] = ' ';
-	memcpy(name + what_len + 1, end->db, db_len);
-	len = db_len ? what_len + 1 + db_len : what_len;
-	if (!atr_op_end(op, &span, name, len))
-		return;
-	if (end->attrs_len)
-		atr_pb_raw(&span.pb, end->attrs, end->attrs_len);
-	else
-		atr_attr_utf8(&span.pb, ATR_DB_SYSTEM_NAME, "postgresql", 10);
-	atr_attr_utf8(&span.pb, ATR_DB_OPERATION_NAME, end->what, what_len);
-	if (end->error) {
-		atr_span_error(&span, end->error, strlen(end->error));
-		len = strlen(end->message);
-		while (len && end->message[len - 1] == '\n')
-			len--;
-		atr_span_explain(&span, end->message, len);
-	}
-	atr_span_commit(&span);
-}
+/* ---- the op ---- */
 
 void atr_dial_begin(struct atr_op *op)
 {
@@ -76,12 +40,11 @@ void atr_dialled(struct atr_op *op, const char *what, const struct atr_pgconn *p
 	int saved_errno = errno;
 
 	atr_op_leave(op);
-	dial_span(op, &(struct end){ .what = what,
-				     .error = error,
-				     .message = "",
-				     .db = pg ? pg->fallback : "",
-				     .attrs = pg ? pg->attrs : NULL,
-				     .attrs_len = pg ? pg->attrs_len : 0 });
+	atr_pg_dial_span(
+		op, pg,
+		&(struct atr_pg_dial){
+			.what = what, .error = error, .message = "", .db = pg ? pg->fallback : "" },
+		NULL, -1);
 	errno = saved_errno;
 }
 
@@ -171,14 +134,16 @@ static struct pg_conn *connected(const struct atr_libpq *pq, struct atr_op *op,
 	atr_op_leave(op);
 	if (pg && op->recording)
 		atr_libpq_keep_attrs(pq, conn, pg);
-	dial_span(op, &(struct end){ .what = "connect",
-				     .error = good ? NULL : atr_dial_error(),
-				     .message = good || reached || !conn || !pq->PQerrorMessage
-							? ""
-							: atr_libpq_text(pq->PQerrorMessage(conn)),
-				     .db = conn && pq->PQdb ? atr_libpq_text(pq->PQdb(conn)) : "",
-				     .attrs = pg ? pg->attrs : NULL,
-				     .attrs_len = pg ? pg->attrs_len : 0 });
+	atr_pg_dial_span(op, pg,
+			 &(struct atr_pg_dial){
+				 .what = "connect",
+				 .error = good ? NULL : atr_dial_error(),
+				 .message = good || reached || !conn || !pq->PQerrorMessage
+						    ? ""
+						    : atr_libpq_text(pq->PQerrorMessage(conn)),
+				 .db = conn && pq->PQdb ? atr_libpq_text(pq->PQdb(conn)) : "",
+			 },
+			 NULL, -1);
 	if (pg) {
 		if (!good)
 			pg->attrs_len = 0;
@@ -288,6 +253,8 @@ static void close_begin(const struct atr_libpq *pq, struct pg_conn *conn, bool f
 	struct atr_pgconn *pg = atr_libpq_known(conn);
 
 	if (pg) {
+		if (pg->dialling)
+			atr_libpq_keep_attrs(pq, conn, pg);
 		atr_dial_given_up(pg);
 		atr_libpq_settle(pg, is_good(pq, conn) ? "cancelled" : "connection_lost");
 		if (forget)

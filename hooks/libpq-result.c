@@ -10,55 +10,29 @@
 
 #include "hooks/hook.h"
 #include "hooks/libpq.h"
+#include "hooks/pg-span.h"
+#include "hooks/pg3.h"
 
-const struct atr_pgoutcome atr_libpq_nothing = {
-	.returned = -1,
-	.affected = -1,
-	.copied_rows = -1,
-	.copied_bytes = -1,
-};
-
-static void add(int64_t *sum, int64_t n)
-{
-	*sum = *sum < 0 ? n : *sum + n;
-}
-
-/* Does it begin with this word, whose first letter is known to be the same? */
-static bool tag_is(const char *tag, const char *word, size_t n)
-{
-	return strncmp(tag, word, n) == 0 && tag[n] == ' ';
-}
-
-/* The command tag: "INSERT 0 5", "UPDATE 3", "COPY 7"; rows are its last number. */
-static int64_t *rows_of(struct atr_pgoutcome *o, const char *tag)
-{
-	switch (tag[0]) {
-	case 'C':
-		return tag_is(tag, "COPY", 4) ? &o->copied_rows : NULL;
-	case 'D':
-		return tag_is(tag, "DELETE", 6) ? &o->affected : NULL;
-	case 'I':
-		return tag_is(tag, "INSERT", 6) ? &o->affected : NULL;
-	case 'M':
-		return tag_is(tag, "MERGE", 5) ? &o->affected : NULL;
-	case 'U':
-		return tag_is(tag, "UPDATE", 6) ? &o->affected : NULL;
-	default:
-		return NULL;
-	}
-}
-
-static void note_tag(const struct atr_libpq *pq, struct atr_pgoutcome *o, struct pg_result *res)
+static void note_tag(const struct atr_libpq *pq, struct atr_pgoutcome *o, struct pg_result *res,
+		     bool has_rows)
 {
 	const char *tag = atr_libpq_text(pq->PQcmdStatus ? pq->PQcmdStatus(res) : NULL);
-	int64_t *sum = rows_of(o, tag), rows = 0;
+	uint64_t n;
 
-	if (!sum)
-		return;
-	for (tag = strrchr(tag, ' ') + 1; *tag >= '0' && *tag <= '9'; tag++)
-		if (rows < INT64_MAX / 16)
-			rows = rows * 10 + (*tag - '0');
-	add(sum, rows);
+	switch (atr_pg3_tag((struct atr_slice){ tag, strlen(tag) + 1 }, &n)) {
+	case ATR_PG3_SELECTED:
+		if (!has_rows) /* into a new table */
+			atr_pg_add(&o->affected, n);
+		break;
+	case ATR_PG3_CHANGED:
+		atr_pg_add(&o->affected, n);
+		break;
+	case ATR_PG3_COPIED:
+		atr_pg_add(&o->copied_rows, n);
+		break;
+	default:
+		break;
+	}
 }
 
 void atr_libpq_copy_state(char to[static 6], const char *sqlstate)
@@ -97,20 +71,20 @@ void atr_libpq_note(const struct atr_libpq *pq, struct pg_conn *conn, struct atr
 	case ATR_PGRES_SINGLE_TUPLE:
 	case ATR_PGRES_TUPLES_CHUNK:
 		o->complete = false;
-		add(&o->returned, pq->PQntuples(res));
+		atr_pg_add(&o->returned, (uint64_t)pq->PQntuples(res));
 		break;
 	case ATR_PGRES_TUPLES_OK:
-		add(&o->returned, pq->PQntuples(res));
-		note_tag(pq, o, res); /* ... RETURNING */
+		atr_pg_add(&o->returned, (uint64_t)pq->PQntuples(res));
+		note_tag(pq, o, res, true); /* ... RETURNING */
 		break;
 	case ATR_PGRES_COMMAND_OK:
-		note_tag(pq, o, res);
+		note_tag(pq, o, res, false);
 		break;
 	case ATR_PGRES_COPY_IN:
 	case ATR_PGRES_COPY_OUT:
 	case ATR_PGRES_COPY_BOTH:
 		o->complete = false;
-		add(&o->copied_bytes, 0);
+		atr_pg_add(&o->copied_bytes, 0);
 		break;
 	case ATR_PGRES_PIPELINE_ABORTED:
 		o->error = "pipeline_aborted";

@@ -175,7 +175,7 @@ static int synced(const struct pg_conn *conn, struct waiting *w, int sent)
 	if (pg) {
 		s = atr_pgqueue_push(&pg->queue, 0, true);
 		if (s)
-			s->op.context.valid = s->op.recording = s->op.entered = false;
+			atr_op_none(&s->op);
 		atr_libpq_release(pg);
 	}
 	errno = saved_errno;

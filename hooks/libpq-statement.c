@@ -16,6 +16,7 @@
 
 #include "hooks/hook.h"
 #include "hooks/libpq-connect.h"
+#include "hooks/pg-span.h"
 #include "preload/clock.h"
 #include "preload/config.h"
 #include "preload/conn.h"
@@ -76,59 +77,16 @@ void atr_libpq_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct at
 void atr_libpq_keep_attrs(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pgconn *pg)
 {
 	struct atr_pb pb = { .p = pg->attrs, .end = pg->attrs + sizeof(pg->attrs) };
-	const char *db = atr_libpq_text(pq->PQdb ? pq->PQdb(conn) : NULL);
 
 	if (atr_likely(pg->attrs_len))
 		return;
 	atr_libpq_attrs(pq, conn, &pb);
 	pg->attrs_len = (uint16_t)(pb.p - pg->attrs);
-	strncpy(pg->fallback, *db ? db : "postgresql", sizeof(pg->fallback) - 1);
+	strncpy(pg->fallback, atr_libpq_text(pq->PQdb ? pq->PQdb(conn) : NULL),
+		sizeof(pg->fallback) - 1);
 }
 
 /* ---- a statement's end ---- */
-
-/* What a span says of the statement itself. */
-struct statement {
-	const char *summary, *text;
-	size_t summary_len, text_len;
-	bool function;
-};
-
-static void rows_attr(struct atr_pb *pb, enum atr_attr attr, int64_t n)
-{
-	if (n >= 0)
-		atr_attr_int(pb, attr, n);
-}
-
-static void statement_span(struct atr_op *op, const struct atr_pgconn *pg,
-			   const struct statement *s, const struct atr_pgoutcome *o)
-{
-	const char *name = s->summary_len ? s->summary : pg->fallback;
-	const char *error = o->error ? o->error : o->failed ? o->sqlstate : NULL;
-	struct atr_span span;
-
-	if (!atr_op_end(op, &span, name, s->summary_len ? s->summary_len : strlen(name)))
-		return;
-	atr_pb_raw(&span.pb, pg->attrs, pg->attrs_len);
-	if (s->text_len)
-		atr_attr_utf8(&span.pb, ATR_DB_QUERY_TEXT, s->text, s->text_len);
-	if (s->summary_len)
-		atr_attr_utf8(&span.pb,
-			      s->function ? ATR_DB_STORED_PROCEDURE_NAME : ATR_DB_QUERY_SUMMARY,
-			      s->summary, s->summary_len);
-	if (o->sqlstate[0])
-		atr_attr_str(&span.pb, ATR_DB_RESPONSE_STATUS_CODE, o->sqlstate,
-			     strlen(o->sqlstate));
-	rows_attr(&span.pb, ATR_DB_RESPONSE_RETURNED_ROWS, o->returned);
-	rows_attr(&span.pb, ATR_DB_RESPONSE_AFFECTED_ROWS, o->affected);
-	rows_attr(&span.pb, ATR_DB_COPY_ROWS, o->copied_rows);
-	rows_attr(&span.pb, ATR_DB_COPY_BYTES, o->copied_bytes);
-	if (o->status)
-		atr_attr_utf8(&span.pb, ATR_DB_TRANSACTION_STATUS, o->status, strlen(o->status));
-	if (error)
-		atr_span_error(&span, error, strlen(error));
-	atr_span_commit(&span);
-}
 
 void atr_libpq_settle_first(struct atr_pgconn *pg, const char *unfinished)
 {
@@ -142,12 +100,12 @@ void atr_libpq_settle_first(struct atr_pgconn *pg, const char *unfinished)
 		}
 		if (s->prepared && (o->error || o->failed))
 			atr_pgconn_undo(pg, s->prepared);
-		statement_span(&s->op, pg,
-			       &(struct statement){ .summary = s->texts,
-						    .summary_len = s->summary_len,
-						    .text = s->texts + s->summary_len,
-						    .text_len = s->text_len },
-			       o);
+		atr_pg_statement_span(&s->op, pg,
+				      &(struct atr_pg_naming){
+					      .summary = { s->texts, s->summary_len },
+					      .text = { s->texts + s->summary_len, s->text_len },
+				      },
+				      o, NULL, -1);
 	}
 	atr_pgqueue_pop(&pg->queue);
 }
@@ -174,7 +132,7 @@ static struct atr_pgstmt *await(struct atr_libpq_call *call)
 		return NULL;
 	}
 	s->op = call->op;
-	s->outcome = atr_libpq_nothing;
+	s->outcome = atr_pgoutcome_none;
 	s->prepared = call->prepared;
 	s->summary_len = told ? (uint16_t)t->summary_len : 0;
 	s->text_len = told ? (uint32_t)t->len : 0;
@@ -218,7 +176,8 @@ static void make_text(struct atr_libpq_call *call, const struct atr_libpq_say *s
 
 	switch (say->kind) {
 	case ATR_LIBPQ_PREPARED:
-		atr_pgconn_recall(call->pg, say->text, t);
+		if (!atr_pgconn_recall(call->pg, say->text, t) && !say->word)
+			atr_pgconn_prefix(t, "EXECUTE");
 		break;
 	case ATR_LIBPQ_NONE:
 		t->len = t->summary_len = 0;
@@ -242,7 +201,7 @@ void atr_libpq_begin(struct atr_libpq_call *call, const struct atr_libpq *pq, st
 	call->sql = NULL;
 	call->prepared = 0;
 	call->function = false;
-	call->op.recording = call->op.entered = call->op.context.valid = false;
+	atr_op_none(&call->op);
 	if (!pg)
 		return;
 	/* libpq forgets an unfinished one now, too; in a pipeline it refuses the call. */
@@ -276,18 +235,18 @@ static void end_span(struct atr_libpq_call *call, struct atr_pgoutcome *o)
 	const struct atr_pgtext *t = &call->pg->text;
 
 	atr_libpq_note_transaction(call->pq, call->conn, o);
-	statement_span(&call->op, call->pg,
-		       &(struct statement){ .summary = t->summary,
-					    .summary_len = t->summary_len,
-					    .text = t->text,
-					    .text_len = t->len,
-					    .function = call->function },
-		       o);
+	atr_pg_statement_span(&call->op, call->pg,
+			      &(struct atr_pg_naming){
+				      .summary = { t->summary, t->summary_len },
+				      .text = { t->text, t->len },
+				      .function = call->function,
+			      },
+			      o, NULL, -1);
 }
 
 static void end_now(struct atr_libpq_call *call, struct pg_result *res)
 {
-	struct atr_pgoutcome o = atr_libpq_nothing;
+	struct atr_pgoutcome o = atr_pgoutcome_none;
 
 	if (!call->op.recording)
 		return;
@@ -298,7 +257,7 @@ static void end_now(struct atr_libpq_call *call, struct pg_result *res)
 void atr_libpq_end(struct atr_libpq_call *call, bool ok)
 {
 	int saved_errno = errno;
-	struct atr_pgoutcome o = atr_libpq_nothing;
+	struct atr_pgoutcome o = atr_pgoutcome_none;
 
 	atr_op_leave(&call->op);
 	if (call->op.recording) {

@@ -85,8 +85,6 @@ int atr_libpq_park(struct atr_libpq_call *call, int sent);
 
 /* ---- what results say (libpq-result.c) ---- */
 
-extern const struct atr_pgoutcome atr_libpq_nothing; /* so far */
-
 void atr_libpq_copy_state(char to[static 6], const char *sqlstate);
 
 /* error.type of an error that the server did not tell. */

@@ -113,7 +113,7 @@ static void group_over(struct atr_pg_answering *a, struct atr_pg_item *item)
 		return;
 	note_whose(a, s);
 	atr_pg_statement_answered(s);
-	if (s->kind == ATR_PG_PREPARES && s->nameless && !s->error)
+	if (s->kind == ATR_PG_PREPARES && s->nameless && !atr_pg_has_failed(s))
 		keep_unnamed(a, s);
 	else if (next && next->what == ATR_PG_SYNC && !next->unheeded)
 		a->pg->held = s;
@@ -136,6 +136,11 @@ static void settle(struct atr_pg_answering *a)
 	}
 }
 
+static const char *status_text(char status)
+{
+	return status == 'T' ? "in_transaction" : status == 'E' ? "failed" : NULL;
+}
+
 /* One that ends with a ReadyForQuery. */
 static void ready_over(struct atr_pg_answering *a, struct atr_pg_item *item, char status)
 {
@@ -146,8 +151,20 @@ static void ready_over(struct atr_pg_answering *a, struct atr_pg_item *item, cha
 		return;
 	note_whose(a, s);
 	s->op.end = time_now(a);
-	s->status = status;
+	s->outcome.status = status_text(status);
 	over(a, s);
+}
+
+/* The sender has remembered a text for a name that still has another, or none. */
+static void note_unprepared(struct atr_pg *pg, const struct atr_pg_item *item)
+{
+	uint32_t n = pg->n_undo;
+
+	if (!item->prepared)
+		return;
+	atr_store(&pg->undo[n % ATR_PG_UNDO_MAX], item->prepared);
+	/* Pairs with the acquire in undo_failed(). */
+	atr_store_release(&pg->n_undo, n + 1);
 }
 
 /* Something failed before it, up to the Sync behind it. */
@@ -155,8 +172,11 @@ static void abort_item(struct atr_pg_answering *a, struct atr_pg_item *item)
 {
 	struct atr_pg_statement *s = item->statement;
 
-	if (s && !s->error) {
-		s->error = "pipeline_aborted";
+	if (!item->failed)
+		note_unprepared(a->pg, item);
+
+	if (s && !atr_pg_has_failed(s)) {
+		s->outcome.error = "pipeline_aborted";
 		s->op.end = time_now(a);
 	}
 	group_over(a, item);
@@ -184,7 +204,7 @@ static bool ready(struct atr_pg_answering *a, char status)
 	a->complete = true;
 	if (pg->held) {
 		pg->held->op.end = time_now(a);
-		pg->held->status = status;
+		pg->held->outcome.status = status_text(status);
 		release_held(a);
 	}
 	ready_over(a, item, status);
@@ -196,8 +216,10 @@ static bool ready(struct atr_pg_answering *a, char status)
 /* How much of the data has been sent so far. */
 static void count_copied(const struct atr_pg *pg, const struct atr_pg_item *item)
 {
-	if (item->statement && item->statement->copies_in)
-		item->statement->copied = atr_load(&pg->copied) - item->copied_before;
+	struct atr_pg_statement *s = item->statement;
+
+	if (s && s->copies_in)
+		s->outcome.copied_bytes = (int64_t)(atr_load(&pg->copied) - item->copied_before);
 }
 
 static bool failed(struct atr_pg_answering *a, struct atr_slice body)
@@ -210,15 +232,19 @@ static bool failed(struct atr_pg_answering *a, struct atr_slice body)
 	if (held)
 		s = pg->held;
 	if (s) {
-		if (!atr_pg3_sqlstate(body, s->sqlstate))
-			s->sqlstate[0] = '\0';
-		s->error = s->sqlstate[0] ? s->sqlstate : "_OTHER";
+		s->outcome.failed = atr_pg3_sqlstate(body, s->outcome.sqlstate);
+		if (!s->outcome.failed) {
+			s->outcome.sqlstate[0] = '\0';
+			s->outcome.error = "_OTHER";
+		}
 		s->op.end = time_now(a);
 	}
 	if (!item)
 		return true; /* the server ends the connection, and says why */
 	count_copied(pg, item);
 	if (item->what == ATR_PG_GROUP || item->what == ATR_PG_SILENT) {
+		if (!item->answered) /* of a group it is the first thing that is done */
+			note_unprepared(pg, item);
 		item->failed = true;
 		pg->skipping = true;
 	} else if (item->what == ATR_PG_CONNECT) {
@@ -239,9 +265,9 @@ static void warned(struct atr_pg_answering *a, struct atr_slice body)
 	struct atr_pg_statement *s = item ? item->statement : NULL;
 	char state[6];
 
-	if (s && s->kind != ATR_PG_CONNECTS && !s->error && atr_pg3_is_warning(body) &&
+	if (s && s->kind != ATR_PG_CONNECTS && !atr_pg_has_failed(s) && atr_pg3_is_warning(body) &&
 	    atr_pg3_sqlstate(body, state))
-		memcpy(s->sqlstate, state, sizeof(state));
+		memcpy(s->outcome.sqlstate, state, sizeof(state));
 }
 
 static void parameter(struct atr_pg *pg, struct atr_slice body)
@@ -258,34 +284,30 @@ static void command(struct atr_pg_answering *a, const struct atr_pg_item *item,
 		    struct atr_slice tag)
 {
 	struct atr_pg_statement *s = item->statement;
+	struct atr_pgoutcome *o;
 	uint64_t n;
 
 	if (!s)
 		return;
+	o = &s->outcome;
 	switch (atr_pg3_tag(tag, &n)) {
 	case ATR_PG3_CHANGED:
-		s->has_affected = true;
-		s->affected += n;
+		atr_pg_add(&o->affected, n);
 		break;
 	case ATR_PG3_SELECTED:
-		if (s->describes_rows || s->rows || !n) {
-			s->has_returned = true;
-		} else { /* into a new table */
-			s->has_affected = true;
-			s->affected += n;
-		}
+		if (s->describes_rows || s->rows || !n)
+			atr_pg_add(&o->returned, 0);
+		else /* into a new table */
+			atr_pg_add(&o->affected, n);
 		break;
 	case ATR_PG3_COPIED:
-		s->has_returned |= s->copies_out;
-		s->has_affected |= !s->copies_out;
-		*(s->copies_out ? &s->returned : &s->affected) += n;
-		s->rows = 0;
+		atr_pg_add(&o->copied_rows, n);
 		break;
 	default:
 		break;
 	}
-	s->has_returned |= s->describes_rows || s->rows;
-	s->returned += s->rows;
+	if (s->describes_rows || s->rows)
+		atr_pg_add(&o->returned, s->rows);
 	s->rows = 0;
 	s->describes_rows = false;
 	count_copied(a->pg, item);
@@ -296,7 +318,7 @@ static void copies(struct atr_pg_item *item, uint8_t type)
 {
 	if (item->statement) {
 		item->statement->copies_in = type != 'H';
-		item->statement->copies_out = type == 'H';
+		atr_pg_add(&item->statement->outcome.copied_bytes, 0);
 	}
 	if (type == 'H' || item->what != ATR_PG_GROUP)
 		return;
@@ -326,8 +348,7 @@ static bool in_group(struct atr_pg_answering *a, struct atr_pg_item *item,
 		return ends_one(a, item);
 	case 's': /* some rows, more with another Execute */
 		if (item->statement) {
-			item->statement->has_returned = true;
-			item->statement->returned += item->statement->rows;
+			atr_pg_add(&item->statement->outcome.returned, item->statement->rows);
 			item->statement->rows = 0;
 		}
 		return ends_one(a, item);
@@ -379,7 +400,7 @@ static bool in_statement(struct atr_pg_answering *a, struct atr_pg_item *item,
 		return true;
 	case 'd':
 		if (s && !s->copies_in)
-			s->copied += m->len;
+			atr_pg_add(&s->outcome.copied_bytes, m->len);
 		return true;
 	case 'c':
 		return true;
@@ -458,10 +479,11 @@ void atr_pg_answer_end(struct atr_pg_answering *a, const char *why)
 		if (!s)
 			continue;
 		note_whose(a, s);
-		if (!s->error && s->kind != ATR_PG_CANCELS)
-			s->error = why;
-		if (s->error == why || s->kind == ATR_PG_CANCELS)
+		if (!atr_pg_has_failed(s)) {
 			s->op.end = time_now(a);
+			if (s->kind != ATR_PG_CANCELS)
+				s->outcome.error = why;
+		}
 		over(a, s);
 	}
 }

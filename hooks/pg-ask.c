@@ -41,6 +41,7 @@ struct atr_pg_item *atr_pg_item_new(enum atr_pg_what what)
 	atr_store(&item->next, NULL);
 	item->statement = NULL;
 	item->copied_before = 0;
+	item->prepared = 0;
 	item->asked = ATR_PG_FINAL;
 	item->answered = 0;
 	item->what = (uint8_t)what;
@@ -166,20 +167,39 @@ static const char *key(char to[static ATR_PG_NAME_MAX], struct atr_slice name, b
 	return to;
 }
 
-static void remember(struct atr_pg *pg, struct atr_slice name, bool portal,
-		     struct atr_pg_text *text)
+/* What failed to be prepared is not what its name stands for. */
+static void undo_failed(struct atr_pg *pg)
+{
+	/* Pairs with the release in note_unprepared(). */
+	uint32_t n = atr_load_acquire(&pg->n_undo);
+
+	if (atr_likely(n == pg->n_undone))
+		return;
+	if (n - pg->n_undone > ATR_PG_UNDO_MAX)
+		atr_pgconn_unprepare(pg->known, NULL);
+	else
+		for (uint32_t i = pg->n_undone; i != n; i++)
+			atr_pgconn_undo(pg->known, atr_load(&pg->undo[i % ATR_PG_UNDO_MAX]));
+	pg->n_undone = n;
+	replace(&pg->recent, NULL);
+}
+
+/* A handle for undoing it; 0: it has no name, or is not remembered. */
+static uint32_t remember(struct atr_pg *pg, struct atr_slice name, bool portal,
+			 struct atr_pg_text *text)
 {
 	char buf[ATR_PG_NAME_MAX];
 
 	if (!name.len) {
 		replace(portal ? &pg->nameless_bound : &pg->nameless, text);
-		return;
+		return 0;
 	}
 	if (!text)
-		return;
-	atr_pgconn_remember(pg->known, key(buf, name, portal), &text->t);
+		return 0;
+	undo_failed(pg);
 	if (is_name(pg->recent_name, name))
 		replace(&pg->recent, NULL);
+	return atr_pgconn_remember(pg->known, key(buf, name, portal), &text->t);
 }
 
 /* The caller has a reference. */
@@ -190,12 +210,13 @@ static struct atr_pg_text *recall(struct atr_pg *pg, struct atr_slice name, bool
 
 	if (!name.len && text)
 		return atr_pg_text_hold(text);
+	undo_failed(pg);
 	if (!portal && pg->recent && is_name(pg->recent_name, name))
 		return atr_pg_text_hold(pg->recent);
 	text = atr_pg_text_new();
 	if (!text)
 		return NULL;
-	atr_pgconn_recall(pg->known, key(buf, name, portal), &text->t);
+	(void)atr_pgconn_recall(pg->known, key(buf, name, portal), &text->t);
 	if (!portal) {
 		replace(&pg->recent, text);
 		put_name(pg->recent_name, name);
@@ -240,6 +261,7 @@ static bool parse(struct atr_pg_asking *a, struct atr_slice body, bool cut)
 	struct atr_pg_statement *s;
 	struct atr_pg_text *text;
 	struct atr_slice name, sql;
+	uint32_t handle;
 
 	if (!atr_pg3_string(&body, &name) || !take_text(&body, cut, &sql))
 		return false;
@@ -248,14 +270,17 @@ static bool parse(struct atr_pg_asking *a, struct atr_slice body, bool cut)
 		atr_pg_ask_end(pg, a->conn);
 	s = new_statement(a, ATR_PG_PREPARES);
 	text = name.len || (s && s->op.recording) ? text_of(pg, sql, true) : NULL;
-	remember(pg, name, false, text);
+	handle = remember(pg, name, false, text);
 	if (s) {
 		s->nameless = !name.len;
 		s->text = atr_pg_text_hold(text);
 	}
 	atr_pg_text_release(text);
 	put_name(pg->name, name);
-	return begin_group(a, s);
+	if (!begin_group(a, s))
+		return false;
+	pg->open->prepared = handle;
+	return true;
 }
 
 /* Opens a group about a statement that was prepared, or bound to a portal, before. */
@@ -271,8 +296,10 @@ static bool reopen(struct atr_pg_asking *a, enum atr_pg_kind kind, bool unnamed,
 		atr_pg_statement_await(s);
 	} else {
 		s = new_statement(a, kind);
-		if (s)
+		if (s) {
 			s->text = atr_pg_text_hold(text);
+			s->executes = kind == ATR_PG_STATEMENT;
+		}
 	}
 	return begin_group(a, s);
 }
@@ -287,7 +314,7 @@ static bool bind_to(struct atr_pg_asking *a, struct atr_slice body)
 	if (!atr_pg3_string(&body, &portal) || !atr_pg3_string(&body, &name))
 		return false;
 	text = recall(pg, name, false);
-	remember(pg, portal, true, text);
+	(void)remember(pg, portal, true, text);
 	if (pg->open && !pg->has_bind && is_name(pg->name, name)) {
 		ask_more(pg);
 	} else {
@@ -377,13 +404,23 @@ static bool query(struct atr_pg_asking *a, struct atr_slice body, bool cut)
 	s = new_statement(a, ATR_PG_STATEMENT);
 	if (s && s->op.recording)
 		s->text = text_of(a->pg, sql, false);
+	if (!cut && atr_pgconn_is_about_prepared(sql.p)) {
+		undo_failed(a->pg);
+		atr_pgconn_prepared_by(a->pg->known, dialect(a->pg), sql.p);
+		replace(&a->pg->recent, NULL);
+	}
 	return push(a, ATR_PG_QUERY, ATR_PG_FINAL, s) != NULL;
 }
 
-static bool call(struct atr_pg_asking *a)
+static bool call(struct atr_pg_asking *a, struct atr_slice body)
 {
+	struct atr_pg_statement *s;
+
 	end_group(a->pg);
-	return push(a, ATR_PG_QUERY, ATR_PG_FINAL, new_statement(a, ATR_PG_CALLS)) != NULL;
+	s = new_statement(a, ATR_PG_CALLS);
+	if (s && body.len >= 4)
+		s->function = atr_pg3_number(body.p);
+	return push(a, ATR_PG_QUERY, ATR_PG_FINAL, s) != NULL;
 }
 
 /* From here on it is known what is spoken. */
@@ -457,7 +494,7 @@ bool atr_pg_ask(struct atr_pg_asking *a, const struct atr_pg3_message *m)
 	case 'S':
 		return end_batch(a);
 	case 'F':
-		return call(a);
+		return call(a, m->body);
 	case 'd':
 		atr_store(&pg->copied, pg->copied + m->len);
 		return true;

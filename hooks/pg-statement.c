@@ -9,6 +9,7 @@
 
 #include "preload/sampler.h"
 #include "preload/stats.h"
+#include "preload/text.h"
 
 static struct atr_pool statements = {
 	.size = (sizeof(struct atr_pg_statement) + 7) & ~(size_t)7,
@@ -102,21 +103,19 @@ struct atr_pg_statement *atr_pg_statement_new(struct atr_conn *c, enum atr_pg_ki
 		atr_count(no_memory, 1);
 		return NULL;
 	}
-	s->op.recording = s->op.context.valid = s->op.entered = false;
+	atr_op_none(&s->op);
 	s->sent_in.valid = s->awaited = false;
 	s->sent_in.open = NULL;
 	s->text = NULL;
 	s->kind = (uint8_t)kind;
-	s->nameless = false;
-	s->has_returned = s->has_affected = s->describes_rows = false;
-	s->copies_in = s->copies_out = false;
-	s->status = 0;
-	s->sqlstate[0] = '\0';
-	s->error = NULL;
-	s->rows = s->returned = s->affected = s->copied = 0;
+	s->nameless = s->executes = false;
+	s->describes_rows = s->copies_in = false;
+	s->function = 0;
+	s->rows = 0;
+	s->outcome = atr_pgoutcome_none;
 	if (parent || !atr_sampler_roots_off())
 		atr_op_begin_under(&s->op, ATR_KIND_CLIENT, &origin);
-	if (parent) {
+	if (parent && !parent->remote) {
 		s->sent_in = *parent;
 		atr_pg_statement_await(s);
 	}
@@ -154,71 +153,32 @@ void atr_pg_attrs(struct atr_pgconn *known, struct atr_conn *c, struct atr_slice
 	known->attrs_len = (uint16_t)(pb.p - known->attrs);
 }
 
-#define NAME_MAX_LEN 272
-
-/* Its name, and what of it is the summary. */
-static size_t name_of(const struct atr_pg_statement *s, const struct atr_pgconn *known,
-		      char name[static NAME_MAX_LEN], size_t *summary)
+/* The summary of one, in `buf` unless it is its text's own. */
+static struct atr_slice summary_of(const struct atr_pg_statement *s,
+				   char buf[static ATR_SQL_SUMMARY_MAX])
 {
 	static const char *const words[] = {
-		[ATR_PG_STATEMENT] = "",	 [ATR_PG_PREPARES] = "PREPARE",
-		[ATR_PG_DESCRIBES] = "DESCRIBE", [ATR_PG_CALLS] = "function call",
-		[ATR_PG_CONNECTS] = "connect",	 [ATR_PG_CANCELS] = "cancel",
+		[ATR_PG_PREPARES] = "PREPARE",
+		[ATR_PG_DESCRIBES] = "DESCRIBE",
 	};
-	const char *word = words[s->kind], *rest = known->fallback;
-	bool of_text = s->kind <= ATR_PG_DESCRIBES;
-	size_t n = strlen(word), len = strlen(rest);
+	struct atr_slice text = { NULL, 0 };
+	size_t n;
 
-	if (of_text && s->text && s->text->t.summary_len) {
-		rest = s->text->t.summary;
-		len = s->text->t.summary_len;
-	} else if (of_text) { /* nothing in it that could be an operation */
-		rest = n ? "" : *rest ? rest : "postgresql";
-		len = strlen(rest);
-		of_text = n > 0;
-	}
-	memcpy(name, word, n);
-	if (n && len)
-		name[n++] = ' ';
-	if (len > ATR_SQL_SUMMARY_MAX - n)
-		len = ATR_SQL_SUMMARY_MAX - n;
-	memcpy(name + n, rest, len);
-	*summary = of_text ? n + len : 0;
-	return n + len;
-}
-
-static const char *status_text(char status)
-{
-	return status == 'T' ? "in_transaction" : status == 'E' ? "failed" : NULL;
-}
-
-static void operation(const struct atr_pg_statement *s, struct atr_pb *pb)
-{
-	if (s->kind == ATR_PG_CONNECTS)
-		atr_attr_utf8(pb, ATR_DB_OPERATION_NAME, "connect", 7);
-	else if (s->kind == ATR_PG_CANCELS)
-		atr_attr_utf8(pb, ATR_DB_OPERATION_NAME, "cancel", 6);
-	else if (s->kind == ATR_PG_CALLS)
-		atr_attr_utf8(pb, ATR_DB_OPERATION_NAME, "function call", 13);
-}
-
-static void result(const struct atr_pg_statement *s, struct atr_span *span)
-{
-	const char *status = status_text(s->status);
-
-	if (s->sqlstate[0])
-		atr_attr_utf8(&span->pb, ATR_DB_RESPONSE_STATUS_CODE, s->sqlstate, 5);
-	if (s->has_returned)
-		atr_attr_int(&span->pb, ATR_DB_RESPONSE_RETURNED_ROWS, (int64_t)s->returned);
-	if (s->has_affected)
-		atr_attr_int(&span->pb, ATR_DB_RESPONSE_AFFECTED_ROWS, (int64_t)s->affected);
-	if (s->copies_in || s->copies_out)
-		atr_attr_int(&span->pb, s->copies_in ? ATR_BYTES_SENT : ATR_BYTES_RECEIVED,
-			     (int64_t)s->copied);
-	if (status)
-		atr_attr_utf8(&span->pb, ATR_DB_TRANSACTION_STATUS, status, strlen(status));
-	if (s->error)
-		atr_span_error(span, s->error, strlen(s->error));
+	if (s->kind == ATR_PG_CALLS)
+		return (struct atr_slice){ buf, atr_decimal(buf, s->function) };
+	if (s->text)
+		text = (struct atr_slice){ s->text->t.summary, s->text->t.summary_len };
+	if (s->kind == ATR_PG_STATEMENT)
+		return text.len || !s->executes ? text : ATR_SLICE("EXECUTE");
+	n = strlen(words[s->kind]);
+	memcpy(buf, words[s->kind], n);
+	if (!text.len)
+		return (struct atr_slice){ buf, n };
+	buf[n++] = ' ';
+	if (text.len > ATR_SQL_SUMMARY_MAX - n)
+		text.len = ATR_SQL_SUMMARY_MAX - n;
+	memcpy(buf + n, text.p, text.len);
+	return (struct atr_slice){ buf, n + text.len };
 }
 
 static void give(struct atr_pg_statement *s)
@@ -232,23 +192,27 @@ static void give(struct atr_pg_statement *s)
 void atr_pg_statement_over(struct atr_pg_statement *s, const struct atr_pgconn *known,
 			   struct atr_conn *c, int fd)
 {
-	char name[NAME_MAX_LEN];
-	struct atr_span span;
-	size_t n, summary;
+	const struct atr_pgoutcome *o = &s->outcome;
+	char buf[ATR_SQL_SUMMARY_MAX];
 
 	atr_pg_statement_answered(s);
-	n = name_of(s, known, name, &summary);
-	if (atr_op_end(&s->op, &span, name, n)) {
-		atr_pb_raw(&span.pb, known->attrs, known->attrs_len);
-		atr_conn_attrs(c, fd, &span.pb);
-		operation(s, &span.pb);
-		if (s->text && s->text->t.len)
-			atr_attr_utf8(&span.pb, ATR_DB_QUERY_TEXT, s->text->t.text, s->text->t.len);
-		if (summary)
-			atr_attr_utf8(&span.pb, ATR_DB_QUERY_SUMMARY, name, summary);
-		result(s, &span);
-		atr_span_commit(&span);
-	}
+	if (s->kind == ATR_PG_CONNECTS || s->kind == ATR_PG_CANCELS)
+		atr_pg_dial_span(&s->op, known,
+				 &(struct atr_pg_dial){
+					 .what = s->kind == ATR_PG_CONNECTS ? "connect" : "cancel",
+					 .error = o->failed ? o->sqlstate : o->error,
+					 .sqlstate = o->sqlstate,
+					 .message = "",
+					 .db = known->fallback },
+				 c, fd);
+	else
+		atr_pg_statement_span(
+			&s->op, known,
+			&(struct atr_pg_naming){ .summary = summary_of(s, buf),
+						 .text = { s->text ? s->text->t.text : NULL,
+							   s->text ? s->text->t.len : 0 },
+						 .function = s->kind == ATR_PG_CALLS },
+			o, c, fd);
 	give(s);
 }
 

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "hooks/pgconn.h"
+#include "hooks/pg-span.h"
 #include "preload/conn.h"
 #include "preload/op.h"
 #include "preload/pool.h"
@@ -42,15 +42,18 @@ struct atr_pg_statement {
 	struct atr_pg_text *text;   /* NULL: none */
 	uint8_t kind;
 	bool nameless; /* prepared without a name */
+	bool executes; /* what was prepared before; its text may not be known */
 	bool awaited;  /* counted in its parent's cell */
-	bool has_returned, has_affected, describes_rows, copies_in, copies_out;
-	char status; /* of the transaction afterwards, as ReadyForQuery has it; 0: not known */
-	char sqlstate[6];
-	const char *error; /* error.type; NULL: none */
+	bool describes_rows, copies_in;
+	uint32_t function; /* its number */
 	uint64_t rows;	   /* of the command at hand */
-	uint64_t returned, affected;
-	uint64_t copied; /* bytes of COPY data */
+	struct atr_pgoutcome outcome;
 };
+
+static inline bool atr_pg_has_failed(const struct atr_pg_statement *s)
+{
+	return s->outcome.failed || s->outcome.error;
+}
 
 /* Where one belongs. */
 struct atr_pg_origin {

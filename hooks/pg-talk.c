@@ -399,10 +399,8 @@ static void *begin(struct atr_conn *c, bool client)
 	};
 	pg->answer.keep = pg->keep;
 	pg->back = pg->front;
-	if (pg->known && pg->front) {
-		pg->known->fallback[0] = '\0';
+	if (pg->known && pg->front)
 		return pg;
-	}
 	if (pg->front)
 		atr_pg_item_free(pg->front);
 	atr_pgconn_free(pg->known);

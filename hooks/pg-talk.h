@@ -33,6 +33,7 @@ struct atr_pg_item {
 	struct atr_pg_item *next;
 	struct atr_pg_statement *statement; /* NULL: none, or not followed */
 	uint64_t copied_before;		    /* bytes of COPY data that were sent before it */
+	uint32_t prepared;		    /* handle of a text that it prepares; 0: none */
 	uint32_t asked;			    /* answers: the sender's */
 	uint32_t answered;
 	uint8_t what;
@@ -46,6 +47,9 @@ struct atr_pg_item {
 
 #define ATR_PG_NAME_MAX 128
 
+/* Statements that failed to be prepared, until the sender takes notice. */
+#define ATR_PG_UNDO_MAX 16
+
 struct atr_pg {
 	struct atr_pooled pooled;
 	uint32_t lost;		    /* given up, for good */
@@ -55,6 +59,9 @@ struct atr_pg {
 	uint32_t escapes;	    /* standard_conforming_strings is off */
 	uint32_t singles;	    /* answers of one byte that are due */
 	uint32_t n_items, n_statements;
+
+	/* Texts that were remembered in vain: written by the receiver, n_undo last. */
+	uint32_t undo[ATR_PG_UNDO_MAX], n_undo;
 
 	/* What was prepared without a name and not executed yet.  Taken by exchange. */
 	struct atr_pg_statement *unnamed;
@@ -74,6 +81,7 @@ struct atr_pg {
 	struct atr_pgconn *known;	    /* texts by their names; constant attributes */
 	struct atr_pg_text *nameless;	    /* the statement without a name */
 	struct atr_pg_text *nameless_bound; /* in the portal without a name */
+	uint32_t n_undone;		    /* of n_undo */
 	struct atr_pg_text *recent;	    /* the one that was looked up last, and its name */
 	char recent_name[ATR_PG_NAME_MAX];
 	uint64_t copied;	 /* bytes of COPY data sent; others may read it */

@@ -79,7 +79,7 @@ static const struct kind *kind_of(const struct atr_pg3 *r)
 									 : NULL;
 }
 
-static uint32_t number(const char *p)
+uint32_t atr_pg3_number(const char *p)
 {
 	const uint8_t *b = (const uint8_t *)p;
 
@@ -92,7 +92,7 @@ static uint32_t number(const char *p)
 static bool begin_body(struct atr_pg3 *r)
 {
 	const struct kind *k = kind_of(r);
-	uint32_t len = number((const char *)r->head + !r->untyped);
+	uint32_t len = atr_pg3_number((const char *)r->head + !r->untyped);
 
 	if (!k || len < 4 || len - 4 < k->min || len - 4 > k->max)
 		return false;
@@ -182,8 +182,8 @@ int atr_pg3_sniff(const char *p, size_t n)
 			return -1; /* no longer than START_MAX */
 	if (n < 8)
 		return 0;
-	len = number(p);
-	code = number(p + 4);
+	len = atr_pg3_number(p);
+	code = atr_pg3_number(p + 4);
 	if (code == CODE_SSL || code == CODE_GSS)
 		return len == 8 ? 1 : -1;
 	if (code == CODE_CANCEL)
@@ -218,7 +218,7 @@ enum atr_pg3_first atr_pg3_first(struct atr_slice body, struct atr_pg3_start *st
 
 	if (body.len < 4)
 		return ATR_PG3_BAD;
-	code = number(body.p);
+	code = atr_pg3_number(body.p);
 	if (code == CODE_SSL || code == CODE_GSS)
 		return body.len == 4 ? ATR_PG3_ENCRYPT : ATR_PG3_BAD;
 	if (code == CODE_CANCEL)

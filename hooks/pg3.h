@@ -67,6 +67,9 @@ struct atr_pg3_start {
 /* A message without a type. */
 enum atr_pg3_first atr_pg3_first(struct atr_slice body, struct atr_pg3_start *start);
 
+/* Four bytes, the highest first. */
+uint32_t atr_pg3_number(const char *p);
+
 /* Takes a string off the front, which a NUL ends; false when there is none. */
 bool atr_pg3_string(struct atr_slice *rest, struct atr_slice *ret);
 

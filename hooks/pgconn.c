@@ -44,6 +44,7 @@ struct atr_pgconn *atr_pgconn_new(void)
 	pg->dialling = NULL;
 	pg->warning[0] = pg->failure[0] = '\0';
 	pg->commented = NULL;
+	pg->fallback[0] = '\0';
 	pg->attrs_len = 0;
 	atr_pgqueue_init(&pg->queue);
 	atr_pgconn_unprepare(pg, NULL);
@@ -309,7 +310,7 @@ void atr_pgconn_undo(struct atr_pgconn *pg, uint32_t handle)
 	}
 }
 
-void atr_pgconn_recall(struct atr_pgconn *pg, const char *name, struct atr_pgtext *t)
+bool atr_pgconn_recall(struct atr_pgconn *pg, const char *name, struct atr_pgtext *t)
 {
 	struct atr_slice s = slice_of(name);
 	struct entry e;
@@ -317,17 +318,16 @@ void atr_pgconn_recall(struct atr_pgconn *pg, const char *name, struct atr_pgtex
 	const uint8_t *p;
 
 	if (!at) {
-		/* Prepared where we did not see it, or forgotten: its text is not known. */
-		memcpy(t->summary, "EXECUTE", 7);
-		t->summary_len = 7;
-		t->len = 0;
-		return;
+		/* Prepared where we did not see it, or forgotten. */
+		t->summary_len = t->len = 0;
+		return false;
 	}
 	p = pg->arena + at - 1 + sizeof(e) + e.name_len;
 	memcpy(t->summary, p, e.summary_len);
 	memcpy(t->text, p + e.summary_len, e.text_len);
 	t->summary_len = e.summary_len;
 	t->len = e.text_len;
+	return true;
 }
 
 void atr_pgconn_unprepare(struct atr_pgconn *pg, const char *name)

@@ -40,7 +40,7 @@ struct atr_pgconn {
 
 	char *commented; /* a buffer for texts with a comment of ours; NULL: not taken yet */
 
-	char fallback[64];  /* the name of a span without summary: the database */
+	char fallback[64];  /* the name of a span without summary: the database; or "" */
 	uint16_t attrs_len; /* constant attributes in wire form; 0: not made yet */
 	uint8_t attrs[1024];
 
@@ -91,11 +91,11 @@ void atr_pgconn_prefix(struct atr_pgtext *t, const char *word);
 
 /*
  * A prepared statement: its text under its name (a handle for undoing that, should it
- * fail); that text fetched; and forgotten, with NULL all of them.
+ * fail); that text fetched, empty when it is not known; and forgotten, with NULL all of them.
  */
 uint32_t atr_pgconn_remember(struct atr_pgconn *pg, const char *name, const struct atr_pgtext *t);
 void atr_pgconn_undo(struct atr_pgconn *pg, uint32_t handle);
-void atr_pgconn_recall(struct atr_pgconn *pg, const char *name, struct atr_pgtext *t);
+bool atr_pgconn_recall(struct atr_pgconn *pg, const char *name, struct atr_pgtext *t);
 void atr_pgconn_unprepare(struct atr_pgconn *pg, const char *name);
 
 /*

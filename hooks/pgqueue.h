@@ -29,6 +29,8 @@ struct atr_pgoutcome {
 	int64_t copied_bytes; /* -1: no COPY */
 };
 
+extern const struct atr_pgoutcome atr_pgoutcome_none; /* so far (hooks/pg-span.c) */
+
 struct atr_pgstmt {
 	uint32_t size; /* all of it, in the queue; 0: the queue goes on at its beginning */
 	uint32_t text_len;

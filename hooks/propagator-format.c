@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "preload/text.h"
+#include "preload/traceparent.h"
 
 /* The value of a field that is there once; of any other one that is none. */
 static struct atr_slice only(const struct atr_http_head *head, enum atr_http_field field)

@@ -28,7 +28,7 @@
 
 #include "hooks/sql-token.h"
 #include "preload/compiler.h"
-#include "preload/text.h"
+#include "preload/traceparent.h"
 
 static bool is_listed(const char *word, size_t len)
 {
@@ -87,12 +87,6 @@ static char *put_text(char *p, const char *text)
 	return p + len;
 }
 
-static char *put_hex(char *p, const uint8_t *id, size_t n)
-{
-	atr_to_hex(p, id, n);
-	return p + 2 * n;
-}
-
 /* RFC 3986, 2.3: these stand for themselves in every part of a URL. */
 static bool is_unreserved(char c)
 {
@@ -125,12 +119,9 @@ size_t atr_sqlcommenter(enum atr_sql_dialect dialect, const char *sql, size_t le
 	char *p = to + len;
 
 	memcpy(to, sql, len);
-	p = put_text(p, " /*traceparent='00-");
-	p = put_hex(p, context->trace_id, sizeof(context->trace_id));
-	p = put_text(p, "-");
-	p = put_hex(p, context->span_id, sizeof(context->span_id));
-	p = put_text(p, "-0");
-	*p++ = (char)('0' + (context->flags & (ATR_FLAG_SAMPLED | ATR_FLAG_RANDOM)));
+	p = put_text(p, " /*traceparent='");
+	atr_traceparent_write(p, context);
+	p += ATR_TRACEPARENT_LEN;
 	p = put_text(p, "'");
 	if (tracestate.len && tracestate.len <= ATR_SQLCOMMENTER_STATE_MAX) {
 		p = put_text(p, ",tracestate='");

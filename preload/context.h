@@ -89,16 +89,6 @@ const struct atr_context *atr_context_of_process(void);
 extern bool atr_context_watched;
 void atr_context_may_be_handed(int fd);
 
-/*
- * Reads a traceparent (W3C Trace Context Level 2, section 3.2) into a remote context
- * without a carrier; false when it is none.  White space around it is allowed.
- */
-bool atr_traceparent_parse(struct atr_context *context, struct atr_slice traceparent);
-
-/* The other way round: version 00, lower case, no NUL. */
-#define ATR_TRACEPARENT_LEN 55
-void atr_traceparent_write(char buf[static ATR_TRACEPARENT_LEN], const struct atr_context *context);
-
 /* May a child start under it now? */
 static inline bool atr_context_usable(const struct atr_context *c)
 {

@@ -33,6 +33,7 @@
 #include "preload/sys.h"
 #include "preload/text.h"
 #include "preload/thread.h"
+#include "preload/traceparent.h"
 #include "preload/worker.h"
 
 static struct atr_gate never; /* the gate before the constructor: closed */

@@ -74,13 +74,6 @@ static void new_child(struct atr_op *op, const struct atr_context *parent)
 	op->parent_remote = parent->remote;
 }
 
-/* What is read of one that was not begun, too. */
-static void clear(struct atr_op *op)
-{
-	op->recording = op->entered = op->context.valid = false;
-	op->start = op->end = op->site = 0;
-}
-
 /* Everything but the sampler's decision. */
 static struct atr_thread *begin(struct atr_op *op, enum atr_kind kind,
 				const struct atr_context *parent, const uint8_t *trace_id)
@@ -88,7 +81,7 @@ static struct atr_thread *begin(struct atr_op *op, enum atr_kind kind,
 	struct atr_thread *t = atr_thread_self();
 	uint64_t id;
 
-	clear(op);
+	atr_op_none(op);
 	if (!t)
 		return NULL;
 	op->has_parent = parent != NULL;
@@ -132,7 +125,7 @@ void atr_op_begin(struct atr_op *op, enum atr_kind kind)
 	const struct atr_context *parent = atr_context_parent();
 	uint32_t was;
 
-	clear(op);
+	atr_op_none(op);
 	if (!parent && atr_sampler_roots_off())
 		return;
 	/* A signal handler's call in between would be given the same ids. */

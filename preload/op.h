@@ -66,6 +66,13 @@ struct atr_span {
 	bool slow;		  /* it took longer than AUTOTRACE_STACK_SLOW_MS */
 };
 
+/* One that is not begun: what the calls here read of it. */
+static inline void atr_op_none(struct atr_op *op)
+{
+	op->recording = op->entered = op->context.valid = false;
+	op->start = op->end = op->site = 0;
+}
+
 /* Begins now, as a child of the thread's context. */
 void atr_op_begin(struct atr_op *op, enum atr_kind kind);
 

@@ -170,6 +170,48 @@ def test_transactions_warnings_and_prepared_statements(receiver, shim, postgres)
     golden(tree(receiver.spans), "pg-session")
 
 
+PAST_US = """
+#include <libpq-fe.h>
+#include <dlfcn.h>
+static inline void *past_us(const char *name)
+{
+	static void *libpq;
+
+	libpq = libpq ? libpq : dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);
+	return dlsym(libpq, name);
+}
+"""
+
+
+def build_past_us(name, tmp_path):
+    """The program with all its calls of libpq by dlsym(handle), so that no hook is called."""
+    with open("/usr/include/postgresql/libpq-fe.h", encoding="utf-8") as f:
+        declared = re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
+    calls = sorted(set(re.findall(r"\b((?:PQ|lo_)\w+)\(", declared)))
+    (tmp_path / "past-us.h").write_text(PAST_US + "".join(
+        f'#define {one}(...) ((__typeof__(&{one}))past_us("{one}"))(__VA_ARGS__)\n'
+        for one in calls))
+    out = str(tmp_path / name)
+    subprocess.run(["gcc", "-g", "-D_GNU_SOURCE", "-I/usr/include/postgresql", "-o", out,
+                    "-include", str(tmp_path / "past-us.h"),
+                    os.path.join(harness.SOURCES, name + ".c")], check=True, timeout=60)
+    return out
+
+
+@pytest.mark.parametrize("name", ["pg-session", "pg-copy", "pg-pipeline"])
+def test_the_bytes_say_the_same_as_the_calls(receiver, shim, postgres, tmp_path, name):
+    """Where no call is seen the wire is: what the program was told must be in those spans, too."""
+    _, said = both(receiver, shim, environment(postgres, name), [build_past_us(name, tmp_path)])
+    if name == "pg-pipeline":
+        del said[-2]  # a call that libpq refused: nothing was sent
+        del said[3]   # prepared and executed in one go is one statement
+    for one in said:  # PQexec() hands out the last result of several
+        if one["name"] == "INSERT t INSERT t DELETE t":
+            one["affected"] += 2
+    spans = connected(receiver.spans)
+    in_order(said, spans)
+
+
 @pytest.mark.parametrize("leave", ["exit", "_exit"])
 def test_waiting_cancelling_and_giving_up(receiver, shim, postgres, tmp_path, leave):
     service = tmp_path / "services"

@@ -168,9 +168,8 @@ def test_pg8000(client, pypi):
     assert [c.attrs["db.operation.name"] for c in connects] == ["connect"] * 2
     assert not [c for c in connects if c.status]
     copies = named(spans, "COPY t8")
-    assert [(c.attrs.get("db.response.affected_rows"), c.attrs.get("db.response.returned_rows"))
-            for c in copies] == [(2, None), (None, 5)]
-    assert copies[0].attrs["autotrace.bytes_sent"] == len("7\tseven\n8\teight\n")
+    assert [c.attrs.get("db.postgresql.copy.rows") for c in copies] == [2, 5]
+    assert copies[0].attrs["db.postgresql.copy.bytes"] == len("7\tseven\n8\teight\n")
     update, = named(spans, "UPDATE t8")
     assert (update.attrs["db.response.affected_rows"], update.attrs["db.response.returned_rows"],
             update.attrs["db.postgresql.transaction.status"]) == (2, 2, "in_transaction")

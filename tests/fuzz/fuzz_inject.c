@@ -36,6 +36,7 @@ void atr_pool_give(struct atr_pool *pool, void *object);
 #include "preload/sampler.c"
 #include "preload/peek.c"
 #include "preload/sys.c"
+#include "preload/traceparent.c"
 #include "preload/utf8.c"
 
 #include "hooks/buffer.c"

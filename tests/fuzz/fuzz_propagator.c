@@ -12,6 +12,7 @@
 #include "preload/life.c"
 #include "preload/pool.c"
 #include "preload/sys.c"
+#include "preload/traceparent.c"
 #undef add
 #include "preload/text.c"
 

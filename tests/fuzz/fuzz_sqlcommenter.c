@@ -8,6 +8,7 @@
 #include "hooks/sql.c"
 #include "hooks/sqlcommenter.c"
 #include "preload/text.c"
+#include "preload/traceparent.c"
 #include "preload/utf8.c"
 
 #include <stdlib.h>

@@ -23,6 +23,7 @@
 #include "preload/carrier.c"
 #include "preload/config.h"
 #include "preload/record.h"
+#include "preload/traceparent.h"
 #include "tests/unit/test.h"
 
 #define TRACE "0af7651916cd43dd8448eb211c80319c"

@@ -417,8 +417,8 @@ static void describe_span(const Atr__Otlp__Span *s, char *to, size_t size)
 		{ "error.type", "error" },
 		{ "db.response.returned_rows", "returned" },
 		{ "db.response.affected_rows", "affected" },
-		{ "autotrace.bytes_sent", "sent" },
-		{ "autotrace.bytes_received", "received" },
+		{ "db.postgresql.copy.rows", "rows" },
+		{ "db.postgresql.copy.bytes", "bytes" },
 		{ "db.postgresql.transaction.status", "tx" },
 	};
 	size_t n = (size_t)snprintf(to, size, "%s", s->name);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/traceparent.o */
 /* LINK: preload/peek.o preload/sys.o preload/life.o preload/text.o preload/clock.o */
 /* LINK: preload/context.o preload/carrier.o preload/pool.o */
 #include "hooks/exec.c"

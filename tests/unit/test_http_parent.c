@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/traceparent.o */
 /* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o preload/pool.o */
 /* LINK: preload/life.o preload/context.o preload/op.o preload/sampler.o preload/text.o */
 /* LINK: preload/stack.o preload/cfi.o preload/object.o preload/peek.o */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/traceparent.o */
 /* LINK: hooks/sqlcommenter.o hooks/sql.o hooks/buffer.o */
 /* LINK: preload/carrier.o preload/pool.o preload/sys.o preload/text.o preload/utf8.o */
 #include "hooks/libpq-comment.c"

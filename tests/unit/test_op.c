@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/traceparent.o */
 /* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o */
 /* LINK: preload/carrier.o preload/pool.o preload/life.o preload/context.o */
 /* LINK: preload/sampler.o preload/text.o exporter/otlp.pb-c.o */
 /* LINK: -lprotobuf-c */
 #include "exporter/otlp.pb-c.h"
 #include "preload/op.c"
+#include "preload/traceparent.h"
 #include "tests/unit/test.h"
 
 /* The thread's side, without rings: one record at a time in a guarded buffer. */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/traceparent.o */
+/* LINK: hooks/pg-span.o */
 /* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o preload/pool.o */
 /* LINK: preload/context.o preload/op.o preload/sampler.o preload/text.o preload/carrier.o */
 /* LINK: hooks/pg3.o hooks/pgconn.o hooks/pgqueue.o hooks/sql.o hooks/sql-summary.o */
@@ -59,6 +61,24 @@ static const struct {
 	{ "> B - unknown|E -|S\n< E ERROR 26000|Z I", "EXECUTE code=26000 error=26000" },
 	{ "> P s1 SELECT a FROM t|S\n< 1|Z I\n> D S s1|S\n< t|T|Z I",
 	  "PREPARE SELECT t\nDESCRIBE SELECT t" },
+	/* what fails to be prepared is not what the name stands for */
+	{ "> P s1 SELECT a FROM t|S\n< 1|Z I\n> P s1 DELETE FROM u|S\n< E ERROR 42P05|Z I\n"
+	  "> B - s1|E -|S\n< 2|C SELECT 0|Z I",
+	  "PREPARE SELECT t\nPREPARE DELETE u code=42P05 error=42P05\nSELECT t returned=0" },
+	{ "> P - SELECT x|B - -|E -|P s1 DELETE FROM t|S\n< E ERROR 42703|Z I\n"
+	  "> B - s1|E -|S\n< E ERROR 26000|Z I",
+	  "SELECT code=42703 error=42703\nPREPARE DELETE t error=pipeline_aborted\n"
+	  "EXECUTE code=26000 error=26000" },
+	{ "> P s1 DELETE FROM t|B - s1|E -|S\n< 1|2|E ERROR 22012|Z I\n"
+	  "> B - s1|E -|S\n< 2|C DELETE 1|Z I",
+	  "DELETE t code=22012 error=22012\nDELETE t affected=1" },
+	/* the same by SQL */
+	{ "> Q PREPARE s1 AS DELETE FROM t\n< C PREPARE|Z I\n> B - s1|E -|S\n< 2|C DELETE 1|Z I\n"
+	  "> Q DEALLOCATE s1\n< C DEALLOCATE|Z I\n> B - s1|E -|S\n< E ERROR 26000|Z I",
+	  "PREPARE DELETE t\nDELETE t affected=1\nDEALLOCATE\n"
+	  "EXECUTE code=26000 error=26000" },
+	{ "> D P c1|S\n< E ERROR 34000|Z I\n> D S s1|S\n< E ERROR 26000|Z I",
+	  "DESCRIBE code=34000 error=34000\nDESCRIBE code=26000 error=26000" },
 	/* prepared without a name: one statement, however many a Sync is in between */
 	{ "> P - SELECT a FROM t|S\n< 1|Z I\n> D S -|S\n< t|T|Z I\n> B - -|E -|S\n"
 	  "< 2|D|C SELECT 1|Z I\n> B - -|E -|S\n< 2|D|C SELECT 1|Z I",
@@ -91,24 +111,23 @@ static const struct {
 	  "> C P c1|S\n< 3|Z T",
 	  "SELECT t returned=2 tx=in_transaction\nSELECT t returned=1 tx=in_transaction" },
 	/* COPY */
-	{ "> Q COPY t FROM STDIN\n< G\n> d one|d two|c\n< C COPY 2|Z I",
-	  "COPY t affected=2 sent=6" },
-	{ "> Q COPY t TO STDOUT\n< H|d one|d two|c|C COPY 2|Z I", "COPY t returned=2 received=6" },
+	{ "> Q COPY t FROM STDIN\n< G\n> d one|d two|c\n< C COPY 2|Z I", "COPY t rows=2 bytes=6" },
+	{ "> Q COPY t TO STDOUT\n< H|d one|d two|c|C COPY 2|Z I", "COPY t rows=2 bytes=6" },
 	{ "> Q COPY t FROM STDIN\n< G\n> d bad|f why\n< E ERROR 57014|Z I",
-	  "COPY t code=57014 error=57014 sent=3" },
+	  "COPY t code=57014 error=57014 bytes=3" },
 	{ "> Q COPY t FROM STDIN\n< G\n> d bad\n< E ERROR 22P02\n> d more|c\n< Z I",
-	  "COPY t code=22P02 error=22P02 sent=3" },
+	  "COPY t code=22P02 error=22P02 bytes=3" },
 	/* a Sync that comes while the server copies is not answered */
 	{ "> P - COPY t FROM STDIN|B - -|E -|S\n< 1|2|G\n> d one|c|S\n< C COPY 1|Z I\n"
 	  "> Q SELECT 1\n< T|D|C SELECT 1|Z I",
-	  "COPY t affected=1 sent=3\nSELECT returned=1" },
+	  "COPY t rows=1 bytes=3\nSELECT returned=1" },
 	{ "> P - COPY t FROM STDIN|B - -|E -|d one|c|S\n< 1|2|G|C COPY 1|Z I",
-	  "COPY t affected=1 sent=3" },
+	  "COPY t rows=1 bytes=3" },
 	{ "> P - COPY t FROM STDIN|B - -|E -|S\n< 1|2|G\n> d bad|c|S\n< E ERROR 22P02|Z I",
-	  "COPY t code=22P02 error=22P02 sent=3" },
+	  "COPY t code=22P02 error=22P02 bytes=3" },
 	/* functions by number */
-	{ "> F\n< V|Z I", "function call db" },
-	{ "> F\n< E ERROR 42883|Z I", "function call db code=42883 error=42883" },
+	{ "> F\n< V|Z I", "258" },
+	{ "> F\n< E ERROR 42883|Z I", "258 code=42883 error=42883" },
 	/* the server ends the connection, unasked */
 	{ "> Q SELECT 1\n< T|D|C SELECT 1|Z I\n< E FATAL 57P01", "SELECT returned=1" },
 	{ "> X", "" },
@@ -135,6 +154,28 @@ TEST(a_conversation_gives_its_statements)
 {
 	for (size_t i = 0; i < ATR_ARRAY_LEN(talks); i++)
 		(void)gives(talks[i].script, &(struct how){ .piece = 0 }, talks[i].spans);
+}
+
+/* More of them than are kept until one is sent again: then what is known is forgotten. */
+TEST(many_that_fail_to_be_prepared_leave_nothing_wrong)
+{
+	for (unsigned n = 1; n < 2 * ATR_PG_UNDO_MAX; n++) {
+		char script[8192] = "> ";
+
+		fresh();
+		played(START "> P kept SELECT a FROM t|S\n< 1|Z I\n");
+		for (unsigned i = 0; i < n; i++)
+			strcat(script, i % 2 ? "P kept DELETE FROM u|" : "P b DELETE FROM u|");
+		played(strcat(script, "S\n"));
+		played("< E ERROR 42P05|Z I\n");
+		(void)said();
+		played("> B - kept|E -|S\n< 2|C SELECT 0|Z I\n");
+		CHECK_STR(said(),
+			  n > ATR_PG_UNDO_MAX ? "EXECUTE returned=0" : "SELECT t returned=0");
+		played("> B - b|E -|S\n< E ERROR 26000|Z I\n");
+		CHECK_STR(said(), "EXECUTE code=26000 error=26000");
+	}
+	fresh();
 }
 
 TEST(wherever_it_is_split_it_gives_the_same)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/traceparent.o */
 /* LINK: hooks/http1.o preload/life.o preload/context.o preload/sys.o */
 /* LINK: preload/text.o preload/carrier.o preload/pool.o */
 #include "hooks/propagator-format.c"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/traceparent.o */
 /* LINK: preload/text.o hooks/sql.o preload/utf8.o */
 #include "hooks/sqlcommenter.c"
 

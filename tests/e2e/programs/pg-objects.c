@@ -79,7 +79,7 @@ static void descriptions(PGconn *c)
 	done(c, "PREPARE SELECT pg_class",
 	     PQprepare(c, "q", "SELECT relname FROM pg_class WHERE oid = $1", 0, NULL));
 	done(c, "DESCRIBE SELECT pg_class", PQdescribePrepared(c, "q"));
-	done(c, "DESCRIBE EXECUTE", PQdescribePrepared(c, "nobody"));
+	done(c, "DESCRIBE", PQdescribePrepared(c, "nobody"));
 	PQsendDescribePrepared(c, "q");
 	rest(c, "DESCRIBE SELECT pg_class");
 	run(c, "BEGIN", "BEGIN");
