@@ -3,7 +3,8 @@
 #
 # No object of ours calls an interposed function by its name: it would call us.
 # Looks at relocations, so a call from the file that defines the hook is seen as
-# well as one from elsewhere.
+# well as one from elsewhere.  dlopen() may be called: its hook is a jump to the real one, which
+# looks at nothing that we ask for.
 #
 #   check-self.sh [DIR [hooks.def]]    DIR holds preload/ hooks/ exporter/ with .o files
 set -eu
@@ -14,7 +15,8 @@ def=${2:-hooks/hooks.def}
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-sh "$here/gen-map.sh" --names "$def" >"$tmp/hooks" || exit 1
+sh "$here/gen-map.sh" --names "$def" >"$tmp/names" || exit 1
+grep -vx dlopen "$tmp/names" >"$tmp/hooks"
 
 seen=0 bad=0
 for obj in "$dir"/preload/*.o "$dir"/hooks/*.o "$dir"/exporter/*.o "$dir"/*/*/*.o; do

@@ -307,6 +307,34 @@ def test_python_requests(client, origin):
     client.traced([PYTHON, "-c", REQUESTS, origin.url], requests=21, ordered=False)
 
 
+PHP = """
+$url = $argv[1];
+function show($what) { var_dump($what); }
+$c = curl_init();
+foreach (["/a.txt", "/chunked", "/status/404", "/close", "/redirect/a.txt"] as $path) {
+    curl_setopt_array($c, [CURLOPT_URL => $url . $path, CURLOPT_RETURNTRANSFER => true,
+                           CURLOPT_FOLLOWLOCATION => true, CURLOPT_TIMEOUT => 10]);
+    show(curl_exec($c));
+}
+curl_setopt_array($c, [CURLOPT_URL => "$url/echo", CURLOPT_POSTFIELDS => str_repeat("x", 5000)]);
+show(strlen(curl_exec($c)));
+/* PHP's own code for HTTP, which is in the program itself */
+show(file_get_contents("$url/a.txt"));
+show(file_get_contents("$url/echo", false, stream_context_create(
+    ["http" => ["method" => "POST", "content" => "abc"]])));
+"""
+
+
+def test_php(client, origin):
+    """curl is an extension, which PHP opens with RTLD_DEEPBIND (hooks/dlopen.c)."""
+    needs("php")
+    if harness.SAN:
+        pytest.skip("a sanitizer ends what opens a library RTLD_DEEPBIND, as PHP does")
+    if run(["php", "-r", "curl_init();"], bare_env()).rc:
+        pytest.skip("there is no php-curl")
+    client.traced(["php", "-r", PHP, origin.url], requests=9)
+
+
 NODE = """
 const http = require('http');
 const agent = new http.Agent({ keepAlive: true, maxSockets: 3 });
