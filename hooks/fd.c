@@ -120,10 +120,17 @@ atr_export int daemon(int no_chdir, int no_close)
 atr_export int close_range(unsigned first, unsigned last, int flags)
 {
 	ATR_ENTER(close_range, first, last, flags);
+	int ret, saved_errno;
 
-	if (!(flags & CLOSE_RANGE_CLOEXEC))
-		atr_conn_close_range(first, last);
-	return atr_real.close_range(first, last, flags);
+	if (flags & CLOSE_RANGE_CLOEXEC)
+		return atr_real.close_range(first, last, flags);
+	atr_conn_close_range(first, last);
+	ret = atr_real.close_range(first, last, flags);
+	saved_errno = errno;
+	if (ret < 0) /* an old kernel, a sandbox: all are still there */
+		atr_conn_unknown_range(first, last);
+	errno = saved_errno;
+	return ret;
 }
 
 atr_export void closefrom(int low)

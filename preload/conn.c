@@ -282,6 +282,14 @@ void atr_conn_unknown(int fd)
 		set(fd, UNKNOWN);
 }
 
+void atr_conn_unknown_range(unsigned from, unsigned to)
+{
+	uint32_t high = atr_load(&highest);
+
+	for (unsigned fd = from; fd <= to && fd <= high; fd++)
+		atr_conn_unknown((int)fd);
+}
+
 void atr_conn_peer(struct atr_conn *c, const struct sockaddr *addr, socklen_t len)
 {
 	if (!addr || len < (socklen_t)sizeof(addr->sa_family) || len > (socklen_t)sizeof(c->peer))

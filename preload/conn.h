@@ -115,8 +115,9 @@ void atr_conn_dup(int fd, int new_fd);
 void atr_conn_close(int fd);
 void atr_conn_close_range(unsigned first, unsigned last);
 
-/* The descriptor came from elsewhere (SCM_RIGHTS): look at it when it is used. */
+/* The descriptor, or each of these, came from elsewhere (SCM_RIGHTS): look when it is used. */
 void atr_conn_unknown(int fd);
+void atr_conn_unknown_range(unsigned first, unsigned last);
 
 /* Remembers the peer; an address longer than ours or of length 0 is not known. */
 void atr_conn_peer(struct atr_conn *c, const struct sockaddr *addr, socklen_t len);
