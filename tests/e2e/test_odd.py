@@ -54,8 +54,11 @@ def test_a_daemon_keeps_what_its_parent_did_and_writes_to_no_socket(receiver, sh
 
 
 def test_a_thread_whose_handler_jumped_out_of_us_is_still_traced(receiver, shim):
-    r = run([program("odd"), "jump"], shim(OTEL_BSP_MAX_QUEUE_SIZE="100000")).ok()
+    r = run([program("odd"), "jump"], shim(OTEL_BSP_MAX_QUEUE_SIZE="100000",
+                                           AUTOTRACE_EXIT_TIMEOUT="10000")).ok()
     assert r.out == b"jumped\n"
+    receiver.wait(r.total("exported"))
+    assert not r.total("unsent"), r.stats
     last = [s for s in receiver.spans if 8 in (s.attrs.get("autotrace.bytes_sent"),
                                                s.attrs.get("autotrace.bytes_received"))]
     assert len(last) == 100
