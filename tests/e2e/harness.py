@@ -199,7 +199,7 @@ def as_user(name):
 class Postgres:
     """A throwaway PostgreSQL that logs every statement it is sent."""
 
-    def __init__(self, tls=False, settings=(), server_env=None):
+    def __init__(self, tls=False, settings=(), server_env=None, hba=None):
         self.dir = tempfile.mkdtemp(prefix="atr-pg.")
         self.port = free_port()
         self.log = os.path.join(self.dir, "log")
@@ -215,6 +215,9 @@ class Postgres:
         subprocess.run(who + [bindir + "/initdb", "-D", data, "-A", "trust", "-U", "postgres",
                               "--no-sync", "--no-locale", "-E", "UTF8"], check=True, env=env,
                        cwd="/", stdout=subprocess.DEVNULL, timeout=60)
+        if hba:
+            with open(data + "/pg_hba.conf", "w", encoding="utf-8") as f:
+                f.write(hba)
         self.log_file = open(self.log, "ab")
         options = self.certificate(who) if tls else []
         self.process = subprocess.Popen(
