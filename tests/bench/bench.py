@@ -355,6 +355,24 @@ def count_instructions(sink):
                 workload.stop()
 
 
+def resident(sink):
+    """Memory that is added to a program whose threads have all recorded something."""
+    print("\nResident memory of N threads that live, kB (200 socket calls each; a second later)")
+    print(f"    {'threads':>10}{'bare':>12}{'off':>12}{'full':>12}{'a second later':>17}"
+          f"{'added per thread':>19}")
+    program = build("threads", "-pthread")
+    for n in 1, 64, 1000:
+        found = {}
+        for mode in "bare", "off", "full":
+            r = harness.run([program, str(n)], environment(mode, sink), timeout=LIMIT).ok()
+            found[mode] = [int(one.split()[0]) for one in r.out.split(b"\n")[:2]]
+        bare = found["bare"][0]
+        added = [found[mode][at] - bare for mode, at in (("off", 0), ("full", 0), ("full", 1))]
+        print(f"    {n:10}{bare:12,}{added[0]:+12,}{added[1]:+12,}{added[2]:+17,}"
+              f"{added[1] / n:19,.1f}")
+        sys.stdout.flush()
+
+
 def main():
     if not os.path.exists(harness.SHIM):
         sys.exit(f"{harness.SHIM} is not built")
@@ -388,6 +406,8 @@ def main():
                 print(f"    {requests:,} batches, {size / 1e6:,.1f} MB, taken by the sink")
         if ONLY in "instructions":
             count_instructions(sink)
+        if ONLY in "memory":
+            resident(sink)
     finally:
         sink.stop()
 
