@@ -209,7 +209,10 @@ def test_the_bytes_say_the_same_as_the_calls(receiver, shim, postgres, tmp_path,
         if one["name"] == "INSERT t INSERT t DELETE t":
             one["affected"] += 2
     spans = connected(receiver.spans)
-    in_order(said, spans)
+    assert [s.name for s in spans] == [one["name"] for one in said]
+    for one, span in zip(said, spans):
+        if one["error"] != "cancelled":  # the server may have said all of it, unread
+            compare(one, span)
 
 
 @pytest.mark.parametrize("leave", ["exit", "_exit"])
