@@ -26,13 +26,16 @@ static void name_function(struct atr_libpq_call *call, const char *name)
 }
 
 /* Like ATR_ENTER_LIBPQ; DECLARES `call`, too. */
-#define ENTER(none, name, ...)                                                     \
-	if (atr_unlikely(!atr_real_libpq(__builtin_return_address(0))->name)) {    \
-		__typeof__(name) *next = (__typeof__(name) *)atr_real_next(#name); \
-		return next ? next(__VA_ARGS__) : (none);                          \
-	}                                                                          \
-	ATR_ENTER_LIBPQ(none, conn, name, __VA_ARGS__);                            \
-	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_NONE);                                    \
+#define ENTER(none, name, ...)                                                                    \
+	const struct atr_libpq *lib = atr_real_libpq(__builtin_return_address(0));                \
+	if (atr_unlikely(!lib->PQexec || !lib->name)) {                                           \
+		__typeof__(name) *next = lib->name ? lib->name                                    \
+						   : (__typeof__(name) *)atr_real_next(           \
+							     #name, __builtin_return_address(0)); \
+		return next ? next(__VA_ARGS__) : (none);                                         \
+	}                                                                                         \
+	ATR_ENTER_LIBPQ(none, conn, name, __VA_ARGS__);                                           \
+	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_NONE);                                                   \
 	name_function(&call, #name)
 
 atr_export int lo_open(struct pg_conn *conn, unsigned oid, int mode)

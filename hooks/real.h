@@ -77,10 +77,16 @@ void atr_real_init(void);
  */
 const struct atr_libpq *atr_real_libpq(const void *caller);
 
-/* For a name that is not only libpq's: whose turn it is when there is no libpq; or NULL. */
-void *atr_real_next(const char *name);
+/*
+ * For a name that is not only libpq's: whose turn it is when `caller` has no libpq; or
+ * NULL.
+ */
+void *atr_real_next(const char *name, const void *caller);
 
 /* To be called when a connection is begun: forgets callers that may have been unloaded. */
 void atr_real_libpq_check(void);
+
+/* In a forked child: nobody else is looking. */
+void atr_real_forked(void);
 
 #endif

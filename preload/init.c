@@ -264,6 +264,7 @@ static void renew(void)
 	atr_worker_forked();
 	atr_thread_forked();
 	atr_stack_forked();
+	atr_real_forked();
 	memset(&atr_stats, 0, sizeof(atr_stats));
 	atr_stats.forks = atr_process.epoch;
 	enabled = true;

@@ -210,6 +210,48 @@ def test_two_libpqs_in_plugins(receiver, shim, postgres, tmp_path):
     assert len(without_dialling(receiver.spans)) == 8 and len(postgres.statements("plugins")) == 4
 
 
+@pytest.mark.parametrize("scope", ["global", "local"])
+def test_a_libpq_that_comes_and_goes(receiver, shim, postgres, scope):
+    plugin = compiled("pgplugin.c", "-shared", "-fPIC", "-I/usr/include/postgresql", "-lpq")
+    argv = [compiled("pg-reload.c", "-ldl"), scope, "4", plugin]
+    bare = run(argv, bare_env(**postgres.env())).ok()
+    r = run(argv, shim(**postgres.env())).ok()
+    assert (r.out, r.err) == (bare.out, "") and bare.out == b"well\n"
+    assert [s.name for s in queries(receiver.wait(8))] == ["SELECT"] * 4
+
+
+def test_a_plugin_opened_again_and_again(shim):
+    if harness.SAN:
+        pytest.skip("a sanitizer's dlopen() takes too long for so many")
+    plugin = compiled("pgplugin.c", "-shared", "-fPIC", "-I/usr/include/postgresql", "-lpq")
+    argv = [compiled("pg-reload.c", "-ldl"), "local", "17000", plugin]
+    r = run(argv, shim(PGHOST="/nowhere", OTEL_TRACES_SAMPLER="always_off"), timeout=60).ok()
+    assert r.out == b"no connection to the server\n\n", "of all of them"
+
+
+def test_who_was_bound_to_a_libpq_stays_with_it(shim, tmp_path):
+    """One in a plugin's own scope, then another in the global one."""
+    plugins = []
+    for name in ("A", "B"):
+        libpq = compiled("lo-plugin.c", "-shared", "-fPIC", "-DLIKE_LIBPQ=" + name,
+                         f"-Wl,-soname,libpq{name}.so", "-Wl,-Bsymbolic")
+        shutil.copy(libpq, tmp_path / f"libpq{name}.so")
+        plugin = compiled("lo-plugin.c", "-shared", "-fPIC", "-DUSES_IT", "-Wl,-z,now",
+                          str(tmp_path / f"libpq{name}.so"), "-Wl,-rpath," + str(tmp_path))
+        shutil.copy(plugin, tmp_path / f"{name}.so")
+        plugins.append(str(tmp_path / f"{name}.so"))
+    argv = [compiled("pg-reload.c", "-ldl"), "turns", *plugins]
+    bare = run(argv, bare_env()).ok()
+    assert run(argv, shim()).ok().out == bare.out == b"A B A B\n"
+
+
+def test_functions_called_lo_of_a_plugin_are_its_own(shim):
+    plugin = compiled("lo-plugin.c", "-shared", "-fPIC")
+    argv = [compiled("pg-reload.c", "-ldl"), "local", "1", plugin]
+    bare = run(argv, bare_env()).ok()
+    assert run(argv, shim()).ok().out == bare.out == b"S86\n"
+
+
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 

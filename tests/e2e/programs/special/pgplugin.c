@@ -8,7 +8,7 @@ const char *plugin_query(const char *sql)
 	PGconn *c = PQconnectdb("");
 	PGresult *res = PQexec(c, sql);
 
-	value[0] = 0;
+	__builtin_snprintf(value, sizeof(value), "%s", PQerrorMessage(c));
 	if (PQntuples(res) == 1)
 		__builtin_snprintf(value, sizeof(value), "%s", PQgetvalue(res, 0, 0));
 	PQclear(res);
