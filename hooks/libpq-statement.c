@@ -275,9 +275,21 @@ void atr_libpq_end(struct atr_libpq_call *call, bool ok)
 }
 
 /* PREPARE, DEALLOCATE and DISCARD as SQL, now that the text of their span is not needed. */
-static void note_prepared(struct atr_libpq_call *call)
+static uint32_t note_prepared(struct atr_libpq_call *call, bool certain)
 {
-	atr_pgconn_prepared_by(call->pg, dialect_of(call->pq, call->conn, call->sql), call->sql);
+	return atr_pgconn_prepared_by(call->pg, dialect_of(call->pq, call->conn, call->sql),
+				      call->sql, certain);
+}
+
+/* Of several statements that failed, the first ones may have gone well. */
+static void note_result(struct atr_libpq_call *call, const struct pg_result *res)
+{
+	int status = res ? call->pq->PQresultStatus(res) : ATR_PGRES_FATAL_ERROR;
+
+	if (status == ATR_PGRES_COMMAND_OK || status == ATR_PGRES_TUPLES_OK)
+		(void)note_prepared(call, true);
+	else if (atr_pgconn_has_several(call->sql))
+		(void)note_prepared(call, false);
 }
 
 /* A COPY has only begun: how it went is in the results that follow. */
@@ -302,8 +314,8 @@ struct pg_result *atr_libpq_finish(struct atr_libpq_call *call, struct pg_result
 	} else if (call->pg) {
 		end_now(call, res);
 	}
-	if (call->pg && call->sql && res && call->pq->PQresultStatus(res) == ATR_PGRES_COMMAND_OK)
-		note_prepared(call);
+	if (call->pg && call->sql)
+		note_result(call, res);
 	atr_libpq_unwind(call);
 	errno = saved_errno;
 	return res;
@@ -313,6 +325,7 @@ int atr_libpq_park(struct atr_libpq_call *call, int sent)
 {
 	int saved_errno = errno;
 	struct atr_pgconn *pg = call->pg;
+	struct atr_pgstmt *s = NULL;
 
 	atr_op_leave(&call->op);
 	if (pg && sent) {
@@ -321,9 +334,14 @@ int atr_libpq_park(struct atr_libpq_call *call, int sent)
 		if (!pipelining)
 			atr_libpq_settle(pg, "cancelled"); /* it took a new one: this is over */
 		if (call->op.recording || pipelining)
-			(void)await(call);
-		if (call->sql)
-			note_prepared(call);
+			s = await(call);
+		if (call->sql) { /* whether it goes well is seen only of one that is awaited */
+			bool certain = s && !atr_pgconn_has_several(call->sql);
+			uint32_t prepared = note_prepared(call, certain);
+
+			if (s)
+				s->prepared = prepared;
+		}
 	} else if (pg) {
 		end_now(call, NULL);
 	}

@@ -406,7 +406,8 @@ static bool query(struct atr_pg_asking *a, struct atr_slice body, bool cut)
 		s->text = text_of(a->pg, sql, false);
 	if (!cut && atr_pgconn_is_about_prepared(sql.p)) {
 		undo_failed(a->pg);
-		atr_pgconn_prepared_by(a->pg->known, dialect(a->pg), sql.p);
+		(void)atr_pgconn_prepared_by(a->pg->known, dialect(a->pg), sql.p,
+					     !atr_pgconn_has_several(sql.p));
 		replace(&a->pg->recent, NULL);
 	}
 	return push(a, ATR_PG_QUERY, ATR_PG_FINAL, s) != NULL;

@@ -378,6 +378,13 @@ static struct atr_slice name_of(struct atr_slice s, enum atr_sql_kind kind,
 	return (struct atr_slice){ to, n };
 }
 
+bool atr_pgconn_has_several(const char *sql)
+{
+	const char *at = strchr(sql, ';');
+
+	return at && at[1 + strspn(at + 1, "; \n\t\r")];
+}
+
 bool atr_pgconn_is_about_prepared(const char *sql)
 {
 	if (!sql)
@@ -387,52 +394,113 @@ bool atr_pgconn_is_about_prepared(const char *sql)
 	if (*sql == '/' || *sql == '-')
 		return true; /* behind a comment: perhaps */
 	return ((*sql | 0x20) == 'p' && (sql[1] | 0x20) == 'r') ||
-	       ((*sql | 0x20) == 'd' && ((sql[1] | 0x20) == 'e' || (sql[1] | 0x20) == 'i'));
+	       ((*sql | 0x20) == 'd' && ((sql[1] | 0x20) == 'e' || (sql[1] | 0x20) == 'i')) ||
+	       atr_pgconn_has_several(sql);
 }
 
-/* Behind PREPARE name: the types of its parameters, AS, and the statement. */
-static void prepare(struct atr_pgconn *pg, struct atr_sql_lexer *lx, size_t i,
-		    enum atr_sql_dialect dialect, struct atr_slice name)
+/* A text with what it says about prepared statements. */
+struct reading {
+	struct atr_pgconn *pg;
+	struct atr_sql_lexer lx;
+	enum atr_sql_dialect dialect;
+	size_t i;
+	bool certain;
+	uint32_t handle; /* what was remembered last */
+};
+
+static bool is_sign(struct atr_slice s, enum atr_sql_kind kind, char sign)
+{
+	return kind == ATR_SQL_SIGN && s.len == 1 && *s.p == sign;
+}
+
+/* Like next(); the semicolon is not taken, and an empty one comes instead. */
+static struct atr_slice next_in(struct reading *r, enum atr_sql_kind *kind)
+{
+	size_t at = r->i;
+	struct atr_slice s = next(&r->lx, &r->i, kind);
+
+	if (is_sign(s, *kind, ';')) {
+		r->i = at;
+		s.len = 0;
+		*kind = ATR_SQL_BLANK;
+	}
+	return s;
+}
+
+/* Its semicolon, or where the text ends; what comes next is the next statement's. */
+static const char *end_of_statement(struct reading *r)
 {
 	enum atr_sql_kind kind;
 	unsigned depth = 0;
 
-	while (i < lx->len) {
-		struct atr_slice s = next(lx, &i, &kind);
+	for (;;) {
+		struct atr_slice s = next(&r->lx, &r->i, &kind);
 
-		depth += s.len == 1 && *s.p == '(';
-		depth -= s.len == 1 && *s.p == ')' && depth;
+		if (!s.len || (is_sign(s, kind, ';') && !depth))
+			return s.p;
+		depth += is_sign(s, kind, '(');
+		depth -= is_sign(s, kind, ')') && depth;
+	}
+}
+
+/* Behind PREPARE name: the types of its parameters, AS, and the statement. */
+static void prepare(struct reading *r, struct atr_slice name)
+{
+	enum atr_sql_kind kind;
+	unsigned depth = 0;
+	struct atr_slice s;
+
+	if (!r->certain) {
+		unprepare(r->pg, name);
+		return;
+	}
+	while ((s = next_in(r, &kind)).len) {
+		depth += is_sign(s, kind, '(');
+		depth -= is_sign(s, kind, ')') && depth;
 		if (depth || kind != ATR_SQL_WORD || !is_word(s, "as"))
 			continue;
-		s = next(lx, &i, &kind);
-		atr_pgconn_text(&pg->text, dialect, s.p, true);
-		(void)remember(pg, name, &pg->text);
+		s = next_in(r, &kind);
+		s.len = (size_t)(end_of_statement(r) - s.p);
+		r->i = (size_t)(s.p + s.len - r->lx.sql);
+		atr_pgconn_text_n(&r->pg->text, r->dialect, s.p, s.len, true);
+		r->handle = remember(r->pg, name, &r->pg->text);
 		return;
 	}
 }
 
-void atr_pgconn_prepared_by(struct atr_pgconn *pg, enum atr_sql_dialect dialect, const char *sql)
+static void read_statement(struct reading *r)
 {
-	struct atr_sql_lexer lx = atr_sql_lexer(dialect, sql, strlen(sql));
 	enum atr_sql_kind kind;
-	size_t i = 0;
-	struct atr_slice verb = next(&lx, &i, &kind), object = next(&lx, &i, &kind);
+	struct atr_slice verb = next_in(r, &kind), object = next_in(r, &kind);
 	char name[NAME_MAX_BYTES];
 
 	if (is_word(verb, "discard")) {
 		if (is_word(object, "all"))
-			forget_all(pg);
-		return;
-	}
-	if (is_word(verb, "deallocate")) {
+			forget_all(r->pg);
+	} else if (is_word(verb, "deallocate")) {
 		if (is_word(object, "prepare"))
-			object = next(&lx, &i, &kind);
+			object = next_in(r, &kind);
 		if (kind == ATR_SQL_WORD && is_word(object, "all"))
-			forget_all(pg);
+			forget_all(r->pg);
 		else
-			unprepare(pg, name_of(object, kind, name));
-		return;
+			unprepare(r->pg, name_of(object, kind, name));
+	} else if (is_word(verb, "prepare") && !is_word(object, "transaction")) {
+		prepare(r, name_of(object, kind, name));
 	}
-	if (is_word(verb, "prepare") && !is_word(object, "transaction"))
-		prepare(pg, &lx, i, dialect, name_of(object, kind, name));
+	(void)end_of_statement(r);
+}
+
+uint32_t atr_pgconn_prepared_by(struct atr_pgconn *pg, enum atr_sql_dialect dialect,
+				const char *sql, bool certain)
+{
+	struct reading r = {
+		.pg = pg,
+		.lx = atr_sql_lexer(dialect, sql, strlen(sql)),
+		.dialect = dialect,
+		.certain = certain,
+	};
+
+	while (r.i < r.lx.len)
+		read_statement(&r);
+	return r.handle;
 }

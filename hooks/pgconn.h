@@ -99,10 +99,14 @@ bool atr_pgconn_recall(struct atr_pgconn *pg, const char *name, struct atr_pgtex
 void atr_pgconn_unprepare(struct atr_pgconn *pg, const char *name);
 
 /*
- * A statement that has succeeded, or is expected to: PREPARE, DEALLOCATE and DISCARD do
- * to the prepared statements what the calls do.  Spoils pg->text.
+ * Statements that have succeeded, or are expected to: PREPARE, DEALLOCATE and DISCARD do to
+ * the prepared statements what the calls do.  Not certain: some of them may have
+ * succeeded, so nothing is known any more of those that they name.  Returns what was remembered
+ * last, as atr_pgconn_remember() does.  Spoils pg->text.
  */
 bool atr_pgconn_is_about_prepared(const char *sql);
-void atr_pgconn_prepared_by(struct atr_pgconn *pg, enum atr_sql_dialect dialect, const char *sql);
+bool atr_pgconn_has_several(const char *sql); /* perhaps: a literal may be taken for two */
+uint32_t atr_pgconn_prepared_by(struct atr_pgconn *pg, enum atr_sql_dialect dialect,
+				const char *sql, bool certain);
 
 #endif

@@ -98,6 +98,16 @@ def test_no_secret_is_told(receiver, pg):
     assert statements(receiver)[-1].attrs["db.query.text"] == "SELECT ?, ?, ?"
 
 
+def test_a_name_has_the_text_that_it_has_now(receiver, pg):
+    assert pg("named").out == b"a new d f \n"
+    done = [(s.name, s.attrs.get("db.query.text")) for s in statements(receiver)
+            if s.attrs.get("db.query.text", "SELECT ? FROM").startswith("SELECT ? FROM")
+            and not s.name.startswith("PREPARE")]
+    assert done == [("SELECT pg_am", "SELECT ? FROM pg_am"), ("SELECT pg_class", "SELECT ? FROM pg_class"),
+                    ("SELECT pg_type", "SELECT ? FROM pg_type"), ("EXECUTE", None)]
+    assert "SECRET" not in str([s.attrs for s in statements(receiver)])
+
+
 def test_a_pipeline_is_five_statements(receiver, pg):
     r = pg("pipeline")
     assert r.out == b"5\n"

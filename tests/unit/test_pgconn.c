@@ -186,7 +186,7 @@ TEST(what_failed_to_be_prepared_leaves_what_was_there)
 static void sql(const char *statement)
 {
 	if (atr_pgconn_is_about_prepared(statement))
-		atr_pgconn_prepared_by(pg, ATR_SQL_POSTGRESQL, statement);
+		(void)atr_pgconn_prepared_by(pg, ATR_SQL_POSTGRESQL, statement, true);
 }
 
 TEST(prepare_and_deallocate_as_statements_do_the_same)
@@ -214,6 +214,13 @@ TEST(prepare_and_deallocate_as_statements_do_the_same)
 		{ "DISCARD", "c", "SELECT ?" },
 		{ "Discard /* all */ All;", "c", NULL },
 		{ "", "c", NULL },
+		{ "PREPARE e AS SELECT $1; INSERT INTO t VALUES ('SECRET')", "e", "SELECT $1" },
+		{ ";BEGIN; DEALLOCATE e;prepare f(int) AS (SELECT (1));commit;", "f",
+		  "(SELECT (?))" },
+		{ "SELECT ';'", "e", NULL },
+		{ "DISCARD; DEALLOCATE; PREPARE; PREPARE g; PREPARE h AS; SELECT 1", "h", "" },
+		{ "CREATE RULE r AS ON DELETE TO t DO (SELECT 1; PREPARE g AS x)", "g", NULL },
+		{ "SELECT 1; DEALLOCATE ALL", "f", NULL },
 	};
 
 	fresh();
@@ -226,6 +233,28 @@ TEST(prepare_and_deallocate_as_statements_do_the_same)
 			CHECK_STR(summary(), "unknown");
 	}
 	sql(NULL);
+	atr_pgconn_free(pg);
+}
+
+TEST(of_statements_that_perhaps_succeeded_nothing_is_known)
+{
+	uint32_t handle;
+
+	fresh();
+	sql("PREPARE a AS SELECT 1; PREPARE b AS SELECT 2; PREPARE c AS SELECT $1");
+	(void)atr_pgconn_prepared_by(pg, ATR_SQL_POSTGRESQL,
+				     "DEALLOCATE a; PREPARE b AS SELECT 4; SELECT 1/0", false);
+	fetch("a");
+	CHECK_STR(summary(), "unknown");
+	fetch("b");
+	CHECK_STR(summary(), "unknown");
+	fetch("c");
+	CHECK_STR(text(), "SELECT $1");
+	handle = atr_pgconn_prepared_by(pg, ATR_SQL_POSTGRESQL, "PREPARE c AS SELECT $2", true);
+	atr_pgconn_undo(pg, handle);
+	fetch("c");
+	CHECK_STR(text(), "SELECT $1");
+	CHECK(atr_pgconn_has_several("SELECT 1; x") && !atr_pgconn_has_several("SELECT 1; \n;"));
 	atr_pgconn_free(pg);
 }
 

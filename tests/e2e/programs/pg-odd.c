@@ -6,6 +6,7 @@
  *	copy	a COPY that fails only when its data is there
  *	secrets	literals that look like parameters, and backslashes in literals
  *	pipeline	five statements sent before the first result is fetched
+ *	named	prepared statements that change their text behind PQprepare's back
  *	async	100 connections begun by PQconnectStart at the same time
  *
  * CFLAGS: -I/usr/include/postgresql */
@@ -64,6 +65,32 @@ static void secrets(void)
 	run("SELECT 'a\\' x', 'SECRET4', 'b'");
 }
 
+static void execute(const char *name)
+{
+	PGresult *res = PQexecPrepared(c, name, 0, NULL, NULL, NULL, 0);
+
+	printf("%s ", PQgetvalue(res, 0, 0));
+	PQclear(res);
+}
+
+static void named(void)
+{
+	run("CREATE TEMP TABLE told(t text)");
+	run("PREPARE a AS SELECT 'a' FROM pg_am; INSERT INTO told VALUES ('$1 SECRET')");
+	execute("a");
+	PQclear(PQprepare(c, "b", "SELECT 'b'", 0, NULL));
+	run("BEGIN; DEALLOCATE b; PREPARE b AS SELECT 'new' FROM pg_class; COMMIT; SELECT 1");
+	execute("b");
+	PQclear(PQprepare(c, "d", "SELECT 'd' FROM pg_type", 0, NULL));
+	PQsendQuery(c, "PREPARE d AS SELECT 'e' FROM pg_proc"); /* there is one */
+	drain();
+	execute("d");
+	run("DEALLOCATE d; SELECT 1/0");
+	run("SELECT 1; PREPARE d AS SELECT 'f' FROM pg_proc; SELECT 1/0");
+	execute("d");
+	printf("\n");
+}
+
 static void pipeline(void)
 {
 	int ok = 0;
@@ -118,6 +145,7 @@ int main(int argc, char **argv)
 	} all[] = { { "busy", busy },
 		    { "copy", copy },
 		    { "secrets", secrets },
+		    { "named", named },
 		    { "pipeline", pipeline },
 		    { "async", async } };
 
