@@ -35,7 +35,7 @@ static void name_function(struct atr_libpq_call *call, const char *name)
 		return next ? next(__VA_ARGS__) : (none);                                         \
 	}                                                                                         \
 	ATR_ENTER_LIBPQ(none, conn, name, __VA_ARGS__);                                           \
-	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_NONE);                                                   \
+	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_NONE, .leaves = true);                                   \
 	name_function(&call, #name)
 
 atr_export int lo_open(struct pg_conn *conn, unsigned oid, int mode)

@@ -19,7 +19,7 @@
 atr_export int PQsendQuery(struct pg_conn *conn, const char *query)
 {
 	ATR_ENTER_LIBPQ(0, conn, PQsendQuery, conn, query);
-	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_SIMPLE, .text = query, .sent = true);
+	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_SIMPLE, .text = query, .leaves = true);
 	query = atr_libpq_commented(&call, query);
 	return atr_libpq_park(&call, pq->PQsendQuery(conn, query));
 }
@@ -31,7 +31,7 @@ atr_export int PQsendQueryParams(struct pg_conn *conn, const char *command, int 
 	ATR_ENTER_LIBPQ(0, conn, PQsendQueryParams, conn, command, n_params, types, values, lengths,
 			formats, result_format);
 	ATR_LIBPQ_CALL(.kind = n_params > 0 ? ATR_LIBPQ_PARAMS : ATR_LIBPQ_SIMPLE, .text = command,
-		       .sent = true);
+		       .leaves = true);
 	command = atr_libpq_commented(&call, command);
 	return atr_libpq_park(&call, pq->PQsendQueryParams(conn, command, n_params, types, values,
 							   lengths, formats, result_format));
@@ -41,7 +41,7 @@ atr_export int PQsendPrepare(struct pg_conn *conn, const char *name, const char 
 			     int n_params, const unsigned *types)
 {
 	ATR_ENTER_LIBPQ(0, conn, PQsendPrepare, conn, name, query, n_params, types);
-	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_PREPARE, .text = query, .sent = true);
+	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_PREPARE, .text = query, .leaves = true);
 	int sent = pq->PQsendPrepare(conn, name, query, n_params, types);
 
 	/* In a pipeline it is executed before its result is there; should it fail, that is undone.
@@ -59,7 +59,7 @@ atr_export int PQsendQueryPrepared(struct pg_conn *conn, const char *name, int n
 {
 	ATR_ENTER_LIBPQ(0, conn, PQsendQueryPrepared, conn, name, n_params, values, lengths,
 			formats, result_format);
-	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_PREPARED, .text = name, .sent = true);
+	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_PREPARED, .text = name, .leaves = true);
 	return atr_libpq_park(&call, pq->PQsendQueryPrepared(conn, name, n_params, values, lengths,
 							     formats, result_format));
 }
@@ -67,21 +67,22 @@ atr_export int PQsendQueryPrepared(struct pg_conn *conn, const char *name, int n
 atr_export int PQsendDescribePrepared(struct pg_conn *conn, const char *name)
 {
 	ATR_ENTER_LIBPQ(0, conn, PQsendDescribePrepared, conn, name);
-	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_PREPARED, .text = name, .word = "DESCRIBE", .sent = true);
+	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_PREPARED, .text = name, .word = "DESCRIBE",
+		       .leaves = true);
 	return atr_libpq_park(&call, pq->PQsendDescribePrepared(conn, name));
 }
 
 atr_export int PQsendDescribePortal(struct pg_conn *conn, const char *portal)
 {
 	ATR_ENTER_LIBPQ(0, conn, PQsendDescribePortal, conn, portal);
-	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_NONE, .word = "DESCRIBE", .sent = true);
+	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_NONE, .word = "DESCRIBE", .leaves = true);
 	return atr_libpq_park(&call, pq->PQsendDescribePortal(conn, portal));
 }
 
 atr_export int PQsendClosePrepared(struct pg_conn *conn, const char *name)
 {
 	ATR_ENTER_LIBPQ(0, conn, PQsendClosePrepared, conn, name);
-	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_PREPARED, .text = name, .word = "CLOSE", .sent = true);
+	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_PREPARED, .text = name, .word = "CLOSE", .leaves = true);
 	int sent = pq->PQsendClosePrepared(conn, name);
 
 	if (call.pg && sent)
@@ -92,7 +93,7 @@ atr_export int PQsendClosePrepared(struct pg_conn *conn, const char *name)
 atr_export int PQsendClosePortal(struct pg_conn *conn, const char *portal)
 {
 	ATR_ENTER_LIBPQ(0, conn, PQsendClosePortal, conn, portal);
-	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_NONE, .word = "CLOSE", .sent = true);
+	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_NONE, .word = "CLOSE", .leaves = true);
 	return atr_libpq_park(&call, pq->PQsendClosePortal(conn, portal));
 }
 

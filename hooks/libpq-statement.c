@@ -205,10 +205,11 @@ void atr_libpq_begin(struct atr_libpq_call *call, const struct atr_libpq *pq, st
 	if (!pg)
 		return;
 	/* libpq forgets an unfinished one now, too; in a pipeline it refuses the call. */
-	if (!say->sent && pg->queue.n && !atr_libpq_pipelining(pq, conn))
+	if (!say->leaves && pg->queue.n && !atr_libpq_pipelining(pq, conn))
 		atr_libpq_settle(pg, "cancelled");
 	if (!pg->queue.n)
-		pg->warning[0] = pg->failure[0] = '\0';
+		pg->warning[0] = '\0';
+	pg->failure[0] = '\0';
 	atr_context_touch();
 	atr_op_begin(&call->op, ATR_KIND_CLIENT);
 	if (say->kind <= ATR_LIBPQ_PARAMS && atr_pgconn_is_about_prepared(say->text))

@@ -100,7 +100,7 @@ atr_export struct pg_result *PQfn(struct pg_conn *conn, int fnid, int *result_bu
 {
 	ATR_ENTER_LIBPQ(NULL, conn, PQfn, conn, fnid, result_buf, result_len, result_is_int, args,
 			n_args);
-	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_NONE);
+	ATR_LIBPQ_CALL(.kind = ATR_LIBPQ_NONE, .leaves = true);
 	if (call.op.recording) { /* which function it is only the server's catalogue says */
 		struct atr_pgtext *t = &call.pg->text;
 

@@ -48,13 +48,14 @@ struct atr_libpq_call {
 
 /*
  * The op of one call, the thread's context until the hook ends or is left.  `word` is
- * put in front of the summary.  sent: the call only sends.
+ * put in front of the summary.  leaves: statements under way are left alone, by a call
+ * that only sends or one that libpq refuses meanwhile; the others make it forget them.
  */
 struct atr_libpq_say {
 	enum atr_libpq_kind kind;
 	const char *text;
 	const char *word; /* or NULL */
-	bool sent;
+	bool leaves;
 };
 
 void atr_libpq_begin(struct atr_libpq_call *call, const struct atr_libpq *pq, struct pg_conn *conn,

@@ -83,6 +83,14 @@ def test_a_refused_second_query_leaves_the_first_alone(receiver, pg):
     assert second.status == "ERROR" and second.name == "SELECT pg_class"
 
 
+def test_a_refused_function_leaves_what_is_under_way_alone(receiver, pg):
+    assert pg("refused").out == b"-1 PGRES_FATAL_ERROR -1 1\n"
+    _, _, select, function, copy, tell = statements(receiver)
+    assert not select.status and select.attrs["db.response.returned_rows"] == 3
+    assert not copy.status and copy.attrs["db.postgresql.copy.rows"] == 1
+    assert function.attrs["error.type"] == tell.attrs["error.type"] == "_OTHER"
+
+
 def test_a_copy_ends_with_its_data(receiver, pg):
     assert pg("copy").out == b"1\n"
     copy = statements(receiver)[-1]

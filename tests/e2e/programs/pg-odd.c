@@ -6,6 +6,7 @@
  *	copy	a COPY that fails only when its data is there
  *	secrets	literals that look like parameters, and backslashes in literals
  *	pipeline	five statements sent before the first result is fetched
+ *	refused	functions called while a statement is under way
  *	named	prepared statements that change their text behind PQprepare's back
  *	async	100 connections begun by PQconnectStart at the same time
  *
@@ -63,6 +64,25 @@ static void secrets(void)
 	run("SET standard_conforming_strings=off");
 	run("SET escape_string_warning=off");
 	run("SELECT 'a\\' x', 'SECRET4', 'b'");
+}
+
+static void refused(void)
+{
+	PGresult *res;
+	int value, len;
+
+	run("CREATE TEMP TABLE numbers(a int)");
+	printf("%d ", lo_tell(c, 1)); /* the first call asks which functions there are */
+	PQsendQuery(c, "SELECT 1 FROM pg_class LIMIT 3");
+	res = PQfn(c, 1258, &value, &len, 1, NULL, 0);
+	printf("%s ", PQresStatus(PQresultStatus(res)));
+	PQclear(res);
+	drain();
+	run("COPY numbers FROM STDIN");
+	printf("%d ", lo_tell(c, 1));
+	PQputCopyData(c, "7\n", 2);
+	PQputCopyEnd(c, NULL);
+	printf("%d\n", drain());
 }
 
 static void execute(const char *name)
@@ -146,6 +166,7 @@ int main(int argc, char **argv)
 		    { "copy", copy },
 		    { "secrets", secrets },
 		    { "named", named },
+		    { "refused", refused },
 		    { "pipeline", pipeline },
 		    { "async", async } };
 
