@@ -247,6 +247,8 @@ static bool failed(struct atr_pg_answering *a, struct atr_slice body)
 			note_unprepared(pg, item);
 		item->failed = true;
 		pg->skipping = true;
+	} else if (item->what == ATR_PG_QUERY) {
+		note_unprepared(pg, item);
 	} else if (item->what == ATR_PG_CONNECT) {
 		s = take_statement(pg, item);
 		take_off(pg);

@@ -331,11 +331,13 @@ static bool bind_to(struct atr_pg_asking *a, struct atr_slice body)
 static bool describe(struct atr_pg_asking *a, struct atr_slice body)
 {
 	struct atr_pg *pg = a->pg;
-	bool portal = *body.p == 'P', ok;
+	bool portal, ok;
 	struct atr_pg_text *text;
 	struct atr_slice name;
 
-	body.p++;
+	if (!body.len) /* there was no memory for it */
+		return false;
+	portal = *body.p++ == 'P';
 	body.len--;
 	if (!atr_pg3_string(&body, &name))
 		return false;
@@ -376,8 +378,19 @@ static bool execute(struct atr_pg_asking *a, struct atr_slice body)
 	return ok;
 }
 
-static bool close_name(struct atr_pg_asking *a)
+static bool close_name(struct atr_pg_asking *a, struct atr_slice body)
 {
+	struct atr_slice name;
+	char buf[ATR_PG_NAME_MAX];
+
+	if (body.len && *body.p++ == 'S') {
+		body.len--;
+		if (!atr_pg3_string(&body, &name))
+			return false;
+		undo_failed(a->pg);
+		atr_pgconn_unprepare(a->pg->known, key(buf, name, false));
+		replace(&a->pg->recent, NULL);
+	}
 	if (!a->pg->open)
 		return push(a, ATR_PG_SILENT, 1 | ATR_PG_FINAL, NULL) != NULL;
 	ask_more(a->pg);
@@ -395,7 +408,9 @@ static bool end_batch(struct atr_pg_asking *a)
 static bool query(struct atr_pg_asking *a, struct atr_slice body, bool cut)
 {
 	struct atr_pg_statement *s;
+	struct atr_pg_item *item;
 	struct atr_slice sql;
+	uint32_t prepared = 0;
 
 	if (!take_text(&body, cut, &sql))
 		return false;
@@ -406,11 +421,14 @@ static bool query(struct atr_pg_asking *a, struct atr_slice body, bool cut)
 		s->text = text_of(a->pg, sql, false);
 	if (!cut && atr_pgconn_is_about_prepared(sql.p)) {
 		undo_failed(a->pg);
-		(void)atr_pgconn_prepared_by(a->pg->known, dialect(a->pg), sql.p,
-					     !atr_pgconn_has_several(sql.p));
+		prepared = atr_pgconn_prepared_by(a->pg->known, dialect(a->pg), sql.p,
+						  !atr_pgconn_has_several(sql.p));
 		replace(&a->pg->recent, NULL);
 	}
-	return push(a, ATR_PG_QUERY, ATR_PG_FINAL, s) != NULL;
+	item = push(a, ATR_PG_QUERY, ATR_PG_FINAL, s);
+	if (item)
+		item->prepared = prepared;
+	return item != NULL;
 }
 
 static bool call(struct atr_pg_asking *a, struct atr_slice body)
@@ -491,7 +509,7 @@ bool atr_pg_ask(struct atr_pg_asking *a, const struct atr_pg3_message *m)
 	case 'E':
 		return execute(a, m->body);
 	case 'C':
-		return close_name(a);
+		return close_name(a, m->body);
 	case 'S':
 		return end_batch(a);
 	case 'F':

@@ -79,6 +79,19 @@ static const struct {
 	  "EXECUTE code=26000 error=26000" },
 	{ "> D P c1|S\n< E ERROR 34000|Z I\n> D S s1|S\n< E ERROR 26000|Z I",
 	  "DESCRIBE code=34000 error=34000\nDESCRIBE code=26000 error=26000" },
+	{ "> P s1 SELECT a FROM t|S\n< 1|Z I\n> C S s1|S\n< 3|Z I\n> B - s1|E -|S\n"
+	  "< E ERROR 26000|Z I",
+	  "PREPARE SELECT t\nEXECUTE code=26000 error=26000" },
+	{ "> P s1 SELECT a FROM t|C S s1|P s1 SELECT b FROM u|B - s1|E -|S\n"
+	  "< 1|3|1|2|D|C SELECT 1|Z I",
+	  "PREPARE SELECT t\nSELECT u returned=1" },
+	{ "> P s1 SELECT a FROM t|S\n< 1|Z I\n> Q PREPARE s1 AS SELECT b FROM u\n"
+	  "< E ERROR 42P05|Z I\n> B - s1|E -|S\n< 2|D|C SELECT 1|Z I",
+	  "PREPARE SELECT t\nPREPARE SELECT u code=42P05 error=42P05\nSELECT t returned=1" },
+	{ "> P s1 SELECT a FROM t|S\n< 1|Z I\n> Q BEGIN; DEALLOCATE s1; PREPARE s1 AS SELECT 1\n"
+	  "< C BEGIN|C DEALLOCATE|C PREPARE|Z T\n> B - s1|E -|S\n< 2|D|C SELECT 1|Z I",
+	  "PREPARE SELECT t\nBEGIN DEALLOCATE PREPARE SELECT tx=in_transaction\n"
+	  "EXECUTE returned=1" },
 	/* prepared without a name: one statement, however many a Sync is in between */
 	{ "> P - SELECT a FROM t|S\n< 1|Z I\n> D S -|S\n< t|T|Z I\n> B - -|E -|S\n"
 	  "< 2|D|C SELECT 1|Z I\n> B - -|E -|S\n< 2|D|C SELECT 1|Z I",
@@ -513,6 +526,13 @@ TEST(without_memory_nothing_is_followed_and_nothing_breaks)
 		pools[i]->free = 0;
 		played("> P s SELECT a FROM t|B - s|E -|S\n< 1|2|C SELECT 0|Z I\n> Q SELECT 1\n"
 		       "< T|D|C SELECT 1|Z I");
+		for (const char *type = "DCEPBQ"; *type; type++) { /* in pieces: all are kept */
+			n_wire = 0;
+			begin_message(*type);
+			put("S\0p\0\0\0\0\0", 8);
+			end_message();
+			move_line(true, &(struct how){ .piece = 1 });
+		}
 		pools[i]->max = keep_pool.max;
 		if (pools[i]->free >> 32 == 0)
 			pools[i]->free = keep_pool.free;
