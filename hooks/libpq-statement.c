@@ -158,6 +158,25 @@ static enum atr_sql_dialect dialect_of(const struct atr_libpq *pq, const struct 
 							: ATR_SQL_POSTGRESQL;
 }
 
+/*
+ * In these encodings, which only a client can have, a backslash may be the second half of a
+ * character: where a literal ends is not to be seen without reading all characters.
+ */
+static bool unreadable(const struct atr_libpq *pq, const struct pg_conn *conn, const char *text)
+{
+	static const char encodings[][15] = { "SJIS", "SHIFT_JIS_2004", "BIG5", "GBK",
+					      "UHC",  "GB18030",	"JOHAB" };
+	const char *in;
+
+	if (atr_likely(!text || !strchr(text, '\\')) || !pq->PQparameterStatus)
+		return false;
+	in = pq->PQparameterStatus(conn, "client_encoding");
+	for (size_t i = 0; in && i < ATR_ARRAY_LEN(encodings); i++)
+		if (strcmp(in, encodings[i]) == 0)
+			return true;
+	return false;
+}
+
 bool atr_libpq_pipelining(const struct atr_libpq *pq, const struct pg_conn *conn)
 {
 	return pq->PQpipelineStatus && pq->PQpipelineStatus(conn) != ATR_PG_PIPELINE_OFF;
@@ -165,7 +184,8 @@ bool atr_libpq_pipelining(const struct atr_libpq *pq, const struct pg_conn *conn
 
 const char *atr_libpq_commented(struct atr_libpq_call *call, const char *sql)
 {
-	if (atr_likely(!atr_config.sqlcommenter) || !call->pg || !sql)
+	if (atr_likely(!atr_config.sqlcommenter) || !call->pg || !sql ||
+	    unreadable(call->pq, call->conn, sql))
 		return sql;
 	return atr_libpq_comment(call->pg, &call->op, dialect_of(call->pq, call->conn, sql), sql);
 }
@@ -183,6 +203,9 @@ static void make_text(struct atr_libpq_call *call, const struct atr_libpq_say *s
 		t->len = t->summary_len = 0;
 		break;
 	default:
+		t->len = t->summary_len = 0;
+		if (unreadable(call->pq, call->conn, say->text))
+			break;
 		atr_pgconn_text(t, dialect_of(call->pq, call->conn, say->text), say->text,
 				say->kind != ATR_LIBPQ_SIMPLE);
 	}
@@ -279,7 +302,8 @@ void atr_libpq_end(struct atr_libpq_call *call, bool ok)
 static uint32_t note_prepared(struct atr_libpq_call *call, bool certain)
 {
 	return atr_pgconn_prepared_by(call->pg, dialect_of(call->pq, call->conn, call->sql),
-				      call->sql, certain);
+				      call->sql,
+				      certain && !unreadable(call->pq, call->conn, call->sql));
 }
 
 /* Of several statements that failed, the first ones may have gone well. */

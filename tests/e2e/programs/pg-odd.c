@@ -64,6 +64,8 @@ static void secrets(void)
 	run("SET standard_conforming_strings=off");
 	run("SET escape_string_warning=off");
 	run("SELECT 'a\\' x', 'SECRET4', 'b'");
+	PQsetClientEncoding(c, "SJIS"); /* the second byte of this character is a backslash */
+	run("SELECT E'\x95\x5c', 'SECRET5', E'\x95\x5c'");
 }
 
 static void refused(void)
@@ -162,12 +164,8 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} all[] = { { "busy", busy },
-		    { "copy", copy },
-		    { "secrets", secrets },
-		    { "named", named },
-		    { "refused", refused },
-		    { "pipeline", pipeline },
+	} all[] = { { "busy", busy },	{ "copy", copy },	{ "secrets", secrets },
+		    { "named", named }, { "refused", refused }, { "pipeline", pipeline },
 		    { "async", async } };
 
 	alarm(30);
