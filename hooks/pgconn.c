@@ -209,11 +209,13 @@ struct entry {
 	uint32_t older; /* of the same bucket: offset + 1, 0: none */
 	uint16_t name_len;
 	uint16_t summary_len;
-	uint32_t text_len;
+	uint16_t text_len;
+	uint16_t dead;
 };
 
+_Static_assert(ATR_VALUE_MAX <= UINT16_MAX, "a text's length has 16 bits");
+
 #define NAME_MAX_BYTES 1024 /* longer than any the server takes */
-#define DEAD UINT16_MAX	    /* name_len of an entry that is no more */
 
 static uint32_t hash(const char *s, size_t n)
 {
@@ -230,19 +232,83 @@ static void forget_all(struct atr_pgconn *pg)
 	memset(pg->buckets, 0, sizeof(pg->buckets));
 }
 
+static struct entry entry_at(const struct atr_pgconn *pg, uint32_t at)
+{
+	struct entry e;
+
+	memcpy(&e, pg->arena + at, sizeof(e));
+	return e;
+}
+
+static uint32_t size_of(const struct entry *e)
+{
+	return (uint32_t)sizeof(*e) + e->name_len + e->summary_len + e->text_len;
+}
+
+static uint32_t find(const struct atr_pgconn *pg, struct atr_slice name, struct entry *e);
+static void bury(struct atr_pgconn *pg, uint32_t at);
+
+/* Buries what has a newer one of its name; returns the bytes of what counts. */
+static uint32_t bury_old(struct atr_pgconn *pg)
+{
+	uint32_t live = 0;
+	struct entry e, newest;
+
+	for (uint32_t at = 0; at < pg->arena_used; at += size_of(&e)) {
+		const char *name = (const char *)pg->arena + at + sizeof(e);
+
+		e = entry_at(pg, at);
+		if (e.dead)
+			continue;
+		if (find(pg, (struct atr_slice){ name, e.name_len }, &newest) == at + 1)
+			live += size_of(&e);
+		else
+			bury(pg, at + 1);
+	}
+	return live;
+}
+
+/* What still counts moves together, but for the oldest of it: a half is free then. */
+static void make_room(struct atr_pgconn *pg)
+{
+	uint32_t live = bury_old(pg), used = pg->arena_used, n;
+	struct entry e;
+
+	forget_all(pg);
+	for (uint32_t at = 0; at < used; at += n) {
+		uint8_t *to = pg->arena + pg->arena_used;
+		uint32_t bucket;
+
+		e = entry_at(pg, at);
+		n = size_of(&e);
+		if (e.dead)
+			continue;
+		if (live > sizeof(pg->arena) / 2) {
+			live -= n;
+			continue;
+		}
+		memmove(to, pg->arena + at, n);
+		bucket = hash((const char *)to + sizeof(e), e.name_len);
+		e.older = pg->buckets[bucket];
+		memcpy(to, &e, sizeof(e));
+		pg->buckets[bucket] = pg->arena_used + 1;
+		pg->arena_used += n;
+	}
+}
+
 static uint32_t remember(struct atr_pgconn *pg, struct atr_slice name, const struct atr_pgtext *t)
 {
 	uint32_t bucket = hash(name.p, name.len);
 	struct entry e = {
 		.name_len = (uint16_t)name.len,
 		.summary_len = (uint16_t)t->summary_len,
-		.text_len = (uint32_t)t->len,
+		.text_len = (uint16_t)t->len,
 	};
 	uint32_t handle;
 	uint8_t *p;
 
-	if (sizeof(e) + name.len + t->summary_len + t->len > sizeof(pg->arena) - pg->arena_used)
-		forget_all(pg);
+	if (size_of(&e) > sizeof(pg->arena) - pg->arena_used)
+		make_room(pg);
 	e.older = pg->buckets[bucket];
 	pg->buckets[bucket] = handle = pg->arena_used + 1;
 	p = pg->arena + pg->arena_used;
@@ -261,7 +327,8 @@ static uint32_t find(const struct atr_pgconn *pg, struct atr_slice name, struct 
 		const uint8_t *p = pg->arena + at - 1;
 
 		memcpy(e, p, sizeof(*e));
-		if (e->name_len == name.len && memcmp(p + sizeof(*e), name.p, name.len) == 0)
+		if (!e->dead && e->name_len == name.len &&
+		    memcmp(p + sizeof(*e), name.p, name.len) == 0)
 			return at;
 	}
 	return 0;
@@ -272,7 +339,7 @@ static void bury(struct atr_pgconn *pg, uint32_t at)
 	struct entry e;
 
 	memcpy(&e, pg->arena + at - 1, sizeof(e));
-	e.name_len = DEAD;
+	e.dead = 1;
 	memcpy(pg->arena + at - 1, &e, sizeof(e));
 }
 
@@ -296,7 +363,7 @@ uint32_t atr_pgconn_remember(struct atr_pgconn *pg, const char *name, const stru
 
 void atr_pgconn_undo(struct atr_pgconn *pg, uint32_t handle)
 {
-	/* The arena may have begun anew since; then at worst a text is not known. */
+	/* It may lie elsewhere by now; then at worst a text is not known. */
 	for (size_t i = 0; handle && i < ATR_ARRAY_LEN(pg->buckets); i++) {
 		struct entry e;
 

@@ -44,7 +44,7 @@ struct atr_pgconn {
 	uint16_t attrs_len; /* constant attributes in wire form; 0: not made yet */
 	uint8_t attrs[1024];
 
-	/* Prepared statements: name -> text, in an arena that is forgotten whole when full. */
+	/* Prepared statements: name -> text; when the arena is full the oldest are forgotten. */
 	uint32_t buckets[64]; /* offset + 1 of the newest entry */
 	uint32_t arena_used;
 	uint8_t arena[128 * 1024];

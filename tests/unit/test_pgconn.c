@@ -107,7 +107,7 @@ TEST(a_prepared_statement_is_recalled_by_its_name)
 	atr_pgconn_free(pg);
 }
 
-TEST(many_statements_fill_the_arena_and_then_it_begins_anew)
+TEST(many_statements_fill_the_arena_and_then_the_oldest_are_forgotten)
 {
 	char name[32], sql[400];
 	unsigned known = 0;
@@ -124,6 +124,40 @@ TEST(many_statements_fill_the_arena_and_then_it_begins_anew)
 	CHECK_INT(known, 5000);
 	fetch("stmt0");
 	CHECK_STR(summary(), "unknown"); /* forgotten, not wrong */
+	known = 0;
+	for (int i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "stmt%d", 4999 - i);
+		snprintf(sql, sizeof(sql), "SELECT a%d FROM t%d WHERE b = $1%0200d", 4999 - i,
+			 4999 - i, 0);
+		fetch(name);
+		known += strcmp(text(), sql) == 0;
+	}
+	CHECK_INT(known, 200);
+	atr_pgconn_free(pg);
+}
+
+TEST(what_is_prepared_again_and_again_does_not_drive_out_what_is_in_use)
+{
+	char sql[400], name[NAME_MAX_BYTES + 1];
+
+	fresh();
+	keep("kept", "SELECT a FROM kept WHERE b = $1");
+	for (int i = 0; i < 5000; i++) {
+		snprintf(sql, sizeof(sql), "SELECT a%d FROM t WHERE b = $1%0200d", i, 0);
+		snprintf(name, sizeof(name), "passing%d", i);
+		keep("", sql);
+		keep(name, sql);
+		fetch("");
+		CHECK_STR(text(), sql);
+		fetch(name);
+		CHECK_STR(text(), sql);
+		atr_pgconn_unprepare(pg, name);
+		fetch(name);
+		CHECK_STR(summary(), "unknown");
+		fetch("kept");
+		CHECK_STR(text(), "SELECT a FROM kept WHERE b = $1");
+		CHECK(pg->arena_used <= sizeof(pg->arena));
+	}
 	atr_pgconn_free(pg);
 }
 
