@@ -57,7 +57,8 @@ static inline bool atr_live(void)
 static inline bool atr_libpq_itself(const struct atr_libpq *pq, const void *object,
 				    const void *caller)
 {
-	bool from_itself = (uintptr_t)caller - pq->start < pq->end - pq->start;
+	/* A tail call of its leaves the return address of a hook of ours that called it. */
+	bool from_itself = (uintptr_t)caller - pq->start < pq->end - pq->start || atr_ours(caller);
 
 	if (atr_likely(!(atr_tls.inside & ATR_IN_LIBPQ)))
 		return atr_unlikely(from_itself) && !(object && atr_pgconn_find(object));

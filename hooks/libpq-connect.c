@@ -15,6 +15,7 @@
 
 #include "hooks/hook.h"
 #include "hooks/pg-span.h"
+#include "hooks/pgprepared.h"
 #include "preload/clock.h"
 
 /* ---- the op ---- */
@@ -112,7 +113,7 @@ static struct atr_pgconn *renew(struct pg_conn *conn)
 	atr_dial_given_up(pg);
 	atr_libpq_settle(pg, "cancelled");
 	atr_pgqueue_shrink(&pg->queue);
-	atr_pgconn_unprepare(pg, NULL);
+	atr_pgprepared_forget(pg, NULL);
 	pg->attrs_len = 0;
 	return pg;
 }

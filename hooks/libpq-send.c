@@ -10,6 +10,7 @@
 
 #include "hooks/hook.h"
 #include "hooks/libpq.h"
+#include "hooks/pgprepared.h"
 #include "preload/clock.h"
 #include "preload/config.h"
 #include "preload/stats.h"
@@ -47,7 +48,7 @@ atr_export int PQsendPrepare(struct pg_conn *conn, const char *name, const char 
 	/* In a pipeline it is executed before its result is there; should it fail, that is undone.
 	 */
 	if (call.pg && sent)
-		call.prepared = atr_pgconn_remember(call.pg, name, &call.pg->text);
+		call.prepared = atr_pgprepared_remember(call.pg, name, &call.pg->text);
 	if (call.pg)
 		atr_pgconn_prefix(&call.pg->text, "PREPARE");
 	return atr_libpq_park(&call, sent);
@@ -86,7 +87,7 @@ atr_export int PQsendClosePrepared(struct pg_conn *conn, const char *name)
 	int sent = pq->PQsendClosePrepared(conn, name);
 
 	if (call.pg && sent)
-		atr_pgconn_unprepare(call.pg, atr_libpq_text(name));
+		atr_pgprepared_forget(call.pg, atr_libpq_text(name));
 	return atr_libpq_park(&call, sent);
 }
 

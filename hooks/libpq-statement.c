@@ -17,6 +17,7 @@
 #include "hooks/hook.h"
 #include "hooks/libpq-connect.h"
 #include "hooks/pg-span.h"
+#include "hooks/pgprepared.h"
 #include "preload/clock.h"
 #include "preload/config.h"
 #include "preload/conn.h"
@@ -99,7 +100,7 @@ void atr_libpq_settle_first(struct atr_pgconn *pg, const char *unfinished)
 			s->op.end = 0;
 		}
 		if (s->prepared && (o->error || o->failed))
-			atr_pgconn_undo(pg, s->prepared);
+			atr_pgprepared_undo(pg, s->prepared);
 		atr_pg_statement_span(&s->op, pg,
 				      &(struct atr_pg_naming){
 					      .summary = { s->texts, s->summary_len },
@@ -196,7 +197,7 @@ static void make_text(struct atr_libpq_call *call, const struct atr_libpq_say *s
 
 	switch (say->kind) {
 	case ATR_LIBPQ_PREPARED:
-		if (!atr_pgconn_recall(call->pg, say->text, t) && !say->word)
+		if (!atr_pgprepared_recall(call->pg, say->text, t) && !say->word)
 			atr_pgconn_prefix(t, "EXECUTE");
 		break;
 	case ATR_LIBPQ_NONE:
@@ -235,7 +236,7 @@ void atr_libpq_begin(struct atr_libpq_call *call, const struct atr_libpq *pq, st
 	pg->failure[0] = '\0';
 	atr_context_touch();
 	atr_op_begin(&call->op, ATR_KIND_CLIENT);
-	if (say->kind <= ATR_LIBPQ_PARAMS && atr_pgconn_is_about_prepared(say->text))
+	if (say->kind <= ATR_LIBPQ_PARAMS && atr_pgprepared_is_meant(say->text))
 		call->sql = say->text;
 	if (call->op.recording)
 		atr_libpq_keep_attrs(pq, conn, pg);
@@ -301,9 +302,9 @@ void atr_libpq_end(struct atr_libpq_call *call, bool ok)
 /* PREPARE, DEALLOCATE and DISCARD as SQL, now that the text of their span is not needed. */
 static uint32_t note_prepared(struct atr_libpq_call *call, bool certain)
 {
-	return atr_pgconn_prepared_by(call->pg, dialect_of(call->pq, call->conn, call->sql),
-				      call->sql,
-				      certain && !unreadable(call->pq, call->conn, call->sql));
+	return atr_pgprepared_by_sql(call->pg, dialect_of(call->pq, call->conn, call->sql),
+				     call->sql,
+				     certain && !unreadable(call->pq, call->conn, call->sql));
 }
 
 /* Of several statements that failed, the first ones may have gone well. */
@@ -313,7 +314,7 @@ static void note_result(struct atr_libpq_call *call, const struct pg_result *res
 
 	if (status == ATR_PGRES_COMMAND_OK || status == ATR_PGRES_TUPLES_OK)
 		(void)note_prepared(call, true);
-	else if (atr_pgconn_has_several(call->sql))
+	else if (atr_pgprepared_has_several(call->sql))
 		(void)note_prepared(call, false);
 }
 
@@ -361,7 +362,7 @@ int atr_libpq_park(struct atr_libpq_call *call, int sent)
 		if (call->op.recording || pipelining)
 			s = await(call);
 		if (call->sql) { /* whether it goes well is seen only of one that is awaited */
-			bool certain = s && !atr_pgconn_has_several(call->sql);
+			bool certain = s && !atr_pgprepared_has_several(call->sql);
 			uint32_t prepared = note_prepared(call, certain);
 
 			if (s)

@@ -8,6 +8,7 @@
 #include "hooks/libpq.h"
 
 #include "hooks/hook.h"
+#include "hooks/pgprepared.h"
 #include "preload/text.h"
 
 static bool succeeded(const struct atr_libpq *pq, const struct pg_result *res)
@@ -44,7 +45,7 @@ atr_export struct pg_result *PQprepare(struct pg_conn *conn, const char *name, c
 
 	/* Kept for the executions to come; the span's own summary says that it was prepared. */
 	if (call.pg && succeeded(pq, res))
-		(void)atr_pgconn_remember(call.pg, name, &call.pg->text);
+		(void)atr_pgprepared_remember(call.pg, name, &call.pg->text);
 	if (call.pg)
 		atr_pgconn_prefix(&call.pg->text, "PREPARE");
 	return atr_libpq_finish(&call, res);
@@ -82,7 +83,7 @@ atr_export struct pg_result *PQclosePrepared(struct pg_conn *conn, const char *n
 	struct pg_result *res = pq->PQclosePrepared(conn, name);
 
 	if (call.pg && succeeded(pq, res))
-		atr_pgconn_unprepare(call.pg, atr_libpq_text(name));
+		atr_pgprepared_forget(call.pg, atr_libpq_text(name));
 	return atr_libpq_finish(&call, res);
 }
 

@@ -11,6 +11,7 @@
  * All of this runs before the bytes go out, so what is answered has always been asked.
  */
 #include "hooks/pg-talk.h"
+#include "hooks/pgprepared.h"
 
 #include <string.h>
 
@@ -176,10 +177,10 @@ static void undo_failed(struct atr_pg *pg)
 	if (atr_likely(n == pg->n_undone))
 		return;
 	if (n - pg->n_undone > ATR_PG_UNDO_MAX)
-		atr_pgconn_unprepare(pg->known, NULL);
+		atr_pgprepared_forget(pg->known, NULL);
 	else
 		for (uint32_t i = pg->n_undone; i != n; i++)
-			atr_pgconn_undo(pg->known, atr_load(&pg->undo[i % ATR_PG_UNDO_MAX]));
+			atr_pgprepared_undo(pg->known, atr_load(&pg->undo[i % ATR_PG_UNDO_MAX]));
 	pg->n_undone = n;
 	replace(&pg->recent, NULL);
 }
@@ -199,7 +200,7 @@ static uint32_t remember(struct atr_pg *pg, struct atr_slice name, bool portal,
 	undo_failed(pg);
 	if (is_name(pg->recent_name, name))
 		replace(&pg->recent, NULL);
-	return atr_pgconn_remember(pg->known, key(buf, name, portal), &text->t);
+	return atr_pgprepared_remember(pg->known, key(buf, name, portal), &text->t);
 }
 
 /* The caller has a reference. */
@@ -216,7 +217,7 @@ static struct atr_pg_text *recall(struct atr_pg *pg, struct atr_slice name, bool
 	text = atr_pg_text_new();
 	if (!text)
 		return NULL;
-	(void)atr_pgconn_recall(pg->known, key(buf, name, portal), &text->t);
+	(void)atr_pgprepared_recall(pg->known, key(buf, name, portal), &text->t);
 	if (!portal) {
 		replace(&pg->recent, text);
 		put_name(pg->recent_name, name);
@@ -388,7 +389,7 @@ static bool close_name(struct atr_pg_asking *a, struct atr_slice body)
 		if (!atr_pg3_string(&body, &name))
 			return false;
 		undo_failed(a->pg);
-		atr_pgconn_unprepare(a->pg->known, key(buf, name, false));
+		atr_pgprepared_forget(a->pg->known, key(buf, name, false));
 		replace(&a->pg->recent, NULL);
 	}
 	if (!a->pg->open)
@@ -419,10 +420,10 @@ static bool query(struct atr_pg_asking *a, struct atr_slice body, bool cut)
 	s = new_statement(a, ATR_PG_STATEMENT);
 	if (s && s->op.recording)
 		s->text = text_of(a->pg, sql, false);
-	if (!cut && atr_pgconn_is_about_prepared(sql.p)) {
+	if (!cut && atr_pgprepared_is_meant(sql.p)) {
 		undo_failed(a->pg);
-		prepared = atr_pgconn_prepared_by(a->pg->known, dialect(a->pg), sql.p,
-						  !atr_pgconn_has_several(sql.p));
+		prepared = atr_pgprepared_by_sql(a->pg->known, dialect(a->pg), sql.p,
+						 !atr_pgprepared_has_several(sql.p));
 		replace(&a->pg->recent, NULL);
 	}
 	item = push(a, ATR_PG_QUERY, ATR_PG_FINAL, s);

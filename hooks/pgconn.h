@@ -44,10 +44,7 @@ struct atr_pgconn {
 	uint16_t attrs_len; /* constant attributes in wire form; 0: not made yet */
 	uint8_t attrs[1024];
 
-	/* Prepared statements: name -> text; when the arena is full the oldest are forgotten. */
-	uint32_t buckets[64]; /* offset + 1 of the newest entry */
-	uint32_t arena_used;
-	uint8_t arena[128 * 1024];
+	struct atr_pgprepared *prepared; /* NULL: nothing was (hooks/pgprepared.h) */
 };
 
 /* One that is in no table; NULL when there is no room. */
@@ -88,25 +85,5 @@ void atr_pgconn_text_n(struct atr_pgtext *t, enum atr_sql_dialect dialect, const
 
 /* Puts a word in front of the summary. */
 void atr_pgconn_prefix(struct atr_pgtext *t, const char *word);
-
-/*
- * A prepared statement: its text under its name (a handle for undoing that, should it
- * fail); that text fetched, empty when it is not known; and forgotten, with NULL all of them.
- */
-uint32_t atr_pgconn_remember(struct atr_pgconn *pg, const char *name, const struct atr_pgtext *t);
-void atr_pgconn_undo(struct atr_pgconn *pg, uint32_t handle);
-bool atr_pgconn_recall(struct atr_pgconn *pg, const char *name, struct atr_pgtext *t);
-void atr_pgconn_unprepare(struct atr_pgconn *pg, const char *name);
-
-/*
- * Statements that have succeeded, or are expected to: PREPARE, DEALLOCATE and DISCARD do to
- * the prepared statements what the calls do.  Not certain: some of them may have
- * succeeded, so nothing is known any more of those that they name.  Returns what was remembered
- * last, as atr_pgconn_remember() does.  Spoils pg->text.
- */
-bool atr_pgconn_is_about_prepared(const char *sql);
-bool atr_pgconn_has_several(const char *sql); /* perhaps: a literal may be taken for two */
-uint32_t atr_pgconn_prepared_by(struct atr_pgconn *pg, enum atr_sql_dialect dialect,
-				const char *sql, bool certain);
 
 #endif

@@ -44,7 +44,7 @@ struct atr_pgstmt {
 
 /* Enough for one statement, however long; more are in memory from a pool. */
 #define ATR_PGQUEUE_OWN (sizeof(struct atr_pgstmt) + ATR_VALUE_MAX + ATR_SQL_SUMMARY_MAX + 64)
-#define ATR_PGQUEUE_LARGE (512 * 1024)
+#define ATR_PGQUEUE_LARGE (4 * 1024 * 1024)
 
 struct atr_pgqueue {
 	struct atr_pglarge *large; /* NULL: own[] is used */

@@ -204,10 +204,12 @@ static bool readable(uintptr_t from, uintptr_t to)
 /* The top of the stack that the thread began on, if that can be this one. */
 static uintptr_t own_top(uintptr_t sp)
 {
+	const struct atr_thread *t = atr_tls.thread;
 	uintptr_t top = main_top;
+	int tid = t && t->epoch == atr_process.epoch ? (int)t->tid : atr_sys_gettid();
 
 	/* A thread's static TLS lies at the top of its stack (glibc), main's does not. */
-	if (atr_sys_gettid() != atr_process.pid)
+	if (tid != atr_process.pid)
 		top = (uintptr_t)&atr_tls;
 	return top > sp && top - sp <= OWN_MAX ? top : 0;
 }

@@ -122,8 +122,14 @@ static bool on_alternate_stack(void)
 
 void atr_thread_abandon(void)
 {
-	if (atr_tls.thread)
-		close_cells(atr_tls.thread);
+	struct atr_thread *t = atr_tls.thread;
+	const struct atr_context *c = &atr_tls.context;
+
+	/* The call that the library was left by had no end, and no span. */
+	if (t && t->depth && c->valid && c->flags & ATR_FLAG_SAMPLED)
+		atr_count(not_followed, t->depth);
+	if (t)
+		close_cells(t);
 	atr_tls.inside = 0;
 	atr_tls.context.valid = false;
 }

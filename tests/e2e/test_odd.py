@@ -125,6 +125,13 @@ def test_a_pipeline_is_five_statements(receiver, pg):
     assert r.total("not_followed") == 0
 
 
+def test_a_call_that_is_left_by_longjmp_is_counted(receiver, pg):
+    r = pg("jump")
+    assert r.out == b"3\n"
+    assert [s.name for s in statements(receiver)] == ["SELECT"]
+    assert r.total("not_followed") == 3
+
+
 def test_many_connections_begun_at_once_are_all_told(receiver, pg):
     good = int(pg("async").out)
     connects = [s for s in receiver.spans if s.name.startswith("connect")]

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: preload/traceparent.o */
-/* LINK: hooks/pg-span.o */
+/* LINK: hooks/pg-span.o hooks/pgprepared-sql.o */
 /* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o preload/pool.o */
 /* LINK: preload/context.o preload/op.o preload/sampler.o preload/text.o preload/carrier.o */
-/* LINK: hooks/pg3.o hooks/pgconn.o hooks/pgqueue.o hooks/sql.o hooks/sql-summary.o */
+/* LINK: hooks/pg3.o hooks/pgconn.o hooks/pgprepared.o hooks/pgqueue.o */
+/* LINK: hooks/sql.o hooks/sql-summary.o */
 /* LINK: preload/life.o preload/stack.o preload/cfi.o preload/object.o preload/peek.o */
 /* LINK: exporter/otlp.pb-c.o -lprotobuf-c */
 #include "tests/unit/fake_pg.h"

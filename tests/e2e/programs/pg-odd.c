@@ -8,12 +8,14 @@
  *	pipeline	five statements sent before the first result is fetched
  *	refused	functions called while a statement is under way
  *	named	prepared statements that change their text behind PQprepare's back
+ *	jump	calls that are left by longjmp() out of a notice processor
  *	async	100 connections begun by PQconnectStart at the same time
  *
  * CFLAGS: -I/usr/include/postgresql */
 /* LIBS: -lpq */
 #include <libpq-fe.h>
 #include <poll.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,6 +136,30 @@ static void pipeline(void)
 	printf("%d\n", ok);
 }
 
+static jmp_buf out;
+
+static void jump_out(void *none, const char *message)
+{
+	(void)none;
+	(void)message;
+	longjmp(out, 1);
+}
+
+static void jump(void)
+{
+	static volatile int n;
+
+	for (n = 0; n < 3; n++) {
+		PGconn *left = PQconnectdb("");
+
+		PQsetNoticeProcessor(left, jump_out, NULL);
+		if (!setjmp(out))
+			PQclear(PQexec(left, "DO $$BEGIN RAISE WARNING 'w'; END$$"));
+	}
+	run("SELECT 'after'");
+	printf("%d\n", n);
+}
+
 static void async(void)
 {
 	static PGconn *all[100];
@@ -166,7 +192,7 @@ int main(int argc, char **argv)
 		void (*run)(void);
 	} all[] = { { "busy", busy },	{ "copy", copy },	{ "secrets", secrets },
 		    { "named", named }, { "refused", refused }, { "pipeline", pipeline },
-		    { "async", async } };
+		    { "jump", jump },	{ "async", async } };
 
 	alarm(30);
 	c = PQconnectdb("");
