@@ -246,18 +246,18 @@ static uint32_t hash(const char *name)
 	return h;
 }
 
+/* Whoever sees one of these sees that a change has begun: pairs with the acquires in look_up(). */
 static void put(uint32_t i, const struct caller *c)
 {
-	atr_store(&callers[i].start, c->start);
-	atr_store(&callers[i].end, c->end);
-	atr_store(&callers[i].name, c->name);
-	atr_store(&callers[i].libpq, c->libpq);
+	atr_store_release(&callers[i].start, c->start);
+	atr_store_release(&callers[i].end, c->end);
+	atr_store_release(&callers[i].name, c->name);
+	atr_store_release(&callers[i].libpq, c->libpq);
 }
 
 static void change_begin(void)
 {
-	(void)__atomic_fetch_add(&version, 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	(void)__atomic_fetch_add(&version, 1, __ATOMIC_ACQ_REL);
 }
 
 static void change_end(void)
@@ -276,18 +276,19 @@ static void add_caller(const struct caller *c)
 	change_begin();
 	put(n < CALLERS ? n : version % CALLERS, c);
 	if (n < CALLERS)
-		atr_store(&n_callers, n + 1);
+		atr_store_release(&n_callers, n + 1);
 	change_end();
 	atr_store_release(&writing, 0u);
 }
 
 static const struct atr_libpq *look_up(const void *address)
 {
-	for (uint32_t i = 0, n = atr_load(&n_callers); i < n; i++) {
-		uintptr_t start = atr_load(&callers[i].start), end = atr_load(&callers[i].end);
+	for (uint32_t i = 0, n = atr_load_acquire(&n_callers); i < n; i++) {
+		uintptr_t start = atr_load_acquire(&callers[i].start);
+		uintptr_t end = atr_load_acquire(&callers[i].end);
 
 		if ((uintptr_t)address - start < end - start)
-			return atr_load(&callers[i].libpq);
+			return atr_load_acquire(&callers[i].libpq);
 	}
 	return NULL;
 }
@@ -301,7 +302,6 @@ static const struct atr_libpq *known(const void *address)
 		uint32_t v = atr_load_acquire(&version);
 		const struct atr_libpq *libpq = look_up(address);
 
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		if (v % 2 == 0 && atr_load(&version) == v)
 			return libpq;
 	}
@@ -405,7 +405,7 @@ static void forget_unloaded(void)
 		c = callers[last];
 		change_begin();
 		put(i, &c);
-		atr_store(&n_callers, last);
+		atr_store_release(&n_callers, last);
 		change_end();
 	}
 }
