@@ -33,7 +33,7 @@ SHIM_SRC	:= $(wildcard preload/*.c hooks/*.c)
 EXPORTER_SRC	:= $(wildcard exporter/*.c)
 CLI_SRC		:= $(wildcard cli/*.c)
 UNIT_SRC	:= $(wildcard tests/unit/test_*.c)
-PROG_SRC	:= $(wildcard tests/e2e/programs/*.c)
+PROG_SRC	:= $(wildcard tests/e2e/programs/*.c tests/harmless/programs/*.c)
 
 SHIM_OBJ	:= $(SHIM_SRC:%.c=$(B)/%.o)
 PROTO_OBJ	:= $(B)/exporter/otlp.pb-c.o
@@ -95,9 +95,9 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/preload/sys.o $$(call unit_objects,$$*)
 	$(Q)$(CC) $(ATR_CFLAGS) $(CFLAGS) -Wno-unused-function $(LDFLAGS) -o $@ $< \
 		$(call unit_link,$*) $(if $(SAN),-fsanitize=$(SAN))
 
-# Programs the end-to-end tests run: ordinary programs, built without our flags.
+# Programs the tests run: ordinary programs, built without our flags.
 # A line "LIBS: ..." or "CFLAGS: ..." in a comment of the source names what one needs.
-$(B)/tests/e2e/programs/%: tests/e2e/programs/%.c
+$(PROG_BIN): $(B)/%: %.c $(wildcard tests/harmless/programs/*.h)
 	@mkdir -p $(@D)
 	@echo "  PROG    $@"
 	$(Q)$(CC) -O2 -g -Wall -D_GNU_SOURCE \

@@ -76,44 +76,6 @@ atr_export int pthread_create(pthread_t *restrict thread, const pthread_attr_t *
 	return err;
 }
 
-/* ---- sandboxes ---- */
-
-/*
- * The program is about to shut itself into seccomp: what our thread does might be
- * forbidden there, and in the strict mode even reading the clock.  What is recorded
- * is sent, the thread ends, and nothing more is touched.  (seccomp(2) called as
- * such goes past us.)
- */
-static void sandboxed(void)
-{
-	int saved_errno = errno;
-
-	if (atr_live() && !atr_process_foreign()) {
-		atr_end();
-		atr_worker_leave();
-		atr_gate_shut();
-	}
-	errno = saved_errno;
-}
-
-atr_export int prctl(int option, ...)
-{
-	unsigned long a[4];
-	va_list args;
-
-	va_start(args, option);
-	for (int i = 0; i < 4; i++)
-		a[i] = va_arg(args, unsigned long); /* what is not there is not looked at */
-	va_end(args);
-	if (atr_unlikely(!atr_real.prctl))
-		atr_real_init();
-	if (option == PR_SET_NO_NEW_PRIVS)
-		atr_sys_sandbox(); /* what comes before a filter, as a rule */
-	if (option == PR_SET_SECCOMP)
-		sandboxed();
-	return atr_real.prctl(option, a[0], a[1], a[2], a[3]);
-}
-
 /* ---- unloading ---- */
 
 /*

@@ -4,9 +4,12 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <pthread.h>
 #include <pty.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -34,6 +37,9 @@
 /* What crt1.o calls; no header declares it. */
 int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void),
 		      void (*fini)(void), void (*rtld_fini)(void), void *stack_end);
+
+/* libcap's header declares it; it is libc's. */
+int capset(struct __user_cap_header_struct *header, const struct __user_cap_data_struct *data);
 
 /* glibc's fortified entry points, which no header declares without _FORTIFY_SOURCE. */
 ssize_t __recv_chk(int fd, void *buf, size_t len, size_t buf_size, int flags);

@@ -14,6 +14,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
+#include "hooks/confine.h"
 #include "hooks/http-attrs.h"
 #include "hooks/libpq.h"
 #include "hooks/propagator.h"
@@ -65,6 +66,7 @@ static bool step_valgrind(void)
 static bool step_real(void)
 {
 	atr_real_init();
+	atr_confine_init();
 	atr_worker_pthread_create = atr_real.pthread_create;
 	return true;
 }

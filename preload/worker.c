@@ -56,11 +56,21 @@ enum state {
 	NONE,	 /* no thread yet */
 	RUNNING, /* there is one */
 	STOPPED, /* it was told to stop, and has */
+	AWAY,	 /* the same, and another may be started soon */
 	FAILED,	 /* it cannot be had: records stay in their rings */
+};
+
+/* What the thread is told to do once it has stopped. */
+enum leave {
+	STAY,
+	END,	/* end, whatever it is in the middle of */
+	ENDING, /* it does */
+	RETURN, /* end as every thread does: there will be another */
 };
 
 static struct {
 	uint32_t state;
+	uint32_t tid;
 	uint32_t requests; /* enum atr_wake bits; the futex the thread sleeps on */
 	uint32_t flush_asked;
 	uint32_t flush_done; /* the futex a flush waits on */
@@ -73,7 +83,10 @@ static struct {
 	uint64_t end_until; /* the process is ending: all its flushes end by then (monotonic ns) */
 	uint32_t stop_asked;
 	uint32_t loaded;	 /* the exporter and its libraries are; a futex */
-	uint32_t leave;		 /* 1: the thread is to end, 2: it does; a futex */
+	uint32_t leave;		 /* enum leave; a futex */
+	bool uncounted;		 /* it was taken off libc's number of threads */
+	bool at_exit;		 /* stop_at_exit() is registered */
+	bool gate_kept;		 /* by a stop that was not answered */
 	uint64_t no_flush_until; /* the last one was in vain (monotonic ns) */
 } w;
 
@@ -83,10 +96,22 @@ static char exporter_path[4096];
 
 /* ---- the fork gate ---- */
 
+static void end_thread(void)
+{
+	atr_store_release(&w.leave, ENDING);
+	for (;;)
+		(void)atr_sys(SYS_exit, 0, 0, 0, 0, 0, 0);
+}
+
 static void library_enter(void)
 {
-	while (!atr_forkgate_take(1000000000u))
-		;
+	bool taken;
+
+	do {
+		taken = atr_forkgate_take(1000000000u);
+		if (atr_load(&w.leave) == END)
+			end_thread();
+	} while (!taken);
 	atr_store(&w.inside_library, true);
 }
 
@@ -195,6 +220,8 @@ static void host_look_up(void)
 	atr_store(&w.resolving, true);
 	atr_resolve(url, &host.resolved, &host.resolve_error);
 	atr_store(&w.resolving, false);
+	if (atr_load(&w.leave) == END)
+		end_thread();
 	atr_store(&w.inside_library, true);
 }
 
@@ -206,9 +233,18 @@ static void stop_at_exit(void)
 	errno = saved_errno;
 }
 
+static void register_stop(void)
+{
+	if (!w.at_exit)
+		(void)atexit(stop_at_exit);
+	w.at_exit = true;
+}
+
 static void host_loaded(void)
 {
-	(void)atexit(stop_at_exit);
+	/* Not by a second thread: the first has been here. */
+	if (!atr_load(&w.loaded))
+		(void)atexit(stop_at_exit);
 	atr_store_release(&w.loaded, 1);
 	atr_sys_futex_wake(&w.loaded, INT32_MAX);
 }
@@ -280,16 +316,40 @@ static void count_unsent(void *arg, const struct atr_record *record)
 	atr_count(unsent, 1);
 }
 
+/*
+ * A process ends when its last thread does, though main left by pthread_exit()
+ * long ago: glibc counts.  We are not to be counted, or it would never end; but where glibc
+ * is to end the thread, it takes one off.
+ */
+static void not_counted(void)
+{
+	unsigned *n_threads = dlsym(RTLD_DEFAULT, "__nptl_nthreads");
+
+	w.uncounted = n_threads && atr_load(n_threads) > 1;
+	if (w.uncounted)
+		__atomic_fetch_sub(n_threads, 1, __ATOMIC_RELAXED);
+}
+
+static void counted(void)
+{
+	unsigned *n_threads = dlsym(RTLD_DEFAULT, "__nptl_nthreads");
+
+	if (w.uncounted && n_threads)
+		__atomic_fetch_add(n_threads, 1, __ATOMIC_RELAXED);
+	w.uncounted = false;
+}
+
 static void *run_thread(void *arg)
 {
 	atr_exporter_run_fn *run;
 
 	(void)arg;
+	atr_store(&w.tid, (uint32_t)atr_sys_gettid());
 	atr_tls.inside = ATR_IN_BACKGROUND;
 	/* A child may be born with libc's lock of the handlers held (by a dlclose()): for
 	 * ever.  Its own threads go on; one of a process that was not forked finds them all. */
 	if (atr_process.epoch)
-		(void)atexit(stop_at_exit);
+		register_stop();
 	(void)atr_sys(SYS_prctl, PR_SET_NAME, "autotrace", 0, 0, 0, 0);
 	leave_fd_table();
 	library_enter();
@@ -307,28 +367,14 @@ static void *run_thread(void *arg)
 	(void)take_requests();
 	host_flushed();
 	library_leave();
-	/* Never an end of the thread by glibc: what libraries do at the end of a thread
-	 * would race with what they do at the end of the process, and glibc would count
-	 * a thread less than there are (not_counted()). */
-	while (!atr_load(&w.leave))
-		(void)atr_sys_futex_wait(&w.leave, 0, UINT64_MAX);
-	atr_store_release(&w.leave, 2);
-	for (;;)
-		(void)atr_sys(SYS_exit, 0, 0, 0, 0, 0, 0);
+	/* At the end of the process never an end of the thread by glibc: what libraries do
+	 * at the end of a thread would race with what they do at the end of the process. */
+	while (atr_load(&w.leave) == STAY)
+		(void)atr_sys_futex_wait(&w.leave, STAY, UINT64_MAX);
+	if (atr_load(&w.leave) != RETURN)
+		end_thread();
+	counted();
 	return NULL;
-}
-
-/*
- * A process ends when its last thread does, though main left by pthread_exit()
- * long ago: glibc counts.  We are not to be counted, or it would never end.
- * It never ends, so nothing is taken off for it again.
- */
-static void not_counted(void)
-{
-	unsigned *n_threads = dlsym(RTLD_DEFAULT, "__nptl_nthreads");
-
-	if (n_threads && atr_load(n_threads) > 1)
-		__atomic_fetch_sub(n_threads, 1, __ATOMIC_RELAXED);
 }
 
 typedef int create_fn(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
@@ -388,7 +434,7 @@ static void start(void)
 	if (w.exporter_unusable || too_late_to_start())
 		goto out;
 	if (!atr_process.epoch)
-		(void)atexit(stop_at_exit);
+		register_stop();
 	err = create(STACK_SIZE);
 	if (err == EINVAL) /* the program's thread-local data alone needs more */
 		err = create(0);
@@ -418,7 +464,7 @@ static void wake(uint32_t bits)
 		atr_sys_futex_wake(&w.requests, 1);
 }
 
-void atr_worker_committed(bool half_full)
+static void start_once(void)
 {
 	uint32_t none = NONE;
 
@@ -426,8 +472,19 @@ void atr_worker_committed(bool half_full)
 	    __atomic_compare_exchange_n(&w.state, &none, RUNNING, 0, __ATOMIC_ACQ_REL,
 					__ATOMIC_RELAXED))
 		start();
+}
+
+void atr_worker_committed(bool half_full)
+{
+	start_once();
 	if (atr_unlikely(half_full))
 		wake(ATR_WAKE_RING);
+}
+
+void atr_worker_load(void)
+{
+	start_once();
+	wait_until_loaded();
 }
 
 void atr_worker_wake_ring(void)
@@ -436,12 +493,12 @@ void atr_worker_wake_ring(void)
 		wake(ATR_WAKE_RING);
 }
 
-/* True when the thread answered before `until`. */
-static bool flush(uint32_t bits, uint64_t until)
+/* Asked to be done by `deadline`; true when the thread answered before `until`. */
+static bool flush_within(uint32_t bits, uint64_t deadline, uint64_t until)
 {
 	uint32_t asked, done;
 
-	__atomic_store_n(&w.deadline, until, __ATOMIC_RELEASE);
+	__atomic_store_n(&w.deadline, deadline, __ATOMIC_RELEASE);
 	asked = __atomic_add_fetch(&w.flush_asked, 1, __ATOMIC_ACQ_REL);
 	wake(bits);
 	/* Pairs with the release in host_flushed(). */
@@ -453,6 +510,11 @@ static bool flush(uint32_t bits, uint64_t until)
 		(void)atr_sys_futex_wait(&w.flush_done, done, until - now);
 	}
 	return true;
+}
+
+static bool flush(uint32_t bits, uint64_t until)
+{
+	return flush_within(bits, until, until);
 }
 
 static uint64_t exit_timeout_ns(void)
@@ -506,20 +568,81 @@ void atr_worker_stop(void)
 	/* When it does not answer in time it must at least stay out of its
 	 * libraries, whose exit handlers run next: the gate is never given back. */
 	if (!flush(ATR_WAKE_FLUSH | ATR_WAKE_STOP, until > least ? until : least) &&
-	    atr_forkgate_take(STOP_WAIT_NS))
+	    atr_forkgate_take(STOP_WAIT_NS)) {
+		w.gate_kept = true;
 		atr_store(&w.state, STOPPED);
+	}
+}
+
+static void tell_leave(enum leave how)
+{
+	atr_store_release(&w.leave, how);
+	atr_sys_futex_wake(&w.leave, INT32_MAX);
 }
 
 void atr_worker_leave(void)
 {
 	uint64_t until = atr_now() + STOP_WAIT_NS;
 
-	if (atr_load(&w.state) != STOPPED)
+	if (atr_load(&w.state) == NONE || !atr_load(&w.tid))
 		return;
-	atr_store_release(&w.leave, 1);
-	atr_sys_futex_wake(&w.leave, INT32_MAX);
-	while (atr_load_acquire(&w.leave) == 1 && atr_now() < until)
+	tell_leave(END);
+	if (w.gate_kept)
+		atr_forkgate_leave(); /* it waits there, and may not go back to its libraries */
+	while (atr_load_acquire(&w.leave) == END && atr_now() < until)
 		(void)atr_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+}
+
+/* The kernel has forgotten the thread: from then on this process has one less. */
+static bool gone(uint64_t until)
+{
+	const uint32_t never = 0;
+
+	while (atr_sys(SYS_tgkill, atr_process.pid, atr_load(&w.tid), 0, 0, 0, 0) != -ESRCH) {
+		if (atr_now() >= until)
+			return false;
+		(void)atr_sys_futex_wait(&never, 0, 50000);
+	}
+	return true;
+}
+
+bool atr_worker_pause(void)
+{
+	uint32_t stopped = STOPPED;
+	uint64_t now, signals;
+	bool away = false;
+
+	if (!running() || atr_load(&w.end_until) ||
+	    __atomic_exchange_n(&w.stop_asked, 1, __ATOMIC_RELAXED))
+		return false;
+	signals = atr_sys_block_signals();
+	now = atr_now();
+	/* It may be in the middle of loading its libraries, but no more than that. */
+	if (flush_within(ATR_WAKE_FLUSH | ATR_WAKE_STOP, now + exit_timeout_ns(),
+			 now + exit_timeout_ns() + LOAD_WAIT_NS) &&
+	    __atomic_compare_exchange_n(&w.state, &stopped, AWAY, 0, __ATOMIC_ACQUIRE,
+					__ATOMIC_RELAXED)) {
+		/* What its libraries do at the end of a thread is as much inside them as the rest.
+		 */
+		bool got = atr_forkgate_take(STOP_WAIT_NS);
+
+		tell_leave(RETURN);
+		away = gone(atr_now() + 10 * STOP_WAIT_NS);
+		if (got)
+			atr_forkgate_leave();
+		atr_debug(ATR_DEBUG_WORKER, "worker: %s", away ? "away" : "does not end");
+	}
+	atr_sys_restore_signals(signals);
+	return away;
+}
+
+void atr_worker_resume(void)
+{
+	atr_store(&w.tid, 0);
+	atr_store(&w.requests, 0);
+	atr_store(&w.leave, STAY);
+	atr_store(&w.stop_asked, 0);
+	atr_store_release(&w.state, NONE);
 }
 
 void atr_worker_count_rest(void)

@@ -17,6 +17,9 @@ extern int (*atr_worker_pthread_create)(pthread_t *thread, const pthread_attr_t 
 /* A record was committed; half_full asks for a drain now.  Starts the thread when there is none. */
 void atr_worker_committed(bool half_full);
 
+/* The files the thread needs will be out of reach soon: it loads them now. */
+void atr_worker_load(void);
+
 /* A ring is full or nearly: drain, please. */
 void atr_worker_wake_ring(void);
 
@@ -35,6 +38,13 @@ void atr_worker_stop(void);
 
 /* After the stop: the thread ends, as if it had never been. */
 void atr_worker_leave(void);
+
+/*
+ * Around a call that is another one in a process of several threads: what is recorded is sent,
+ * and the thread ends.  True: it is away, until resume(); the next record starts another.
+ */
+bool atr_worker_pause(void);
+void atr_worker_resume(void);
 
 /* After the stop: what is still in the rings is counted as unsent. */
 void atr_worker_count_rest(void);

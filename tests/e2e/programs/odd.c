@@ -7,25 +7,18 @@
  *	unspec		one TCP socket connected, disconnected and connected elsewhere
  *	daemon		fds 0..2 a socket, then daemon(), then writes to /dev/null
  *	freopen		a socket's number becomes a file's inside libc
- *	strict		sends, seccomp's strict mode, sends, the end of the only thread
- *	filter		the same with a filter that kills on socket() and new threads
  *	jump		siglongjmp() out of a signal handler, again and again, while sending
  */
 /* LIBS: -lpthread */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -142,43 +135,6 @@ static void reopen(void)
 		(void)!write(pair[0], "to a file", 9);
 }
 
-static void sandboxed(int strict)
-{
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 2, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-	};
-	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
-	int pair[2];
-	char b;
-
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || send(pair[0], "x", 1, 0) != 1)
-		abort();
-	usleep(50000);
-	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (strict ? prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT)
-		   : prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
-		abort();
-	for (int i = 0; i < 3; i++)
-		if (write(pair[0], "x", 1) != 1 || read(pair[1], &b, 1) != 1)
-			abort();
-	(void)!write(1, "inside\nstill\n", 13);
-	syscall(SYS_exit, 3);
-}
-
-static void strict(void)
-{
-	sandboxed(1);
-}
-
-static void filtered(void)
-{
-	sandboxed(0);
-}
-
 static sigjmp_buf out;
 static volatile int jumps;
 
@@ -222,8 +178,10 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} all[] = { { "pointers", pointers }, { "unspec", unspec }, { "daemon", to_daemon },
-		    { "freopen", reopen },    { "strict", strict }, { "filter", filtered },
+	} all[] = { { "pointers", pointers },
+		    { "unspec", unspec },
+		    { "daemon", to_daemon },
+		    { "freopen", reopen },
 		    { "jump", jump } };
 
 	setvbuf(stdout, NULL, _IOLBF, 0);

@@ -1,0 +1,154 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a program may do, one line each: the table of docs/harmless.md, and the parameters of
+test_lines.py.
+
+    lines.py            prints the table
+    lines.py --write    puts it into docs/harmless.md
+"""
+import dataclasses
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+DOCUMENT = os.path.join(ROOT, "docs", "harmless.md")
+BEGIN, END = "<!-- lines:begin -->\n", "<!-- lines:end -->\n"
+
+
+@dataclasses.dataclass
+class Line:
+    part: str
+    text: str  # of the table
+    argv: tuple = ()  # of tests/harmless/programs; the first word is the program
+    rc: int = 0  # bare, too: a test that does not get where it wants is none
+    limit: str = ""  # why it is not the same preloaded: and then it must not be
+    spans: bool = True  # some arrive
+    env: dict = dataclasses.field(default_factory=dict)
+    prefix: tuple = ()  # what runs it
+    preload: tuple = ()  # other preloads: before us, or with "us" among them where we are
+    root: bool = False
+    san: bool = False  # makes sense under a sanitizer, too
+    late: bool = False  # the runs one after the other, for time is looked at
+    timeout: int = 20
+    ref: str = ""  # tested elsewhere: file::function
+    cases: tuple = ()  # several runs of one line: words to append
+
+    def runs(self):
+        return [self.argv + tuple(c.split()) for c in self.cases] or [self.argv]
+
+
+LINES = []
+
+
+def part(name, *lines, **common):
+    for text, argv, more in lines:
+        if isinstance(argv, str):
+            argv = tuple(argv.split())
+        LINES.append(Line(name, text, argv, **{**common, **more}))
+
+
+def line(text, argv=(), **more):
+    return text, argv, more
+
+
+def elsewhere(text, ref):
+    return text, (), {"ref": ref}
+
+
+FORBIDDEN = ("kill,socket", "kill,futex", "kill,sendmsg", "kill,clone,clone3", "kill,openat",
+             "kill,process_vm_readv", "kill,mmap,munmap,madvise", "kill,getpid,gettid",
+             "kill,getsockopt,getpeername,getsockname", "kill,rt_sigprocmask,ppoll,close_range",
+             "errno,futex", "errno,clone,clone3", "errno,openat,mmap", "thread,futex")
+SIGSYS, SIGKILL, SIGXFSZ = -31, -9, -25
+
+part("Sandboxes",
+     line("seccomp strict by prctl(), at once and later", "sandbox strict prctl", rc=3, cases=("", "60")),
+     line("the same by syscall(SYS_seccomp)", "sandbox strict syscall", rc=3, cases=("", "60")),
+     line("the same before the first operation", "sandbox strict", rc=3, spans=False,
+          cases=("prctl early", "syscall early")),
+     line("strict, and then what is forbidden: the death of the only thread", "sandbox strict",
+          rc=SIGKILL, cases=("prctl 60 x", "syscall 60 x")),
+     line("a filter by prctl() that kills (or fails) each of the calls our thread makes",
+          "sandbox deny prctl", rc=None, cases=FORBIDDEN),
+     line("the same by syscall(SYS_seccomp), as libseccomp does", "sandbox deny syscall", rc=None,
+          cases=FORBIDDEN[:4] + FORBIDDEN[10:12]),
+     line("the same with TSYNC: for all threads there are", "sandbox deny tsync", rc=None,
+          cases=FORBIDDEN + ("kill,socket 60", "kill,futex 60")),
+     line("the same by syscall(SYS_prctl)", "sandbox deny syscall-prctl", rc=None,
+          cases=FORBIDDEN[:2]),
+     line("a filter that allows reading, writing and the end only", "sandbox only", rc=3,
+          cases=("prctl", "syscall", "tsync", "syscall-prctl")),
+     line("the same before the first operation", "sandbox only", rc=3, spans=False,
+          cases=("prctl early", "syscall early", "tsync early")),
+     line("a filter for all threads that is installed by a system call of the program's own making",
+          "sandbox deny raw", rc=None, cases=("kill,futex", "errno,futex"), spans=False,
+          limit="nothing tells us of it, and to look (`/proc/self/status`) is a system call that may be "
+                "forbidden itself"),
+     line("asking whether there is seccomp", "sandbox probe"),
+     line("a filter of one thread among several", "sandbox one-thread", cases=("prctl", "syscall")),
+     line("a filter that was there before the program", "sandbox inherited prctl"),
+     line("one that knows nothing but the start of a program and reading and writing",
+          "sandbox inherited-only prctl", spans=False),
+     line("the same, for a program that uses the network",
+          "sandbox inherited-only prctl sockets", spans=False,
+          limit="our thread is started, and what the filter says to that cannot be asked; see below"),
+     line("unshare() of a user namespace, which wants to be the only thread",
+          "sandbox unshare-user", root=True),
+     line("unshare() of mounts, network, host name, IPC and processes", "sandbox unshare-rest",
+          root=True),
+     line("the same by syscall(SYS_unshare); CLONE_SIGHAND", "sandbox unshare-syscall", root=True),
+     line("the same with threads of its own: EINVAL", "sandbox unshare-threads", root=True),
+     line("setns() into mount and user namespaces", "sandbox setns", root=True),
+     line("chroot, after the first operation and before", "sandbox", root=True,
+          cases=("chroot", "chroot-early")),
+     line("dropping root by setresuid()", "sandbox setuid", root=True),
+     line("PR_SET_KEEPCAPS, capset() and setresuid() to and fro (libc aborts where threads disagree)",
+          "sandbox keep-caps", root=True),
+     line("capset(), then a setuid() that must fail", "sandbox drop-caps", root=True),
+     line("syscall(SYS_setresuid), then setuid()", "sandbox raw-setuid", root=True),
+     line("no thread keeps a capability that was given up", "sandbox no-caps-left", root=True),
+     line("no process may be made (RLIMIT_NPROC)", "sandbox no-processes", root=True, spans=False),
+     line("RLIMIT_FSIZE 0, after the first operation and before: SIGXFSZ when the program writes",
+          "sandbox fsize", rc=SIGXFSZ, spans=False, cases=("", "early")),
+     line("RLIMIT_AS: a program that needs little", "sandbox address-space"),
+     line("memory exhausted, after the first operation and before", "sandbox", spans=False,
+          cases=("exhausted", "exhausted-early")),
+     line("RLIMIT_CORE, MEMLOCK, STACK, CPU; not dumpable", "sandbox limits"),
+     line("mlockall()", "sandbox locked", root=True),
+     line("no memory writable and executable (PR_SET_MDWE, as MemoryDenyWriteExecute=)",
+          "sandbox mdwe"),
+     line("Landlock", "sandbox landlock"),
+     )
+
+
+def table():
+    out, last = [], None
+    for one in LINES:
+        if one.part != last:
+            last = one.part
+            out += ["", f"### {last}", "", "| The program | Test | Preloaded |", "| --- | --- | --- |"]
+        if one.ref:
+            test = "`" + one.ref + "`"
+        else:
+            words = " ".join(one.argv) if one.argv else ""
+            test = f"`{words}`" + (f" ({len(one.cases)} runs)" if len(one.cases) > 1 else "")
+        out.append(f"| {one.text} | {test} | {'**differs**: ' + one.limit if one.limit else 'the same'} |")
+    return "\n".join(out[1:]) + "\n"
+
+
+def document(text):
+    """The document as it ought to be."""
+    head, rest = text.split(BEGIN)
+    return head + BEGIN + "\n" + table() + "\n" + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        with open(DOCUMENT, encoding="utf-8") as f:
+            wanted = document(f.read())
+        with open(DOCUMENT, "w", encoding="utf-8") as f:
+            f.write(wanted)
+    else:
+        print(table())
