@@ -271,6 +271,7 @@ __attribute__((used, visibility("hidden"))) const uint8_t atr_syscall_watched[51
 	[SYS_setresgid] = 1,
 	[SYS_setgroups] = 1,
 	[SYS_landlock_restrict_self] = 1,
+	[SYS_exit] = 1, /* of a thread */
 };
 
 /* libc's; NULL before the constructor. */
@@ -297,6 +298,9 @@ static bool before_syscall(long number, long a, long b, long c)
 		return wants_one_thread((int)a) && send_away();
 	case SYS_setns:
 		return joins_as_one((int)b) && send_away();
+	case SYS_exit:
+		atr_thread_leaving(0);
+		return false;
 	default:
 		return send_away_for_rights();
 	}

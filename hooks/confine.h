@@ -5,4 +5,10 @@
 /* Once, when the real functions are known: from here on syscall() goes to libc's. */
 void atr_confine_init(void);
 
+/*
+ * The calling thread ends by the kernel's exit(), without libc: if it is the program's last but
+ * for `others`, our thread ends before.  In hooks/process.c.
+ */
+void atr_thread_leaving(unsigned others);
+
 #endif

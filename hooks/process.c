@@ -12,8 +12,10 @@
 #include <errno.h>
 #include <stdarg.h>
 
+#include "hooks/confine.h"
 #include "hooks/hook.h"
 #include "hooks/libpq.h"
+#include "preload/forkgate.h"
 #include "preload/pool.h"
 #include "preload/process.h"
 #include "preload/stack.h"
@@ -74,6 +76,100 @@ atr_export int pthread_create(pthread_t *restrict thread, const pthread_attr_t *
 	if (err)
 		atr_pool_give(&births, b);
 	return err;
+}
+
+/* ---- processes made without fork handlers ---- */
+
+/* No child may be born while our thread holds a lock of libc's: the child would have it for ever.
+ */
+static bool hold(void)
+{
+	int saved_errno = errno;
+	bool held = atr_live() && !atr_process_foreign() && atr_worker_fork_hold();
+
+	errno = saved_errno;
+	return held;
+}
+
+static void let_go(bool held)
+{
+	if (held && !atr_process_foreign()) /* the child has a gate of its own */
+		atr_forkgate_leave();
+}
+
+atr_export pid_t _Fork(void)
+{
+	bool held;
+	pid_t pid;
+
+	if (atr_unlikely(!atr_real._Fork))
+		atr_real_init();
+	held = hold();
+	pid = atr_real._Fork();
+	let_go(held);
+	return pid;
+}
+
+/*
+ * The calling thread is about to end by the kernel's exit(), which ends no other.  If it is the
+ * program's last, ours must go as well.
+ */
+void atr_thread_leaving(unsigned others)
+{
+	int saved_errno = errno;
+
+	if (atr_live() && !atr_process_foreign() && atr_worker_threads() == others + 1) {
+		atr_end();
+		atr_worker_leave();
+	}
+	errno = saved_errno;
+}
+
+struct newborn {
+	int (*run)(void *arg);
+	void *arg;
+};
+
+static int run_newborn(void *arg)
+{
+	struct newborn b = *(struct newborn *)arg;
+	unsigned others = atr_worker_threads();
+	int status;
+
+	/* Those it believes to have were its parent's. */
+	others = others ? others - 1 : 0;
+	status = b.run(b.arg);
+	atr_thread_leaving(others);
+	return status;
+}
+
+/*
+ * A process with memory of its own ends its only thread when it returns from `run`.  (One that
+ * shares our memory is a thread, or like a vfork child.)
+ */
+atr_export int clone(int (*run)(void *), void *stack, int flags, void *arg, ...)
+{
+	void *more[3];
+	struct newborn *b;
+	va_list args;
+	bool held;
+	int pid;
+
+	va_start(args, arg);
+	for (int i = 0; i < 3; i++)
+		more[i] = va_arg(args, void *); /* what is not there is not looked at */
+	va_end(args);
+	if (atr_unlikely(!atr_real.clone))
+		atr_real_init();
+	if (flags & CLONE_VM || !run || !stack || !atr_live())
+		return atr_real.clone(run, stack, flags, arg, more[0], more[1], more[2]);
+	/* Where libc puts the same two. */
+	b = (struct newborn *)(((uintptr_t)stack & ~(uintptr_t)15) - 32);
+	*b = (struct newborn){ run, arg };
+	held = hold();
+	pid = atr_real.clone(run_newborn, b, flags, b, more[0], more[1], more[2]);
+	let_go(held);
+	return pid;
 }
 
 /* ---- unloading ---- */

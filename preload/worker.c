@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "preload/clock.h"
@@ -96,11 +97,11 @@ static char exporter_path[4096];
 
 /* ---- the fork gate ---- */
 
-static void end_thread(void)
+static void end_thread(int status)
 {
 	atr_store_release(&w.leave, ENDING);
 	for (;;)
-		(void)atr_sys(SYS_exit, 0, 0, 0, 0, 0, 0);
+		(void)atr_sys(SYS_exit, status, 0, 0, 0, 0, 0);
 }
 
 static void library_enter(void)
@@ -110,7 +111,7 @@ static void library_enter(void)
 	do {
 		taken = atr_forkgate_take(1000000000u);
 		if (atr_load(&w.leave) == END)
-			end_thread();
+			end_thread(0);
 	} while (!taken);
 	atr_store(&w.inside_library, true);
 }
@@ -121,12 +122,17 @@ static void library_leave(void)
 	atr_forkgate_leave();
 }
 
+bool atr_worker_fork_hold(void)
+{
+	/* Bounded: a malloc whose own fork handler ran before ours may be held. */
+	return atr_load(&w.state) == RUNNING && atr_tls.inside != ATR_IN_BACKGROUND &&
+	       atr_forkgate_take(atr_load(&w.resolving) ? RESOLVE_WAIT_NS : FORK_WAIT_NS);
+}
+
 void atr_worker_fork_prepare(void)
 {
-	if (atr_load(&w.state) != RUNNING)
-		return;
-	/* Bounded: a malloc whose own fork handler ran before ours may be held. */
-	w.gate_got = atr_forkgate_take(atr_load(&w.resolving) ? RESOLVE_WAIT_NS : FORK_WAIT_NS);
+	if (atr_worker_fork_hold())
+		w.gate_got = true;
 }
 
 void atr_worker_fork_parent(void)
@@ -160,13 +166,52 @@ static unsigned take_requests(void)
 	return bits;
 }
 
+static uint64_t exit_timeout_ns(void)
+{
+	return (uint64_t)atr_config.exit_timeout * 1000000u;
+}
+
+/*
+ * Have all threads of the program ended?  Where libc ends them it ends the process with the
+ * last one; but one that leaves by a system call of its own is not counted by anybody.
+ */
+static bool alone(int *ret_status)
+{
+	char stat[512], path[] = "/proc/self/stat";
+	ssize_t n = atr_sys_read_file(path, stat, sizeof(stat) - 1);
+	const char *p;
+	struct statx tasks;
+
+	if (n <= 0)
+		return false;
+	stat[n] = '\0';
+	p = strrchr(stat, ')'); /* the name in front of it may be anything */
+	if (!p || strncmp(p, ") Z ", 4) != 0)
+		return false;
+	/* The first thread is dead, and stays in the list until the last has ended. */
+	if (atr_sys(SYS_statx, AT_FDCWD, "/proc/self/task", 0, STATX_NLINK, &tasks, 0) != 0 ||
+	    tasks.stx_nlink != 2 + 2)
+		return false;
+	p = strrchr(p, ' '); /* the last number is its status, as wait() has it */
+	for (*ret_status = 0; *++p >= '0' && *p <= '9';)
+		*ret_status = *ret_status * 10 + (*p - '0');
+	*ret_status >>= 8;
+	return true;
+}
+
 static unsigned host_wait(uint64_t until)
 {
 	unsigned bits = take_requests();
+	int status;
 
 	if (bits)
 		return bits;
 	library_leave();
+	if (alone(&status)) {
+		__atomic_store_n(&w.deadline, atr_now() + exit_timeout_ns(), __ATOMIC_RELEASE);
+		(void)__atomic_fetch_or(&w.requests, ATR_WAKE_FLUSH | ATR_WAKE_STOP,
+					__ATOMIC_ACQ_REL);
+	}
 	for (;;) {
 		uint64_t now = atr_now();
 
@@ -221,7 +266,7 @@ static void host_look_up(void)
 	atr_resolve(url, &host.resolved, &host.resolve_error);
 	atr_store(&w.resolving, false);
 	if (atr_load(&w.leave) == END)
-		end_thread();
+		end_thread(0);
 	atr_store(&w.inside_library, true);
 }
 
@@ -339,9 +384,17 @@ static void counted(void)
 	w.uncounted = false;
 }
 
+unsigned atr_worker_threads(void)
+{
+	const unsigned *n_threads = dlsym(RTLD_DEFAULT, "__nptl_nthreads");
+
+	return n_threads ? atr_load(n_threads) : 0;
+}
+
 static void *run_thread(void *arg)
 {
 	atr_exporter_run_fn *run;
+	int status;
 
 	(void)arg;
 	atr_store(&w.tid, (uint32_t)atr_sys_gettid());
@@ -369,10 +422,12 @@ static void *run_thread(void *arg)
 	library_leave();
 	/* At the end of the process never an end of the thread by glibc: what libraries do
 	 * at the end of a thread would race with what they do at the end of the process. */
+	if (alone(&status))
+		end_thread(status); /* the last one's is the process's */
 	while (atr_load(&w.leave) == STAY)
 		(void)atr_sys_futex_wait(&w.leave, STAY, UINT64_MAX);
 	if (atr_load(&w.leave) != RETURN)
-		end_thread();
+		end_thread(0);
 	counted();
 	return NULL;
 }
@@ -515,11 +570,6 @@ static bool flush_within(uint32_t bits, uint64_t deadline, uint64_t until)
 static bool flush(uint32_t bits, uint64_t until)
 {
 	return flush_within(bits, until, until);
-}
-
-static uint64_t exit_timeout_ns(void)
-{
-	return (uint64_t)atr_config.exit_timeout * 1000000u;
 }
 
 static bool running(void)

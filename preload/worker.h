@@ -53,6 +53,12 @@ void atr_worker_count_rest(void);
 void atr_worker_fork_prepare(void);
 void atr_worker_fork_parent(void);
 
+/* The same without fork handlers: true says that atr_forkgate_leave() is due in the parent. */
+bool atr_worker_fork_hold(void);
+
+/* The program's threads, as libc counts them; 0: not known.  Takes the loader's lock. */
+unsigned atr_worker_threads(void);
+
 /* In the child: there is no thread yet. */
 void atr_worker_forked(void);
 

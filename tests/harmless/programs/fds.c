@@ -283,17 +283,18 @@ static void *blocked(void *arg)
 static void close_blocked(void)
 {
 	pthread_t t;
-	int p[2], file;
+	int p[2], file, ret;
 
 	traffic();
 	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, p) == 0);
 	MUST(pthread_create(&t, NULL, blocked, (void *)(long)p[1]) == 0);
 	nap(50);
-	said("close", close(p[1]));
+	ret = close(p[1]);
 	file = open("file", O_RDWR | O_CREAT, 0600);
-	said("file", file);
 	MUST(send(p[0], "late", 4, MSG_NOSIGNAL) == 4);
 	pthread_join(t, NULL);
+	said("close", ret);
+	said("file", file);
 	MUST(write(file, "x", 1) == 1);
 	traffic();
 	fds("after");
@@ -301,8 +302,7 @@ static void close_blocked(void)
 
 static void *accepting(void *arg)
 {
-	said("accept", accept((int)(long)arg, NULL, NULL) < 0 ? -1 : 0);
-	return NULL;
+	return (void *)(long)(accept((int)(long)arg, NULL, NULL) < 0 ? errno : 0);
 }
 
 static void shutdown_blocked(void)
@@ -310,6 +310,7 @@ static void shutdown_blocked(void)
 	struct sockaddr_in at = { .sin_family = AF_INET,
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int s = socket(AF_INET, SOCK_STREAM, 0);
+	void *result;
 	pthread_t t;
 
 	traffic();
@@ -317,7 +318,8 @@ static void shutdown_blocked(void)
 	MUST(pthread_create(&t, NULL, accepting, (void *)(long)s) == 0);
 	nap(50);
 	said("shutdown", shutdown(s, SHUT_RDWR));
-	pthread_join(t, NULL);
+	pthread_join(t, &result);
+	said("accept", (long)result);
 	said("close", close(s));
 	said("close again", close(s));
 }
