@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+/* Once, from the constructor. */
+void atr_clock_init(void);
+
 /* Monotonic nanoseconds: what durations are taken with. */
 uint64_t atr_now(void);
 

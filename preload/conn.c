@@ -15,6 +15,7 @@
 
 #include <string.h>
 
+#include "preload/gate.h"
 #include "preload/process.h"
 #include "preload/stats.h"
 #include "preload/sys.h"
@@ -70,7 +71,12 @@ static struct atr_conn **slot_make(int fd)
 
 static void conn_drop(struct atr_conn *c)
 {
-	if (!c || c == UNKNOWN || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) != 0)
+	int32_t left;
+
+	if (!c || c == UNKNOWN)
+		return;
+	left = (int32_t)__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL);
+	if (ATR_BUG(left < 0) || left != 0)
 		return;
 	if (__atomic_exchange_n(&c->connecting, 0, __ATOMIC_ACQ_REL))
 		__atomic_fetch_sub(&atr_conn_connecting, 1, __ATOMIC_RELAXED);

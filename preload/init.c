@@ -8,6 +8,7 @@
  * straight to the real function, for good.
  */
 #include <errno.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,73 @@ static bool step_valgrind(void)
 	if (preloaded && strstr(preloaded, "/vgpreload_"))
 		atr_sys_trust_memory();
 	return true;
+}
+
+/*
+ * ThreadSanitizer would see what our code, which it did not build, does to our memory, but not the
+ * atomic operations that order it, and report races of ours as the program's.
+ */
+extern void __tsan_init(void) __attribute__((weak));
+
+static bool step_tsan(void)
+{
+#ifdef __SANITIZE_THREAD__
+	return true;
+#else
+	return !__tsan_init;
+#endif
+}
+
+/*
+ * Another copy of us, under whatever name, is known by a note like this one.  Which has been loaded
+ * first works, as its hooks come first; the other passes everything through.
+ */
+#define NOTE_NAME "autotrace"
+
+__asm__(".pushsection .note.autotrace, \"a\", %note\n"
+	".balign 4\n"
+	".long 10, 0, 1\n"
+	".asciz \"" NOTE_NAME "\"\n"
+	".balign 4\n"
+	".popsection\n");
+
+static bool has_our_note(const struct dl_phdr_info *info, const ElfW(Phdr) * ph)
+{
+	const char *p = (const char *)(info->dlpi_addr + ph->p_vaddr), *end = p + ph->p_memsz;
+
+	while ((size_t)(end - p) >= sizeof(ElfW(Nhdr))) {
+		const ElfW(Nhdr) *note = (const void *)p;
+		size_t align = ph->p_align == 8 ? 8 : 4;
+		size_t len = sizeof(*note) + ((note->n_namesz + 3) & ~(size_t)3);
+
+		len = ((len + align - 1) & ~(align - 1)) +
+		      (((size_t)note->n_descsz + align - 1) & ~(align - 1));
+		if (len > (size_t)(end - p))
+			return false;
+		if (note->n_namesz == sizeof(NOTE_NAME) &&
+		    memcmp(note + 1, NOTE_NAME, sizeof(NOTE_NAME)) == 0)
+			return true;
+		p += len;
+	}
+	return false;
+}
+
+/* Ends with the first copy there is; returns 1 if that is this one, 2 if not. */
+static int first_copy(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	(void)arg;
+	if (info->dlpi_addr == (uintptr_t)&__ehdr_start)
+		return 1;
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_NOTE && has_our_note(info, &info->dlpi_phdr[i]))
+			return 2;
+	return 0;
+}
+
+static bool step_copies(void)
+{
+	return dl_iterate_phdr(first_copy, NULL) != 2;
 }
 
 static bool step_real(void)
@@ -169,7 +237,7 @@ static bool step_http(void)
 
 static bool step_clock(void)
 {
-	atr_clock_sync();
+	atr_clock_init();
 	return true;
 }
 
@@ -227,6 +295,8 @@ static bool (*const start_up[])(void) = {
 	step_secure,
 	step_valgrind,
 	step_real,    /* from here on hooks call the real functions */
+	step_tsan,
+	step_copies,
 	step_config,  /* atr_config, atr_log() */
 	step_sampler,
 	step_context,
@@ -294,18 +364,6 @@ void atr_gate_shut(void)
 	atr_store(&atr_gate->live, 0);
 }
 
-void atr_bug(const char *what, const char *file, int line)
-{
-	if (atr_config.abort_on_bug)
-		abort();
-	atr_count(bugs, 1);
-	if (enabled)
-		atr_log(ATR_LOG_ERROR,
-			"internal inconsistency: %s (%s:%d); tracing is off in this process", what,
-			file, line);
-	atr_gate_shut();
-}
-
 /* ---- the end ---- */
 
 /* Its requests pass us by; that it is there is all that can be seen of it. */
@@ -348,6 +406,21 @@ static void print_stats_once(void)
 		return;
 	atr_worker_count_rest();
 	print_stats();
+}
+
+void atr_bug(const char *what, const char *file, int line)
+{
+	bool first = __atomic_exchange_n(&enabled, false, __ATOMIC_RELAXED);
+
+	if (atr_config.abort_on_bug)
+		abort();
+	atr_count(bugs, 1);
+	atr_gate_shut();
+	if (!first)
+		return;
+	atr_log(ATR_LOG_ERROR, "internal inconsistency: %s (%s:%d); tracing is off in this process",
+		what, file, line);
+	print_stats_once();
 }
 
 void atr_end(void)

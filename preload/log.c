@@ -32,10 +32,11 @@ static const struct {
 	const char *name;
 	unsigned bits;
 } domains[] = {
-	{ "all", ~0u },
+	{ "all", ~(unsigned)ATR_DEBUG_BUG },
 	{ "stats", ATR_DEBUG_STATS },
 	{ "worker", ATR_DEBUG_WORKER },
 	{ "real", ATR_DEBUG_REAL },
+	{ "bug", ATR_DEBUG_BUG },
 };
 
 static int fd_stat(int fd, struct stat *st)
@@ -62,7 +63,7 @@ static void read_domains(const char *s)
 		if (!known && n)
 			atr_log(ATR_LOG_WARN,
 				"AUTOTRACE_DEBUG=%s: there is no debug domain \"%.*s\" (but all, "
-				"stats, worker, real); it is ignored",
+				"stats, worker, real, bug); it is ignored",
 				atr_config.debug, (int)n, s);
 		s += n + strcspn(s + n, ",");
 		s += *s == ',';

@@ -28,6 +28,7 @@ enum atr_domain {
 	ATR_DEBUG_STATS = 1,
 	ATR_DEBUG_WORKER = 2,
 	ATR_DEBUG_REAL = 4,
+	ATR_DEBUG_BUG = 8, /* the first record is an inconsistency */
 };
 extern unsigned atr_debug_domains;
 

@@ -9,7 +9,9 @@ test_lines.py.
 """
 import dataclasses
 import os
+import subprocess
 import sys
+import sysconfig
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -27,7 +29,8 @@ class Line:
     spans: bool = True  # some arrive
     env: dict = dataclasses.field(default_factory=dict)
     prefix: tuple = ()  # what runs it
-    preload: tuple = ()  # other preloads: before us, or with "us" among them where we are
+    preload: tuple = ()  # other preloads, before us
+    both: bool = False  # and in another run behind us
     root: bool = False
     san: bool = False  # makes sense under a sanitizer, too
     late: bool = False  # the runs one after the other, for time is looked at
@@ -38,8 +41,17 @@ class Line:
     def runs(self):
         return [self.argv + tuple(c.split()) for c in self.cases] or [self.argv]
 
+    def count(self):
+        return len(self.runs()) * (2 if self.both else 1)
+
 
 LINES = []
+LIB = "/usr/lib/" + (sysconfig.get_config_var("MULTIARCH") or "")
+
+
+def runtime(name):
+    return subprocess.run(["gcc", "-print-file-name=" + name], check=True, capture_output=True, text=True,
+                          timeout=10).stdout.strip()
 
 
 def part(name, *lines, **common):
@@ -200,6 +212,75 @@ part("Sandboxes",
      line("Landlock", "sandbox landlock"),
      )
 
+ALLOCATORS = {"jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4",
+              "mimalloc": "libmimalloc.so.2"}
+FAKED = (LIB + "/faketime/libfaketime.so.1",)
+
+part("Company",
+     *[line(f"{name} preloaded, before us and after", "company plain", preload=(f"{LIB}/{so}",), both=True)
+       for name, so in ALLOCATORS.items()],
+     line("another object that interposes what we do and counts the calls, before us and after",
+          "company quiet", preload=("other-shim",), both=True),
+     line("libfaketime, before and after: another year; a clock that stands still", "company quiet",
+          preload=FAKED, both=True, env={"FAKETIME": "@2020-01-01 00:00:00", "FAKETIME_NO_CACHE": "1"}),
+     line("a clock that stands still", "company quiet", preload=FAKED,
+          env={"FAKETIME": "2020-01-01 00:00:00", "DONT_FAKE_MONOTONIC": "0"}),
+     line("fakeroot", "company plain", prefix=("/usr/bin/fakeroot", "--")),
+     line("eatmydata", "company plain", prefix=("/usr/bin/eatmydata", "--")),
+     line("proxychains", "company plain",
+          prefix=("/usr/bin/proxychains4", "-q", "-f", os.path.join(HERE, "proxychains.conf"))),
+     line("torsocks, which interposes syscall() too", "company quiet", prefix=("/usr/bin/torsocks",),
+          env={"TORSOCKS_LOG_LEVEL": "1"}),
+     line("stdbuf", "company plain", prefix=("/usr/bin/stdbuf", "-oL")),
+     line("strace", "company plain", prefix=("/usr/bin/strace", "-f", "-o", "/dev/null")),
+     line("valgrind", "company quiet", prefix=("/usr/bin/valgrind", "-q", "--error-exitcode=9"), timeout=60),
+     elsewhere("gdb", "tests/harmless/test_harmless.py::test_nobody_notices"),
+     line("LD_BIND_NOW", "company plain", env={"LD_BIND_NOW": "1"}),
+     line("LD_DEBUG", "company quiet", env={"LD_DEBUG": "bindings", "LD_DEBUG_OUTPUT": "ld-debug"}),
+     line("LD_AUDIT with an object that looks at every symbol", "company plain",
+          env={"LD_AUDIT": "PROGRAMS/audit"}),
+     line("built with AddressSanitizer, its runtime in front", "sanitized-asan plain",
+          preload=(runtime("libasan.so"),)),
+     line("the same without it in front: it insists, whatever is preloaded", "sanitized-asan plain",
+          spans=False, limit="gcc's AddressSanitizer refuses every preload that comes before it"),
+     line("built with ThreadSanitizer", "sanitized-tsan plain", spans=False),
+     line("functions of its own by the names of malloc, read and write; a variable called splice",
+          "own-symbols"),
+     line("C++ exceptions in threads, pthread_cancel() and pthread_exit() as unwinds", "exceptions caught"),
+     line("an exception that leaves a thread, and one that leaves main", "exceptions", rc=-6,
+          spans=False, cases=("thread", "main")),
+     elsewhere("an OpenSSL of its own (node exports one), libcurl of the program's",
+               "tests/e2e/test_http_programs.py::test_node"),
+     elsewhere("two copies of us: each span once",
+               "tests/harmless/test_company.py::test_of_two_copies_one_works"),
+     elsewhere("/etc/ld.so.preload", "tests/harmless/test_company.py::test_ld_so_preload"),
+     )
+
+part("Places",
+     line("no /proc", "company quiet", prefix=("/usr/bin/bwrap", "--ro-bind", "/", "/", "--tmpfs", "/proc")),
+     line("nothing can be written, not even /dev/shm and /tmp", "company quiet",
+          prefix=("/usr/bin/bwrap", "--ro-bind", "/", "/", "--proc", "/proc")),
+     line("no /dev", "company quiet",
+          prefix=("/usr/bin/bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "--tmpfs", "/dev")),
+     line("namespaces of its own for everything but the network", "company quiet",
+          prefix=("/usr/bin/bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev",
+                  "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts")),
+     line("no network", "company quiet", spans=False,
+          prefix=("/usr/bin/bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev",
+                  "--unshare-all")),
+     )
+
+part("When we are wrong",
+     line("an inconsistency of our own: tracing is off, the program goes on", "forks plain", spans=False,
+          env={"AUTOTRACE_DEBUG": "bug", "AUTOTRACE_ABORT_ON_BUG": "false"}),
+     line("the same with threads", "company plain", spans=False,
+          env={"AUTOTRACE_DEBUG": "bug", "AUTOTRACE_ABORT_ON_BUG": "false"}),
+     line("for developers: AUTOTRACE_ABORT_ON_BUG=true", "company quiet", spans=False,
+          env={"AUTOTRACE_DEBUG": "bug", "AUTOTRACE_ABORT_ON_BUG": "true"}, limit="it aborts, as asked"),
+     elsewhere("it is counted and logged once",
+               "tests/harmless/test_company.py::test_a_bug_is_counted_and_logged_once"),
+     )
+
 
 def table():
     out, last = [], None
@@ -211,7 +292,7 @@ def table():
             test = "`" + one.ref + "`"
         else:
             words = " ".join(one.argv) if one.argv else ""
-            test = f"`{words}`" + (f" ({len(one.cases)} runs)" if len(one.cases) > 1 else "")
+            test = f"`{words}`" + (f" ({one.count()} runs)" if one.count() > 1 else "")
         out.append(f"| {one.text} | {test} | {'**differs**: ' + one.limit if one.limit else 'the same'} |")
     return "\n".join(out[1:]) + "\n"
 

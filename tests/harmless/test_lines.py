@@ -15,11 +15,14 @@ from harness import bare_env, run
 
 PROGRAMS = os.path.join(harness.B, "tests", "harmless", "programs")
 
-RUNS = [(one, argv) for one in lines.LINES if not one.ref for argv in one.runs()]
+RUNS = [(one, argv, last) for one in lines.LINES if not one.ref for argv in one.runs()
+        for last in ([True, False] if one.both else [True])]
 
 
 def name_of(run_of_line):
-    return "-".join(run_of_line[1]).replace("/", "_")
+    one, argv, last = run_of_line
+    company = [os.path.basename(p) for p in (*one.prefix[:1], *one.preload)]
+    return "-".join([*argv, *company, *([] if last else ["us-first"])])
 
 
 def files(directory):
@@ -28,35 +31,33 @@ def files(directory):
         for name in names:
             found[os.path.relpath(os.path.join(at, name), directory) + "/"] = None
         for name in inside:
+            if name.startswith("ld-debug."):  # one for each process, with addresses in it
+                continue
             path = os.path.join(at, name)
             with open(path, "rb") as f:
                 found[os.path.relpath(path, directory)] = f.read()
     return found
 
 
-def preloads(one, env):
+def preloads(one, last, env):
     """The same other preloads in front of us, or behind us."""
-    others = [p if os.path.isabs(p) else os.path.join(PROGRAMS, p) for p in one.preload if p != "us"]
-    if not others:
-        return env
-    us = env.get("LD_PRELOAD")
-    if us and "us" in one.preload:
-        others.insert(one.preload.index("us"), us)
-    elif us:
-        others.append(us)
-    return {**env, "LD_PRELOAD": " ".join(others)}
+    others = [os.path.join(PROGRAMS, p) for p in one.preload]  # an absolute path stays one
+    us = [env["LD_PRELOAD"]] if "LD_PRELOAD" in env else []
+    both = others + us if last else us + others
+    return {**env, "LD_PRELOAD": " ".join(both)} if both else env
 
 
-def seen(one, argv, env, directory):
+def seen(one, argv, last, env, directory):
     directory.mkdir()
-    argv = [os.path.join(PROGRAMS, argv[0]), *argv[1:]] if "/" not in argv[0] else list(argv)
-    env = preloads(one, {**env, **one.env, "HOME": "/", "TMPDIR": "/tmp"})
+    argv = [os.path.join(PROGRAMS, argv[0]), *argv[1:]]
+    more = {k: v.replace("PROGRAMS", PROGRAMS) for k, v in one.env.items()}
+    env = preloads(one, last, {**env, **more, "HOME": "/", "TMPDIR": "/tmp"})
     r = run([*one.prefix, *argv], env, cwd=directory, timeout=one.timeout)
     return r.rc, r.out, r.raw_err, files(directory)
 
 
-@pytest.mark.parametrize("one, argv", RUNS, ids=map(name_of, RUNS))
-def test_the_same_as_bare(receiver, shim, tmp_path, one, argv):
+@pytest.mark.parametrize("one, argv, last", RUNS, ids=map(name_of, RUNS))
+def test_the_same_as_bare(receiver, shim, tmp_path, one, argv, last):
     if one.root and os.geteuid():
         pytest.skip("only root can do that")
     if harness.SAN and not one.san:
@@ -68,7 +69,7 @@ def test_the_same_as_bare(receiver, shim, tmp_path, one, argv):
     envs = {"bare": bare_env(), "up": shim(**quiet),
             "dead": shim(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", **quiet)}
     with concurrent.futures.ThreadPoolExecutor(1 if one.late else 3) as pool:
-        jobs = {how: pool.submit(seen, one, argv, env, tmp_path / how) for how, env in envs.items()}
+        jobs = {how: pool.submit(seen, one, argv, last, env, tmp_path / how) for how, env in envs.items()}
         got = {how: job.result() for how, job in jobs.items()}
     if one.rc is not None:
         assert got["bare"][0] == one.rc, got["bare"]

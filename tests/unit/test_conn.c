@@ -10,6 +10,15 @@
 
 struct atr_stats atr_stats;
 static bool foreign;
+static unsigned bugs;
+
+void atr_bug(const char *what, const char *file, int line)
+{
+	(void)what;
+	(void)file;
+	(void)line;
+	__atomic_fetch_add(&bugs, 1, __ATOMIC_RELAXED);
+}
 
 bool atr_process_foreign(void)
 {
@@ -218,4 +227,20 @@ TEST(threads_that_make_and_close_the_same_numbers_do_no_harm)
 		(void)pthread_join(threads[i], NULL);
 	atr_conn_close_range(600, 640);
 	CHECK(atr_conn_get(600) == NULL);
+	CHECK_INT(bugs, 0);
+}
+
+TEST(what_is_let_go_too_often_is_a_bug_and_goes_no_further)
+{
+	struct atr_conn *c = tcp(650, ATR_ROLE_CLIENT, "127.0.0.1", 1);
+	uint32_t gen = c->gen;
+
+	atr_conn_close(650);
+	CHECK_INT(bugs, 0);
+	CHECK(c->gen == gen + 1);
+	conn_drop(c);
+	CHECK_INT(bugs, 1);
+	CHECK(c->gen == gen + 1);
+	bugs = 0;
+	c->refs = 0;
 }

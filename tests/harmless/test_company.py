@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is not a comparison with bare alone: how often a span arrives, what is said."""
+import os
+import shutil
+import subprocess
+
+import pytest
+
+import harness
+from harness import bare_env, run
+from test_lines import PROGRAMS
+
+QUIET = [os.path.join(PROGRAMS, "company"), "quiet"]  # 42 operations
+
+
+def copy(directory, name):
+    """Another installation of us."""
+    directory.mkdir()
+    for file in ("libautotrace.so", "libautotrace-exporter.so"):
+        shutil.copy(os.path.join(harness.B, file), directory)
+    os.rename(directory / "libautotrace.so", directory / name)
+    return str(directory / name)
+
+
+@pytest.mark.skipif(bool(harness.SAN), reason="two objects with a sanitizer's tables")
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("name", ["libautotrace.so", "renamed.so"])
+def test_of_two_copies_one_works(receiver, shim, tmp_path, first, name):
+    other = copy(tmp_path / "other", name)
+    env = shim()
+    env["LD_PRELOAD"] = " ".join([env["LD_PRELOAD"], other] if first else [other, env["LD_PRELOAD"]])
+    bare, traced = run(QUIET, bare_env()), run(QUIET, env)
+    assert (traced.rc, traced.out, traced.err) == (bare.rc, bare.out, "")
+    assert len(receiver.spans) == 42
+
+
+@pytest.mark.skipif(bool(harness.SAN), reason="the file would have to name the sanitizer's runtime")
+def test_ld_so_preload(receiver, shim, tmp_path):
+    """In a mount namespace whose /etc is another."""
+    if not shutil.which("bwrap") or subprocess.run(["bwrap", "--ro-bind", "/", "/", "true"],
+                                                   check=False).returncode:
+        pytest.skip("no bwrap, or no right to a mount namespace")
+    (tmp_path / "ld.so.preload").write_text(harness.SHIM + "\n")
+    within = ["bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/etc"]
+    for file in ("ld.so.cache", "passwd", "hosts", "nsswitch.conf"):
+        within += ["--ro-bind", "/etc/" + file, "/etc/" + file]
+    env = shim(LD_PRELOAD=None)
+    bare = run([*within, *QUIET], env)
+    assert not receiver.spans
+    traced = run([*within, "--ro-bind", str(tmp_path / "ld.so.preload"), "/etc/ld.so.preload", *QUIET], env)
+    assert (traced.rc, traced.out, traced.err) == (bare.rc, bare.out, bare.err)
+    assert len(receiver.spans) == 42
+
+
+@pytest.mark.parametrize("program", ["company", "forks"])
+def test_a_bug_is_counted_and_logged_once(receiver, shim, program):
+    case = {"company": "plain", "forks": "plain"}[program]
+    r = run([os.path.join(PROGRAMS, program), case],
+            shim(AUTOTRACE_DEBUG="stats,bug", AUTOTRACE_ABORT_ON_BUG="false")).ok()
+    assert not receiver.spans
+    lines = r.err.splitlines()
+    said = [int(one.split("[")[1].split("]")[0]) for one in lines if "internal inconsistency" in one]
+    assert sorted(said) == sorted(pid for pid, s in r.stats.items() if s["bugs"]) and said, r.err
+    assert r.total("bugs") == len(said)
+    assert r.total("recorded") == r.total("exported") == 0
