@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is not a comparison with bare alone: how often a span arrives, what is said."""
 import os
+import re
 import shutil
+import socket
+import ssl
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -63,3 +68,63 @@ def test_a_bug_is_counted_and_logged_once(receiver, shim, program):
     assert sorted(said) == sorted(pid for pid, s in r.stats.items() if s["bugs"]) and said, r.err
     assert r.total("bugs") == len(said)
     assert r.total("recorded") == r.total("exported") == 0
+
+
+@pytest.mark.parametrize("case", ["cancel", "exception"])
+def test_libpq_left_by_an_unwind(receiver, shim, postgres, case):
+    argv = [os.path.join(PROGRAMS, "pg"), case]
+    bare, traced = run(argv, bare_env(**postgres.env())), run(argv, shim(**postgres.env()))
+    assert (traced.rc, traced.out, traced.err) == (bare.rc, bare.out, bare.raw_err.decode())
+    assert bare.rc == 0 and b"after 42" in bare.out
+    names = [s.name for s in receiver.spans]
+    assert names.count("SELECT") == (2 if case == "cancel" else 3), names
+
+
+class SlowTls:
+    """A collector that speaks TLS and takes its time; nobody knows its certificate's issuer, so it
+    is tried again and again."""
+
+    def __init__(self, directory):
+        crt, key = str(directory / "crt.pem"), str(directory / "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+                        "/CN=localhost", "-keyout", key, "-out", crt], check=True, capture_output=True,
+                       timeout=60)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(crt, key)
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.endpoint = f"https://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.refused = 0
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                s = self.listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(s,), daemon=True).start()
+
+    def serve(self, s):
+        s.settimeout(5)
+        time.sleep(0.005)
+        try:
+            with self.context.wrap_socket(s, server_side=True) as tls:
+                tls.recv(1)
+        except ssl.SSLError as e:
+            self.refused += "UNKNOWN_CA" in str(e).upper().replace(" ", "_")
+        except OSError:
+            pass
+
+
+@pytest.mark.skipif(bool(harness.SAN), reason="hundreds of forks")
+def test_forks_in_the_middle_of_tls(shim, tmp_path):
+    collector = SlowTls(tmp_path)
+    try:
+        argv = [os.path.join(PROGRAMS, "forks"), "among-threads"]
+        bare = run(argv, bare_env())
+        traced = run(argv, shim(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, AUTOTRACE_EXIT_TIMEOUT="30",
+                                OTEL_BSP_SCHEDULE_DELAY="10", OTEL_LOG_LEVEL="none"), timeout=40)
+        assert (traced.rc, traced.out, traced.err) == (bare.rc, bare.out, "")
+        assert collector.refused > 5
+    finally:
+        collector.listener.close()

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/time.h>
 
@@ -150,9 +151,12 @@ static void first_in_handler(void)
 /* A handler on a small stack of its own. */
 static void alternate(void)
 {
-	size_t size = (size_t)sysconf(_SC_MINSIGSTKSZ) + 4096;
-	stack_t s = { .ss_sp = malloc(size), .ss_size = size };
+	size_t size = 8192; /* what SIGSTKSZ was for thirty years */
+	char *stack =
+		mmap(NULL, 4096 + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	stack_t s = { .ss_sp = stack + 4096, .ss_size = size };
 
+	MUST(stack != MAP_FAILED && mprotect(stack, 4096, PROT_NONE) == 0);
 	MUST(sigaltstack(&s, NULL) == 0);
 	handle(SIGUSR1, busy_handler, SA_ONSTACK);
 	raise(SIGUSR1);
