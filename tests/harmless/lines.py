@@ -32,7 +32,8 @@ class Line:
     preload: tuple = ()  # other preloads, before us
     both: bool = False  # and in another run behind us
     root: bool = False
-    san: bool = False  # makes sense under a sanitizer, too
+    san: bool = False  # makes sense under AddressSanitizer, too
+    tsan: bool = False  # and under ThreadSanitizer, which has a thread of its own
     late: bool = False  # the runs one after the other, for time is looked at
     timeout: int = 20
     ref: str = ""  # tested elsewhere: file::function
@@ -85,10 +86,10 @@ part("Descriptors",
      line("closes standard input, output and error as well, and opens files there", "fds close-std"),
      line("dup2() of a file over every number", "fds dup-over"),
      line("F_DUPFD and F_DUPFD_CLOEXEC from everywhere", "fds dupfd"),
-     line("is passed sockets and files (SCM_RIGHTS)", "fds passing"),
+     line("is passed sockets and files (SCM_RIGHTS)", "fds passing", tsan=True),
      line("RLIMIT_NOFILE of 16, after the first operation and before", "fds",
           cases=("limit16", "limit16-early")),
-     line("numbers that go round between four threads", "fds reuse"),
+     line("numbers that go round between four threads", "fds reuse", tsan=True),
      line("close() while another thread is in recv(), and the number is a file's then", "fds close-blocked"),
      line("shutdown() while another is in accept(); closing twice", "fds shutdown-blocked"),
      line("what children inherit, by fork, exec and system()", "fds inherit"),
@@ -98,14 +99,14 @@ part("Descriptors",
                "tests/e2e/test_odd.py::test_a_number_that_libc_made_a_file_is_no_socket"),
      elsewhere("addresses and lengths that are no memory",
                "tests/e2e/test_odd.py::test_odd_calls_return_what_they_return_bare"),
-     )
+     san=True)
 
 part("Signals and threads",
      line("handlers, masks, pending signals and timers as they were", "signals dispositions"),
      line("every signal's default action, SIGUSR2 and real-time ones too", "signals defaults",
           timeout=40),
      line("a handler that opens, sends, receives, duplicates and closes in the middle of the same",
-          "signals reentered"),
+          "signals reentered", tsan=True),
      line("the first operation of the process in a handler", "signals first-in-handler"),
      line("a handler on a stack of 8 KiB, the first operation included", "signals alternate"),
      line("siglongjmp() out of recv(); out of SIGSEGV", "signals",
@@ -136,7 +137,7 @@ part("Signals and threads",
      )
 
 part("Processes",
-     line("fork(), children that end by _exit() and exit()", "forks plain"),
+     line("fork(), children that end by _exit() and exit()", "forks plain", tsan=True),
      line("_Fork(), and clone as a system call", "forks raw"),
      line("clone(): a process with its own memory, with the parent's, with the parent's files",
           "forks clones"),
@@ -146,7 +147,7 @@ part("Processes",
      line("posix_spawn() with file actions and attributes, system(), popen()", "forks spawns"),
      line("a daemon: fork twice, close everything, work on", "forks twice"),
      line("a server with four workers, which are killed", "forks prefork"),
-     line("fork() 90 times while three threads are inside hooks", "forks among-threads"),
+     line("fork() 90 times while three threads are inside hooks", "forks among-threads", tsan=True),
      line("fork() in signal handlers", "forks in-handler"),
      line("10,000 short-lived children: no slowdown, no memory", "forks many", timeout=60),
      elsewhere("fork() while three threads record and the exporter speaks TLS",
@@ -155,7 +156,7 @@ part("Processes",
                "tests/e2e/test_lifecycle.py::test_parent_and_child_both_record"),
      elsewhere("an exec that fails, and then goes on",
                "tests/e2e/test_lifecycle.py::test_nothing_is_lost_when_a_program_ends"),
-     )
+     san=True)
 
 part("Sandboxes",
      line("seccomp strict by prctl(), at once and later", "sandbox strict prctl", rc=3, cases=("", "60")),

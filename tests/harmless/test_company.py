@@ -120,7 +120,7 @@ class SlowTls:
 def test_forks_in_the_middle_of_tls(shim, tmp_path):
     collector = SlowTls(tmp_path)
     try:
-        argv = [os.path.join(PROGRAMS, "forks"), "among-threads"]
+        argv = [os.path.join(PROGRAMS, "forks"), "few-among-threads"]
         bare = run(argv, bare_env())
         traced = run(argv, shim(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, AUTOTRACE_EXIT_TIMEOUT="30",
                                 OTEL_BSP_SCHEDULE_DELAY="10", OTEL_LOG_LEVEL="none"), timeout=40)

@@ -60,7 +60,7 @@ def seen(one, argv, last, env, directory):
 def test_the_same_as_bare(receiver, shim, tmp_path, one, argv, last):
     if one.root and os.geteuid():
         pytest.skip("only root can do that")
-    if harness.SAN and not one.san:
+    if harness.SAN and not (one.tsan if "thread" in harness.SAN else one.san):
         pytest.skip("a sanitizer's runtime changes this program, not we")
     for other in (*one.prefix[:1], *one.preload):
         if os.path.isabs(other) and not os.path.exists(other):

@@ -301,6 +301,9 @@ static void *busy(void *arg)
 	return NULL;
 }
 
+/* forks among-threads, or few-among-threads */
+static int n_forks = 90;
+
 static void among_threads(void)
 {
 	pthread_t t[3];
@@ -308,7 +311,7 @@ static void among_threads(void)
 
 	for (int i = 0; i < 3; i++)
 		MUST(pthread_create(&t[i], NULL, busy, NULL) == 0);
-	for (int i = 0; i < 90; i++) {
+	for (int i = 0; i < n_forks; i++) {
 		int status = -1;
 		pid_t pid = fork();
 
@@ -328,6 +331,12 @@ static void among_threads(void)
 	for (int i = 0; i < 3; i++)
 		pthread_join(t[i], NULL);
 	said("wrong", wrong);
+}
+
+static void few_among_threads(void)
+{
+	n_forks = 25;
+	among_threads();
 }
 
 /* fork() out of a signal handler, in the middle of anything. */
@@ -423,4 +432,5 @@ static void many(void)
 HARM_MAIN({ "plain", plain }, { "raw", raw }, { "clones", clones }, { "exits", exits_by_kernel },
 	  { "exits-raw", exits_raw }, { "vfork", vforked }, { "spawns", spawns },
 	  { "twice", twice }, { "prefork", prefork }, { "among-threads", among_threads },
-	  { "in-handler", in_handler }, { "many", many })
+	  { "few-among-threads", few_among_threads }, { "in-handler", in_handler },
+	  { "many", many })
