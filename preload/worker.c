@@ -85,7 +85,8 @@ static struct {
 	uint32_t stop_asked;
 	uint32_t loaded;	 /* the exporter and its libraries are; a futex */
 	uint32_t leave;		 /* enum leave; a futex */
-	bool uncounted;		 /* it was taken off libc's number of threads */
+	uint32_t settled;	 /* its starter is done with the count of threads; a futex */
+	bool uncounted;		 /* it was taken off that */
 	bool at_exit;		 /* stop_at_exit() is registered */
 	bool gate_kept;		 /* by a stop that was not answered */
 	uint64_t no_flush_until; /* the last one was in vain (monotonic ns) */
@@ -373,12 +374,17 @@ static void not_counted(void)
 	w.uncounted = n_threads && atr_load(n_threads) > 1;
 	if (w.uncounted)
 		__atomic_fetch_sub(n_threads, 1, __ATOMIC_RELAXED);
+	/* Pairs with the acquire in counted(). */
+	atr_store_release(&w.settled, 1);
+	atr_sys_futex_wake(&w.settled, 1);
 }
 
 static void counted(void)
 {
 	unsigned *n_threads = dlsym(RTLD_DEFAULT, "__nptl_nthreads");
 
+	while (!atr_load_acquire(&w.settled))
+		(void)atr_sys_futex_wait(&w.settled, 0, UINT64_MAX);
 	if (w.uncounted && n_threads)
 		__atomic_fetch_add(n_threads, 1, __ATOMIC_RELAXED);
 	w.uncounted = false;
@@ -420,6 +426,10 @@ static void *run_thread(void *arg)
 	(void)take_requests();
 	host_flushed();
 	library_leave();
+	if (!run) { /* no use for it, and a process with one thread is another one than with two */
+		counted();
+		return NULL;
+	}
 	/* At the end of the process never an end of the thread by glibc: what libraries do
 	 * at the end of a thread would race with what they do at the end of the process. */
 	if (alone(&status))
@@ -632,19 +642,6 @@ static void tell_leave(enum leave how)
 	atr_sys_futex_wake(&w.leave, INT32_MAX);
 }
 
-void atr_worker_leave(void)
-{
-	uint64_t until = atr_now() + STOP_WAIT_NS;
-
-	if (atr_load(&w.state) == NONE || !atr_load(&w.tid))
-		return;
-	tell_leave(END);
-	if (w.gate_kept)
-		atr_forkgate_leave(); /* it waits there, and may not go back to its libraries */
-	while (atr_load_acquire(&w.leave) == END && atr_now() < until)
-		(void)atr_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
-}
-
 /* The kernel has forgotten the thread: from then on this process has one less. */
 static bool gone(uint64_t until)
 {
@@ -655,7 +652,31 @@ static bool gone(uint64_t until)
 			return false;
 		(void)atr_sys_futex_wait(&never, 0, 50000);
 	}
+	atr_store(&w.tid, 0);
 	return true;
+}
+
+/* Without an exporter it ends by itself; it may be about to. */
+static bool ends_by_itself(void)
+{
+	if (atr_load_acquire(&w.state) != FAILED)
+		return false;
+	if (atr_load(&w.tid))
+		(void)gone(atr_now() + STOP_WAIT_NS);
+	return true;
+}
+
+void atr_worker_leave(void)
+{
+	uint64_t until = atr_now() + STOP_WAIT_NS;
+
+	if (atr_load(&w.state) == NONE || ends_by_itself() || !atr_load(&w.tid))
+		return;
+	tell_leave(END);
+	if (w.gate_kept)
+		atr_forkgate_leave(); /* it waits there, and may not go back to its libraries */
+	while (atr_load_acquire(&w.leave) == END && atr_now() < until)
+		(void)atr_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
 }
 
 bool atr_worker_pause(void)
@@ -664,7 +685,7 @@ bool atr_worker_pause(void)
 	uint64_t now, signals;
 	bool away = false;
 
-	if (!running() || atr_load(&w.end_until) ||
+	if (ends_by_itself() || !running() || atr_load(&w.end_until) ||
 	    __atomic_exchange_n(&w.stop_asked, 1, __ATOMIC_RELAXED))
 		return false;
 	signals = atr_sys_block_signals();
@@ -684,15 +705,16 @@ bool atr_worker_pause(void)
 			atr_forkgate_leave();
 		atr_debug(ATR_DEBUG_WORKER, "worker: %s", away ? "away" : "does not end");
 	}
+	(void)ends_by_itself();
 	atr_sys_restore_signals(signals);
 	return away;
 }
 
 void atr_worker_resume(void)
 {
-	atr_store(&w.tid, 0);
 	atr_store(&w.requests, 0);
 	atr_store(&w.leave, STAY);
+	atr_store(&w.settled, 0);
 	atr_store(&w.stop_asked, 0);
 	atr_store_release(&w.state, NONE);
 }

@@ -39,6 +39,20 @@ def test_of_two_copies_one_works(receiver, shim, tmp_path, first, name):
     assert len(receiver.spans) == 42
 
 
+@pytest.mark.skipif(bool(harness.SAN) or os.geteuid() != 0, reason="root's calls, a sanitizer's thread")
+@pytest.mark.parametrize("argv", ["sandbox unshare-user", "sandbox keep-caps", "sandbox deny tsync kill,futex",
+                                  "threads seen", "threads main-leaves-traced"])
+def test_without_an_exporter_there_is_no_thread(shim, tmp_path, argv):
+    """As in a container that has us, but no libcurl."""
+    other = tmp_path / "libautotrace.so"
+    shutil.copy(harness.SHIM, other)
+    argv = argv.split()
+    argv[0] = os.path.join(PROGRAMS, argv[0])
+    bare = run(argv, bare_env())
+    traced = run(argv, shim(LD_PRELOAD=str(other), OTEL_LOG_LEVEL="none", AUTOTRACE_DEBUG=None))
+    assert (traced.rc, traced.out, traced.err) == (bare.rc, bare.out, bare.raw_err.decode())
+
+
 @pytest.mark.skipif(bool(harness.SAN), reason="the file would have to name the sanitizer's runtime")
 def test_ld_so_preload(receiver, shim, tmp_path):
     """In a mount namespace whose /etc is another."""

@@ -298,6 +298,7 @@ static void threads_seen(void)
 	FILE *f;
 
 	traffic();
+	nap(50);
 	f = fopen("/proc/self/status", "r");
 	while (fgets(line, sizeof(line), f))
 		if (!strncmp(line, "Threads:", 8))
