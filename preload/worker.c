@@ -95,6 +95,7 @@ static struct {
 int (*atr_worker_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
 static char exporter_path[4096];
+static unsigned *n_threads; /* libc's count, or NULL; looked up early, for that takes a lock */
 
 /* ---- the fork gate ---- */
 
@@ -369,8 +370,6 @@ static void count_unsent(void *arg, const struct atr_record *record)
  */
 static void not_counted(void)
 {
-	unsigned *n_threads = dlsym(RTLD_DEFAULT, "__nptl_nthreads");
-
 	w.uncounted = n_threads && atr_load(n_threads) > 1;
 	if (w.uncounted)
 		__atomic_fetch_sub(n_threads, 1, __ATOMIC_RELAXED);
@@ -381,8 +380,6 @@ static void not_counted(void)
 
 static void counted(void)
 {
-	unsigned *n_threads = dlsym(RTLD_DEFAULT, "__nptl_nthreads");
-
 	while (!atr_load_acquire(&w.settled))
 		(void)atr_sys_futex_wait(&w.settled, 0, UINT64_MAX);
 	if (w.uncounted && n_threads)
@@ -392,8 +389,6 @@ static void counted(void)
 
 unsigned atr_worker_threads(void)
 {
-	const unsigned *n_threads = dlsym(RTLD_DEFAULT, "__nptl_nthreads");
-
 	return n_threads ? atr_load(n_threads) : 0;
 }
 
@@ -741,6 +736,7 @@ void atr_worker_init(void)
 	char cwd[2048] = "";
 	long len;
 
+	n_threads = dlsym(RTLD_DEFAULT, "__nptl_nthreads");
 	(void)dl_iterate_phdr(our_object, &path);
 	if (!path)
 		return;

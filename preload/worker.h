@@ -56,7 +56,7 @@ void atr_worker_fork_parent(void);
 /* The same without fork handlers: true says that atr_forkgate_leave() is due in the parent. */
 bool atr_worker_fork_hold(void);
 
-/* The program's threads, as libc counts them; 0: not known.  Takes the loader's lock. */
+/* The program's threads, as libc counts them; 0: not known. */
 unsigned atr_worker_threads(void);
 
 /* In the child: there is no thread yet. */

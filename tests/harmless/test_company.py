@@ -139,6 +139,6 @@ def test_forks_in_the_middle_of_tls(shim, tmp_path):
         traced = run(argv, shim(OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, AUTOTRACE_EXIT_TIMEOUT="30",
                                 OTEL_BSP_SCHEDULE_DELAY="10", OTEL_LOG_LEVEL="none"), timeout=40)
         assert (traced.rc, traced.out, traced.err) == (bare.rc, bare.out, "")
-        assert collector.refused > 5
+        assert collector.refused >= 2
     finally:
         collector.listener.close()

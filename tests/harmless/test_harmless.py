@@ -88,7 +88,7 @@ PROGRAMS = {
     "xargs": ["bash", "-c", "seq 20 | xargs -n 3 -P 1 echo"],
     "ldd": ["ldd", "/bin/ls"],
     "fds": ["ls", "/proc/self/fd"],
-    "fds-of-a-child": ["bash", "-c", "exec 8</dev/null; ls /proc/self/fd; ls -l /proc/$$/fd | wc -l"],
+    "fds-of-a-child": ["bash", "-c", "exec 8</dev/null; ls /proc/self/fd; ls /proc/$$/fd; exit 3"],
     "env": ["env"],
     "getent": ["getent", "hosts", "localhost"],
     "id": ["id"],
