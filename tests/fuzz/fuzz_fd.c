@@ -68,6 +68,21 @@ struct atr_process atr_process;
 __thread struct atr_tls atr_tls;
 bool atr_context_watched;
 
+void atr_bug(const char *what, const char *file, int line)
+{
+	(void)what;
+	(void)file;
+	(void)line;
+	abort();
+}
+
+void *dlopen(const char *file, int mode)
+{
+	(void)file;
+	(void)mode;
+	return NULL;
+}
+
 bool atr_gate_closed(void)
 {
 	return false;
@@ -450,9 +465,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 #define FIND_LIBPQ(function)
 #include "hooks/hooks.def"
 	atr_conn_init();
-	for (int fd; (fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR)) < LOW;)
+	for (int fd; (fd = (int)atr_sys(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR, 0, 0, 0)) < LOW;)
 		MUST(fd >= 0);
-	(void)syscall(SYS_close_range, LOW, ~0u, 0);
+	(void)atr_sys(SYS_close_range, LOW, ~0u, 0, 0, 0, 0);
 	MUST(!setrlimit(RLIMIT_NOFILE, &most));
 	return 0;
 }
