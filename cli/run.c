@@ -69,11 +69,10 @@ static int set_pair(char *pair)
 	return ATR_EXIT_OURS;
 }
 
-/* libautotrace.so beside this program, or in ../lib of it. */
-static bool find_library(char path[static PATH_MAX])
+bool atr_cli_beside(const char *name, char path[static PATH_MAX])
 {
 	static const char *const places[] = { "", "../lib/" };
-	char self[PATH_MAX], place[PATH_MAX + sizeof("../lib/" LIBRARY)];
+	char self[PATH_MAX], place[2 * PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	char *slash;
 
@@ -85,11 +84,11 @@ static bool find_library(char path[static PATH_MAX])
 		return false;
 	slash[1] = '\0';
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		(void)snprintf(place, sizeof(place), "%s%s%s", self, places[i], LIBRARY);
+		(void)snprintf(place, sizeof(place), "%s%s%s", self, places[i], name);
 		if (realpath(place, path))
 			return true;
 	}
-	fprintf(stderr, "autotrace: no %s in %s nor in %s../lib/\n", LIBRARY, self, self);
+	fprintf(stderr, "autotrace: no %s in %s nor in %s../lib/\n", name, self, self);
 	return false;
 }
 
@@ -280,7 +279,7 @@ int atr_cli_run(int argc, char **argv)
 		fputs("autotrace: run what? ('autotrace run --help')\n", stderr);
 		return ATR_EXIT_OURS;
 	}
-	if (!find_library(library))
+	if (!atr_cli_beside(LIBRARY, library))
 		return ATR_EXIT_OURS;
 	if (announce(argv[0], library)) {
 		err = add_preload(library);

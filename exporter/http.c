@@ -102,7 +102,8 @@ int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len)
 {
 	set_addresses(http);
 	atr_buf_reset(&http->body);
-	http->too_long = false;
+	http->too_long = http->sent = false;
+	http->len = len;
 	http->error[0] = '\0';
 	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDS, body);
 	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
@@ -171,6 +172,18 @@ static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_rep
 		reply->len = 0;
 }
 
+/* Has the last byte left just now? */
+static bool now_sent(struct atr_http *http)
+{
+	curl_off_t n = 0;
+
+	if (http->sent || curl_easy_getinfo(http->easy, CURLINFO_SIZE_UPLOAD_T, &n) != CURLE_OK ||
+	    n < (curl_off_t)http->len)
+		return false;
+	http->sent = true;
+	return true;
+}
+
 bool atr_http_step(struct atr_http *http, uint64_t until, struct atr_http_reply *reply)
 {
 	int running = 0, left = 0;
@@ -180,7 +193,8 @@ bool atr_http_step(struct atr_http *http, uint64_t until, struct atr_http_reply 
 	(void)curl_multi_perform(http->multi, &running);
 	msg = curl_multi_info_read(http->multi, &left);
 	if (!msg || msg->msg != CURLMSG_DONE) {
-		nap(http, until);
+		if (!now_sent(http))
+			nap(http, until);
 		return false;
 	}
 	code = msg->data.result;

@@ -28,6 +28,7 @@
 #include "preload/log.h"
 #include "preload/process.h"
 #include "preload/sampler.h"
+#include "preload/spool.h"
 #include "preload/stack.h"
 #include "preload/stats.h"
 #include "preload/sys.h"
@@ -181,6 +182,7 @@ static bool step_stacks(void)
 
 static bool step_threads(void)
 {
+	atr_spool_init(env);
 	atr_thread_init();
 	atr_worker_init();
 	return true;
@@ -348,13 +350,19 @@ static void print_stats_once(void)
 	print_stats();
 }
 
+static void leave(void)
+{
+	print_stats_once();
+	atr_worker_leave_spool();
+}
+
 void atr_end(void)
 {
 	if (!enabled || !atr_load(&atr_gate->live))
 		return;
 	atr_libpq_ending();
 	atr_worker_stop();
-	print_stats_once();
+	leave();
 }
 
 /*
@@ -366,6 +374,6 @@ __attribute__((destructor)) static void end(void)
 	int saved_errno = errno;
 
 	if (enabled && atr_load(&atr_gate->live))
-		print_stats_once();
+		leave();
 	errno = saved_errno;
 }

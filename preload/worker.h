@@ -14,8 +14,8 @@ void atr_worker_init(void);
 extern int (*atr_worker_pthread_create)(pthread_t *thread, const pthread_attr_t *attr,
 					void *(*run)(void *), void *arg);
 
-/* A record was committed; half_full asks for a drain now.  Starts the thread when there is none. */
-void atr_worker_committed(bool half_full);
+/* A record was committed; so_full asks for a drain now.  Starts the thread when there is none. */
+void atr_worker_committed(bool so_full);
 
 /* A ring is full or nearly: drain, please. */
 void atr_worker_wake_ring(void);
@@ -36,8 +36,11 @@ void atr_worker_stop(void);
 /* After the stop: the thread ends, as if it had never been. */
 void atr_worker_leave(void);
 
-/* After the stop: what is still in the rings is counted as unsent. */
+/* After the stop: what is still in the rings is counted, as left or unsent. */
 void atr_worker_count_rest(void);
+
+/* The last of all: a spool file with nothing in it goes. */
+void atr_worker_leave_spool(void);
 
 /* Around fork(): no child may be born while the thread is inside a library. */
 void atr_worker_fork_prepare(void);
