@@ -21,16 +21,18 @@
 
 #include "cli/cli.h"
 #include "preload/host.h"
+#include "preload/spoolname.h"
 
 #define EXPORTER "libautotrace-exporter.so"
 #define NS_PER_S 1000000000ull
 
 static const char help[] =
-	"usage: autotrace drain [--watch] [--endpoint URL]\n"
+	"usage: autotrace drain [--watch] [--same] [--endpoint URL]\n"
 	"\n"
 	"Sends the spans that were left by programs of yours that were killed, to the\n"
 	"collector that the OTEL_* variables name, each under its own program's resource.\n"
 	"\n"
+	"  --same               only what would have gone to the same collector\n"
 	"  --watch              go on until SIGINT or SIGTERM, every OTEL_BSP_SCHEDULE_DELAY\n"
 	"  --exporter NAME      where spans go: otlp, console (OTEL_TRACES_EXPORTER)\n"
 	"  --endpoint URL       the collector (OTEL_EXPORTER_OTLP_ENDPOINT)\n"
@@ -40,11 +42,9 @@ static const char help[] =
 	"125 if autotrace fails.\n";
 
 static const struct option options[] = {
-	{ "watch", no_argument, NULL, 'w' },
-	{ "exporter", required_argument, NULL, 'x' },
-	{ "endpoint", required_argument, NULL, 'u' },
-	{ "help", no_argument, NULL, 'h' },
-	{ 0 },
+	{ "watch", no_argument, NULL, 'w' },	      { "same", no_argument, NULL, 's' },
+	{ "exporter", required_argument, NULL, 'x' }, { "endpoint", required_argument, NULL, 'u' },
+	{ "help", no_argument, NULL, 'h' },	      { 0 },
 };
 
 static struct atr_config config;
@@ -152,7 +152,7 @@ static const struct atr_object *object(unsigned index)
 	return NULL;
 }
 
-static const struct atr_host host = {
+static struct atr_host host = {
 	.abi = ATR_HOST_ABI,
 	.config = &config,
 	.stats = &stats,
@@ -230,7 +230,7 @@ static void on(int signal)
 int atr_cli_drain(int argc, char **argv)
 {
 	static char name[] = "autotrace"; /* getopt's messages begin with it */
-	bool watch = false, done;
+	bool watch = false, same = false, done;
 	atr_exporter_run_fn *run;
 	int c;
 
@@ -239,6 +239,9 @@ int atr_cli_drain(int argc, char **argv)
 		switch (c) {
 		case 'w':
 			watch = true;
+			break;
+		case 's':
+			same = true;
 			break;
 		case 'x':
 			(void)setenv("OTEL_TRACES_EXPORTER", optarg, 1);
@@ -260,6 +263,8 @@ int atr_cli_drain(int argc, char **argv)
 		return ATR_EXIT_OURS;
 	}
 	atr_config_read(&config, env, warn);
+	if (same)
+		host.destination = atr_spool_destination(&config);
 	run = load();
 	if (!run)
 		return ATR_EXIT_OURS;

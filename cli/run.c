@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * autotrace run: sets the environment and becomes the program.
+ * autotrace run: sets the environment and becomes the program.  What that leaves
+ * is sent by another process (cli/watch.c).
  *
  * The options are names for OTEL_* variables; LD_PRELOAD gets libautotrace.so
  * behind whatever is there (a sanitizer must stay first).  A program that a
@@ -285,6 +286,7 @@ int atr_cli_run(int argc, char **argv)
 		err = add_preload(library);
 		if (err)
 			return err;
+		atr_cli_watch();
 	}
 	(void)execvp(argv[0], argv);
 	err = errno == ENOENT ? ATR_EXIT_NONE : ATR_EXIT_CANNOT;

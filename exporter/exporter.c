@@ -443,6 +443,8 @@ static void loop_orphans(struct exporter *x)
 	if (x->sink.to_console)
 		atr_orphans_scan(&x->orphans);
 	while (!lost && atr_orphans_any(&x->orphans) && !(x->host->pending() & ATR_WAKE_STOP)) {
+		x->wake = ATR_WAKE_FLUSH; /* who is not there is not waited for */
+		x->flush_by = x->host->deadline();
 		send_orphans(x);
 		while (x->sending && !(x->host->pending() & ATR_WAKE_STOP)) {
 			sleep_until(x, atr_delivery_due(&x->sink.delivery));

@@ -54,13 +54,6 @@ static uint32_t full;	    /* all files together are at their limit */
 
 /* ---- settings ---- */
 
-static uint32_t hash(uint32_t h, const char *s)
-{
-	for (; s && *s; s++)
-		h = (h ^ (uint8_t)*s) * 16777619u;
-	return (h ^ 0xff) * 16777619u;
-}
-
 static void add_base(size_t i, const char *name)
 {
 	if (name && name[0] == '/' && strlen(name) < sizeof(bases[i]))
@@ -79,19 +72,9 @@ void atr_spool_init(const char *(*env)(const char *name))
 		add_base(1, "/dev/shm");
 		add_base(2, "/tmp");
 	}
-	destination = hash(2166136261u, c->exporter == ATR_EXPORTER_OTLP ? "otlp" : "console");
-	destination = hash(destination,
-			   c->otlp_traces_endpoint ? c->otlp_traces_endpoint : c->otlp_endpoint);
-	destination = hash(destination,
-			   c->otlp_traces_headers ? c->otlp_traces_headers : c->otlp_headers);
-	destination |= 1;
+	destination = atr_spool_destination(c);
 	if (!c->spool_max_bytes)
 		refused = ECANCELED;
-}
-
-uint32_t atr_spool_destination(void)
-{
-	return destination;
 }
 
 /* ---- aside ---- */

@@ -85,7 +85,4 @@ void atr_spool_remove(void);
 /* In a forked child: the file is the parent's. */
 void atr_spool_forked(void);
 
-/* Where spans go, as a number in a name. */
-uint32_t atr_spool_destination(void);
-
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "preload/compiler.h"
+#include "preload/config.h"
 
 /* ---- names ---- */
 
@@ -128,4 +129,21 @@ bool atr_spool_alive(const struct atr_spool_name *name, const char *text, size_t
 	if ((st.state == 'Z' || st.state == 'X') && st.n_threads <= 1)
 		return false;
 	return !name->image || !st.image || st.image == name->image;
+}
+
+/* ---- destinations ---- */
+
+static uint32_t hash(uint32_t h, const char *s)
+{
+	for (; s && *s; s++)
+		h = (h ^ (uint8_t)*s) * 16777619u;
+	return (h ^ 0xff) * 16777619u;
+}
+
+uint32_t atr_spool_destination(const struct atr_config *c)
+{
+	uint32_t h = hash(2166136261u, c->exporter == ATR_EXPORTER_OTLP ? "otlp" : "console");
+
+	h = hash(h, c->otlp_traces_endpoint ? c->otlp_traces_endpoint : c->otlp_endpoint);
+	return hash(h, c->otlp_traces_headers ? c->otlp_traces_headers : c->otlp_headers) | 1;
 }

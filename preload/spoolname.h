@@ -22,6 +22,10 @@ struct atr_spool_name {
 
 #define ATR_SPOOL_NAME_MAX 128
 
+/* Where spans go by these settings: exporter, endpoint and headers.  Never 0. */
+struct atr_config;
+uint32_t atr_spool_destination(const struct atr_config *config);
+
 /* "ns-pid-start-image-destination-nonce", in hex. */
 void atr_spool_name_text(char text[static ATR_SPOOL_NAME_MAX], const struct atr_spool_name *name);
 

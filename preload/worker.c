@@ -35,6 +35,7 @@
 #include "preload/process.h"
 #include "preload/resolve.h"
 #include "preload/spool.h"
+#include "preload/spoolname.h"
 #include "preload/stats.h"
 #include "preload/sys.h"
 #include "preload/text.h"
@@ -293,7 +294,7 @@ static void *run_thread(void *arg)
 	library_enter();
 	if (atr_config.exporter == ATR_EXPORTER_OTLP)
 		host_look_up();
-	host.destination = atr_spool_destination();
+	host.destination = atr_spool_destination(&atr_config);
 	run = load();
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
 	if (!run || atr_config.exporter != ATR_EXPORTER_OTLP)

@@ -172,3 +172,14 @@ def test_parents_and_children_once_each(receiver, shim, spool, counts):
             timeout=60)
     assert r.rc == 7 and counts() == (n, n)
     assert each_once(receiver.wait(n)) == n and files(spool) == []
+
+
+def test_autotrace_run_sends_what_its_program_left(receiver, spool, counts):
+    env = bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
+    began = time.monotonic()
+    r = run([os.path.join(B, "autotrace"), "run", "--service", "left", "--",
+             program("doomed"), "SIGKILL", counts.path, "5"], env)
+    assert r.rc == -signal.SIGKILL and time.monotonic() - began < 5 * harness.SLOW, r.raw_err
+    assert each_once(receiver.wait(5)) == 5
+    assert {s.resource["service.name"] for s in receiver.spans} == {"left"}
+    harness.wait_for(lambda: not files(spool), "the file to go")
