@@ -72,7 +72,8 @@ static void creation_time(struct atr_resource *r, uint64_t ticks)
 	char text[ATR_TIME_TEXT];
 	int64_t booted;
 
-	if (!ticks || hz <= 0 || clock_gettime(CLOCK_REALTIME, &wall) != 0 ||
+	/* A dead process's may be anything (orphan.c); this is 87 years. */
+	if (!ticks || ticks >> 38 || hz <= 0 || clock_gettime(CLOCK_REALTIME, &wall) != 0 ||
 	    clock_gettime(CLOCK_BOOTTIME, &boot) != 0)
 		return;
 	booted = (wall.tv_sec - boot.tv_sec) * NS_PER_S + (wall.tv_nsec - boot.tv_nsec);

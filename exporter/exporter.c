@@ -12,11 +12,11 @@
  * the queue, or its time is up, or the collector does not answer.
  *
  * A record is settled when its batch was delivered or given up, and only then.  A process
- * that is killed meanwhile leaves it in the spool; one that was wholly on its way is marked, for
+ * that is killed meanwhile leaves it in the spool; one that is wholly on its way is marked, for
  * what the kernel has it delivers even so.  If nobody answers for a second the mark is taken
  * back: a collector that hangs has received nothing.
  *
- * With nothing of its own to send it sends what dead processes left (orphan.c).
+ * Between batches of its own it sends what dead processes left (orphan.c).
  *
  * Between two sleeps everything here hangs from atr_exporter_run()'s frame, as
  * host.h asks: after a fork the child's run() begins with nothing.
@@ -47,8 +47,8 @@ struct exporter {
 	struct atr_buf flight; /* the places of its spans */
 	struct atr_orphans orphans;
 	bool foreign;	     /* it is of theirs */
+	bool last_foreign;   /* so was the last one */
 	uint64_t shipped_at; /* all of it was; 0: not yet, or nobody has answered */
-	bool no_answer;
 
 	uint64_t tick_ns;
 	uint64_t tick;	  /* when all that is queued becomes due */
@@ -118,7 +118,6 @@ static void unmark(struct exporter *x)
 		return;
 	settle(x, ATR_BACK);
 	x->shipped_at = 0;
-	x->no_answer = true;
 }
 
 /* Whatever is not settled stays in the rings, and will be drained again. */
@@ -170,8 +169,8 @@ static bool due(const struct exporter *x)
 static void begin_batch(struct exporter *x, enum atr_delivery_state state)
 {
 	x->shipped_at = 0;
-	x->no_answer = false;
 	x->sending = state == ATR_DELIVERY_BUSY;
+	x->last_foreign = x->foreign;
 	if (!x->sending)
 		batch_over(x, state);
 }
@@ -207,20 +206,22 @@ static void send_orphans(struct exporter *x)
 	begin_batch(x, atr_sink_start_foreign(&x->sink, o));
 }
 
-/* What is wholly on its way is marked as such. */
+/* The last of the batch goes to the kernel the next moment: it is marked. */
+static void shipped(void *arg)
+{
+	struct exporter *x = arg;
+
+	if (!x->sending)
+		return;
+	settle(x, ATR_SHIPPED);
+	x->shipped_at = x->host->now();
+}
+
+/* The mark is taken back when an attempt has failed, or nobody answers. */
 static void mark(struct exporter *x)
 {
-	bool sent = atr_delivery_sent(&x->sink.delivery) && !x->no_answer;
-	uint64_t now = x->host->now();
-
-	if (sent && !x->shipped_at) {
-		settle(x, ATR_SHIPPED);
-		x->shipped_at = now;
-	} else if (!sent || now - x->shipped_at > ANSWER_NS) {
+	if (!atr_delivery_sent(&x->sink.delivery) || x->host->now() - x->shipped_at > ANSWER_NS)
 		unmark(x);
-	}
-	if (!atr_delivery_sent(&x->sink.delivery))
-		x->no_answer = false;
 }
 
 static enum atr_delivery_haste haste(const struct exporter *x)
@@ -282,7 +283,7 @@ static void tick(struct exporter *x)
 	x->tick = now + x->tick_ns;
 	x->send_to = x->queue.pushed;
 	atr_code_rest(&x->code);
-	if (!x->sending && !x->sink.to_console)
+	if (!x->foreign && !x->sink.to_console)
 		atr_orphans_scan(&x->orphans);
 }
 
@@ -388,6 +389,8 @@ static bool init(struct exporter *x, const struct atr_host *host)
 	atr_orphans_init(&x->orphans, host);
 	if (!atr_sink_init(&x->sink, host))
 		return false;
+	x->sink.delivery.http.on_sent = shipped;
+	x->sink.delivery.http.on_sent_arg = x;
 	if (!x->sink.to_console)
 		atr_orphans_scan(&x->orphans);
 	return true;
@@ -426,6 +429,9 @@ static void loop(struct exporter *x)
 		if (wake & ATR_WAKE_RING)
 			x->send_to = x->queue.pushed;
 		tick(x);
+		/* Taking turns: who always has something of its own sends theirs, too. */
+		if (!x->sending && !x->last_foreign && atr_orphans_any(&x->orphans))
+			send_orphans(x);
 		while (due(x))
 			send_batch(x);
 		if (!x->sending && atr_orphans_any(&x->orphans))

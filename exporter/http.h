@@ -25,8 +25,11 @@ struct atr_http {
 	const char *resolved; /* what `resolve` was made from */
 	bool fixed_host;      /* the host's name must not be looked up by us */
 	bool in_flight;
-	bool sent;     /* the whole body was given to the kernel */
-	size_t len;    /* of the body */
+	bool sent;	    /* the last of the body was given out to be sent */
+	const uint8_t *out; /* the body */
+	size_t out_len, out_at;
+	void (*on_sent)(void *arg); /* called just before the last of a body goes to the kernel */
+	void *on_sent_arg;
 	bool too_long; /* the response */
 	struct atr_buf body;
 	char error[CURL_ERROR_SIZE];
@@ -51,9 +54,7 @@ int atr_http_init(struct atr_http *http, const struct atr_host *host,
 /* Begins a POST of the body, which must stay until there is a reply.  0 or -errno. */
 int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len);
 
-/*
- * Goes on with it, waiting once, at most until `until` and never long; true when *reply is there.
- * Comes back at once when the last byte was sent.
+/* Goes on with it, waiting once, at most until `until` and never long; true when *reply is there.
  */
 bool atr_http_step(struct atr_http *http, uint64_t until, struct atr_http_reply *reply);
 

@@ -38,7 +38,7 @@ static void sends(void)
 			err(99, "sendto");
 		__atomic_fetch_add(&counts[1], 1, __ATOMIC_SEQ_CST);
 		if (!n)
-			usleep(50);
+			usleep(300);
 	}
 	close(s);
 	close(to);
