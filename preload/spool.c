@@ -108,15 +108,12 @@ static int fd_stat(int fd, const char *name, struct stat *st)
 
 static void *map(int fd, uint64_t at, size_t len, int *err)
 {
-	long p = atr_sys(SYS_mmap, NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, at);
+	void *p = atr_sys_map_file(fd, at, len, err);
 
-	if (p < 0 && p > -PAGE) {
-		*err = (int)p;
-		return NULL;
-	}
 	/* A child's mapping would be the same memory, not a copy of it. */
-	(void)atr_sys(SYS_madvise, p, len, MADV_DONTFORK, 0, 0, 0);
-	return (void *)p;
+	if (p)
+		(void)atr_sys(SYS_madvise, p, len, MADV_DONTFORK, 0, 0, 0);
+	return p;
 }
 
 static int allocate(int fd, uint64_t at, uint64_t len)
