@@ -3,6 +3,7 @@
 import glob
 import os
 import random
+import resource
 import signal
 import struct
 import subprocess
@@ -174,6 +175,131 @@ def test_parents_and_children_once_each(receiver, shim, spool, counts):
             timeout=60)
     assert r.rc == 7 and counts() == (n, n)
     assert each_once(receiver.wait(n)) == n and files(spool) == []
+
+
+def no_directory(spool):
+    os.rmdir(spool)
+
+
+def a_file_in_its_place(spool):
+    os.rmdir(spool)
+    with open(spool, "w", encoding="ascii"):
+        pass
+
+
+def a_link(spool):
+    os.makedirs(spool + ".other", 0o700)
+    os.symlink(spool + ".other", f"{spool}/autotrace-{os.geteuid()}")
+
+
+def open_to_others(spool):
+    os.makedirs(f"{spool}/autotrace-{os.geteuid()}")
+    os.chmod(f"{spool}/autotrace-{os.geteuid()}", 0o777)
+
+
+def no_file_size():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def few_descriptors():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6))
+
+
+@pytest.mark.parametrize("trouble", [no_directory, a_file_in_its_place, a_link, open_to_others],
+                         ids=lambda t: t.__name__)
+def test_no_directory_means_memory_and_is_said_once(receiver, shim, spool, counts, trouble):
+    trouble(spool)
+    r = run([program("doomed"), "children", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
+    assert r.rc == 7 and r.err.count("no spool file in") == 3, "once in each process"
+    r = run([program("doomed"), "return", counts.path, "50", "4"], shim(AUTOTRACE_SPOOL_DIR=spool))
+    assert r.rc == 7 and r.err.count("no spool file in") == 1 and len(r.err.splitlines()) == 1
+    assert r.total("exported") == 200 and each_once(receiver.wait(203)) == 203
+    assert not files(spool) and not glob.glob(spool + ".other/*")
+
+
+@pytest.mark.parametrize("limit", [no_file_size, few_descriptors], ids=lambda t: t.__name__)
+def test_limits_are_no_trouble(receiver, shim, spool, counts, limit):
+    if harness.SAN and limit is no_file_size:
+        pytest.skip("a sanitizer cannot write its report")
+    done = subprocess.run([program("doomed"), "_exit", counts.path, "50"], preexec_fn=limit, timeout=60,
+                          env=shim(AUTOTRACE_SPOOL_DIR=spool, AUTOTRACE_DEBUG=None, OTEL_LOG_LEVEL="none"),
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 7 and done.stderr == b""
+    assert each_once(receiver.wait(50)) == 50 and not files(spool)
+
+
+def test_descriptors_are_what_they_were(shim, spool):
+    """While files are made, mapped and unlinked by 20 threads at a time."""
+    code = ("import os, socket, threading\n"
+            "to = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); to.bind(('127.0.0.1', 0))\n"
+            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "seen = set(); stop = threading.Event()\n"
+            "def look():\n"
+            "    while not stop.is_set():\n"
+            "        d = os.dup(0); seen.add(d); os.close(d)\n"
+            "def send():\n"
+            "    for _ in range(20): s.sendto(b'x', to.getsockname())\n"
+            "t = threading.Thread(target=look); t.start()\n"
+            "for _ in range(5):\n"
+            "    them = [threading.Thread(target=send) for _ in range(20)]\n"
+            "    [x.start() for x in them]; [x.join() for x in them]\n"
+            "stop.set(); t.join(); print(sorted(seen))\n")
+    argv = ["/usr/bin/python3", "-c", code]
+    r = run(argv, shim(AUTOTRACE_SPOOL_DIR=spool)).ok()
+    assert r.out == run(argv, bare_env()).ok().out and r.total("recorded") == 2000
+
+
+def test_all_files_together_are_bounded(receiver, shim, spool, counts):
+    """With nobody to take anything; afterwards all of it is there but what was dropped."""
+    env = shim(AUTOTRACE_SPOOL_DIR=spool, AUTOTRACE_SPOOL_MAX_BYTES="1000000", AUTOTRACE_EXIT_TIMEOUT="0",
+               OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    in_memory = 0
+    for _ in range(40):
+        r = run([program("doomed"), "exit_group", counts.path, "20"], env)
+        assert r.rc == 7
+        in_memory += "the spool is full" in r.err
+    used = sum(os.stat(f).st_blocks * 512 for f in files(spool))
+    assert 800000 < used <= 1000000 and 0 < in_memory < 40
+    assert drain(receiver, spool).rc == 0 and not files(spool)
+    assert each_once(receiver.spans) == 20 * (40 - in_memory)
+
+
+def test_spoilt_files_are_skipped(receiver, shim, spool, counts):
+    rng = random.Random(3)
+    env = shim(AUTOTRACE_SPOOL_DIR=spool, AUTOTRACE_EXIT_TIMEOUT="0",
+               OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    for _ in range(10):
+        assert run([program("doomed"), "exit_group", counts.path, "100"], env).rc == 7
+    for i, path in enumerate(files(spool)):
+        size = os.path.getsize(path)
+        with open(path, "r+b") as f:
+            if i == 0:
+                f.truncate(1000)
+            elif i == 1:
+                f.truncate(16384 + 4096 + 5000)
+            else:  # a byte in the middle of the records
+                f.seek(16384 + 4096 + 20 + rng.randrange(5000))
+                byte = f.read(1)
+                f.seek(-1, os.SEEK_CUR)
+                f.write(bytes([byte[0] ^ 0x40]))
+        assert size
+    d = drain(receiver, spool)
+    assert d.rc == 0 and b"could not be read and were skipped" in d.raw_err
+    n = each_once(receiver.wait(8))
+    assert 300 < n < 1000 and not files(spool)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+def test_a_full_disk_is_no_sigbus(receiver, shim, spool, counts):
+    if subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no mount namespace can be had here")
+    room = 150 * 1024  # a file with one ring that cannot grow to its end
+    script = (f"mount -t tmpfs -o size={room} none {spool} && exec \"$@\"")
+    r = run(["unshare", "-m", "sh", "-c", script, "sh", program("doomed"), "return", counts.path, "3000", "3"],
+            shim(AUTOTRACE_SPOOL_DIR=spool))
+    assert r.rc == 7, r.raw_err
+    assert r.total("recorded") + r.total("ring_full") == 9000 and r.total("bugs") == 0
+    assert each_once(receiver.wait(r.total("exported"))) == r.total("exported") > 500
 
 
 @pytest.mark.skipif(bool(harness.SAN), reason="autotrace run does not put a sanitizer's runtime first")
