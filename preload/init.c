@@ -53,13 +53,18 @@ static bool step_secure(void)
 	return !getauxval(AT_SECURE); /* not in programs that run with raised privileges */
 }
 
-/* Valgrind sees for itself what the program sends, and complains about our looking. */
+/*
+ * Valgrind sees for itself what the program sends, and complains about our looking.  A thread
+ * like ours (preload/aside.c) it does not support, and ends the program.
+ */
 static bool step_valgrind(void)
 {
 	const char *preloaded = getenv("LD_PRELOAD");
 
-	if (preloaded && strstr(preloaded, "/vgpreload_"))
+	if (preloaded && strstr(preloaded, "/vgpreload_")) {
 		atr_sys_trust_memory();
+		atr_spool_off();
+	}
 	return true;
 }
 

@@ -74,7 +74,12 @@ void atr_spool_init(const char *(*env)(const char *name))
 	}
 	destination = atr_spool_destination(c);
 	if (!c->spool_max_bytes)
-		refused = ECANCELED;
+		atr_spool_off();
+}
+
+void atr_spool_off(void)
+{
+	refused = ECANCELED;
 }
 
 /* ---- aside ---- */

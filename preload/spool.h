@@ -58,6 +58,9 @@ struct atr_ring;
 /* Once, from the constructor: reads where the files may be.  Nothing is opened. */
 void atr_spool_init(const char *(*env)(const char *name));
 
+/* There will be no file. */
+void atr_spool_off(void);
+
 /*
  * A new ring of `size` bytes of data in this process's file, which is made when there is
  * none.  NULL: no file can be had (said once); then the ring has to be in memory.
