@@ -153,6 +153,36 @@ def test_only_the_same_destination_is_adopted(receiver, shim, spool, counts):
     assert each_once(receiver.wait(5)) == 5
 
 
+def test_drain_says_how_it_went(receiver, shim, spool, counts):
+    tool = os.path.join(B, "autotrace")
+    env = bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    assert run([tool, "drain"], env).rc == 0, "nothing is left where nothing is"
+    run([program("doomed"), "SIGKILL", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
+    r = run([tool, "drain"], env)
+    assert r.rc == 1 and b"127.0.0.1:9" in r.raw_err and r.seconds < 3 * harness.SLOW
+    assert len(files(spool)) == 1
+    assert run([tool, "drain", "--same"], dict(env, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:8")).rc == 0
+    r = run([tool, "drain", "--exporter", "console"], env)
+    assert r.rc == 0 and r.out.count(b"CLIENT send") == 3 and b"e2e[" in r.out and not files(spool)
+    assert run([tool, "drain", "it"], env).rc == run([tool, "drain", "--all"], env).rc == 125
+    assert run([tool, "drain", "--help"], env).ok().out.startswith(b"usage: autotrace drain")
+
+
+def test_watch_goes_on_until_it_is_told(receiver, shim, spool, counts):
+    env = bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+                   OTEL_BSP_SCHEDULE_DELAY="50")
+    p = subprocess.Popen([os.path.join(B, "autotrace"), "drain", "--watch"], env=env,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        for i in range(1, 4):
+            run([program("doomed"), "SIGKILL", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
+            assert each_once(receiver.wait(3 * i)) == 3 * i
+        p.send_signal(signal.SIGTERM)
+        assert p.wait(5 * harness.SLOW) == 0
+    finally:
+        end(p)
+
+
 def test_the_living_are_left_alone(receiver, shim, spool, counts):
     p = subprocess.Popen([program("doomed"), "never", counts.path, "0"],
                          env=shim(AUTOTRACE_SPOOL_DIR=spool, OTEL_BSP_SCHEDULE_DELAY="60000",
