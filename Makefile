@@ -38,8 +38,8 @@ PROG_SRC	:= $(wildcard tests/e2e/programs/*.c tests/harmless/programs/*.c)
 SHIM_OBJ	:= $(SHIM_SRC:%.c=$(B)/%.o)
 PROTO_OBJ	:= $(B)/exporter/otlp.pb-c.o
 EXPORTER_OBJ	:= $(EXPORTER_SRC:%.c=$(B)/%.o) $(PROTO_OBJ)
-EXPORTER_SHARED	:= $(B)/preload/sys.o $(B)/preload/utf8.o $(B)/preload/attr.o
-CLI_OBJ		:= $(CLI_SRC:%.c=$(B)/%.o)
+EXPORTER_SHARED	:= $(B)/preload/sys.o $(B)/preload/utf8.o $(B)/preload/attr.o $(B)/preload/spoolname.o
+CLI_OBJ		:= $(CLI_SRC:%.c=$(B)/%.o) $(B)/preload/config.o $(B)/preload/text.o $(B)/preload/sys.o $(B)/preload/spoolname.o
 UNIT_BIN	:= $(UNIT_SRC:%.c=$(B)/%)
 PROG_BIN	:= $(PROG_SRC:%.c=$(B)/%)
 DEMO_BIN	:= $(B)/tests/e2e/programs/legacy-orders $(B)/tests/e2e/programs/legacy-stock
@@ -72,7 +72,7 @@ $(B)/exporter/otlp.pb-c.c: exporter/otlp.proto
 	@echo "  PROTOC  $@"
 	$(Q)$(PROTOC_C) --c_out=$(B) -I. exporter/otlp.proto
 $(B)/exporter/otlp.pb-c.h: $(B)/exporter/otlp.pb-c.c ;
-$(EXPORTER_OBJ) $(UNIT_BIN): $(B)/exporter/otlp.pb-c.h
+$(EXPORTER_OBJ) $(UNIT_BIN) $(B)/fuzz/fuzz_spool: $(B)/exporter/otlp.pb-c.h
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -85,7 +85,7 @@ $(PROTO_OBJ): $(B)/exporter/otlp.pb-c.c
 
 # A unit test includes the .c it tests; a comment "LINK: preload/utf8.o ... -lfoo" in it
 # names what it links besides.
-unit_link = $(shell sed -n 's/^.*LINK: *\(.*\)\*\/.*/\1/p' tests/unit/$(1).c 2>/dev/null | \
+unit_link = $(shell sed -n 's/^.*LINK: *\(.*\)\*\/.*/\1/p' tests/unit/$(1).c tests/fuzz/$(1).c 2>/dev/null | \
 	sed 's:\([^ ]*\)\.o:$(B)/\1.o:g')
 unit_objects = $(filter %.o,$(call unit_link,$(1)))
 .SECONDEXPANSION:
@@ -137,13 +137,13 @@ tsan: ## Unit and e2e tests under ThreadSanitizer
 	-@$(MAKE) --no-print-directory -k -j$$(nproc) B=$(B)/tsan SAN=thread test-bin
 	@$(MAKE) --no-print-directory -k -j1 B=$(B)/tsan SAN=thread unit e2e
 
-# Each fuzzer includes the .c it tests.  New inputs go to $(B)/fuzz/<name>.corpus.
+# Each fuzzer includes the .c it tests, and may have LINK comments as unit tests have.  New inputs go to $(B)/fuzz/<name>.corpus.
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-$(B)/fuzz/%: tests/fuzz/%.c
+$(B)/fuzz/%: tests/fuzz/%.c $$(call unit_objects,$$*)
 	@mkdir -p $(@D)
 	@echo "  FUZZ    $@"
 	$(Q)clang $(ATR_CFLAGS) $(CFLAGS) -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined $(LDFLAGS) -o $@ $<
+		-fno-sanitize-recover=undefined $(LDFLAGS) -o $@ $< $(call unit_link,$*)
 
 fuzz: $(FUZZ_BIN) ## Run every fuzzer for FUZZTIME seconds (clang; default 60)
 	@FUZZTIME=$(FUZZTIME) bash scripts/run-fuzz $(FUZZ_BIN)

@@ -12,6 +12,7 @@ static const struct command {
 	const char *line;
 } commands[] = {
 	{ "run", atr_cli_run, "run a program with its network operations traced" },
+	{ "drain", atr_cli_drain, "send what killed programs left" },
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

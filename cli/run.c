@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * autotrace run: sets the environment and becomes the program.
+ * autotrace run: sets the environment and becomes the program.  What that leaves
+ * is sent by another process (cli/watch.c).
  *
  * The options are names for OTEL_* variables; LD_PRELOAD gets libautotrace.so
  * behind whatever is there (a sanitizer must stay first).  A program that a
@@ -69,11 +70,10 @@ static int set_pair(char *pair)
 	return ATR_EXIT_OURS;
 }
 
-/* libautotrace.so beside this program, or in ../lib of it. */
-static bool find_library(char path[static PATH_MAX])
+bool atr_cli_beside(const char *name, char path[static PATH_MAX])
 {
 	static const char *const places[] = { "", "../lib/" };
-	char self[PATH_MAX], place[PATH_MAX + sizeof("../lib/" LIBRARY)];
+	char self[PATH_MAX], place[2 * PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	char *slash;
 
@@ -85,11 +85,11 @@ static bool find_library(char path[static PATH_MAX])
 		return false;
 	slash[1] = '\0';
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		(void)snprintf(place, sizeof(place), "%s%s%s", self, places[i], LIBRARY);
+		(void)snprintf(place, sizeof(place), "%s%s%s", self, places[i], name);
 		if (realpath(place, path))
 			return true;
 	}
-	fprintf(stderr, "autotrace: no %s in %s nor in %s../lib/\n", LIBRARY, self, self);
+	fprintf(stderr, "autotrace: no %s in %s nor in %s../lib/\n", name, self, self);
 	return false;
 }
 
@@ -280,12 +280,13 @@ int atr_cli_run(int argc, char **argv)
 		fputs("autotrace: run what? ('autotrace run --help')\n", stderr);
 		return ATR_EXIT_OURS;
 	}
-	if (!find_library(library))
+	if (!atr_cli_beside(LIBRARY, library))
 		return ATR_EXIT_OURS;
 	if (announce(argv[0], library)) {
 		err = add_preload(library);
 		if (err)
 			return err;
+		atr_cli_watch();
 	}
 	(void)execvp(argv[0], argv);
 	err = errno == ENOENT ? ATR_EXIT_NONE : ATR_EXIT_CANNOT;

@@ -22,6 +22,7 @@ void atr_batch_init(struct atr_batch *b, size_t max_spans, size_t max_batch)
 void atr_batch_finish(struct atr_batch *b)
 {
 	atr_buf_free(&b->bytes);
+	atr_buf_free(&b->where);
 }
 
 size_t atr_batch_room(const struct atr_batch *b)
@@ -31,6 +32,19 @@ size_t atr_batch_room(const struct atr_batch *b)
 	size_t by_bytes = used < ATR_BATCH_BYTES ? (ATR_BATCH_BYTES - used) / FIELD_MAX : 0;
 
 	return spans < by_bytes ? spans : by_bytes;
+}
+
+/* The same for the places. */
+static void compact_places(struct atr_batch *b)
+{
+	const size_t size = sizeof(struct atr_place);
+	size_t left = b->where.len / size - b->places_popped;
+
+	if (b->where.room - b->where.len >= size || b->places_popped < left)
+		return;
+	memmove(b->where.bytes, b->where.bytes + b->places_popped * size, left * size);
+	b->where.len = left * size;
+	b->places_popped = 0;
 }
 
 /* Moves the queue to the front of its memory when that makes room and costs little. */
@@ -45,17 +59,26 @@ static void compact(struct atr_batch *b, size_t more)
 	b->head = 0;
 }
 
-bool atr_batch_push(struct atr_batch *b, const uint8_t *span, size_t len)
+bool atr_batch_push(struct atr_batch *b, const uint8_t *span, size_t len,
+		    const struct atr_place *place)
 {
 	size_t before;
 
 	if (b->head)
 		compact(b, len + HEAD_MAX);
+	if (b->places_popped)
+		compact_places(b);
 	before = b->bytes.len;
+	atr_buf_add(&b->where, place, sizeof(*place));
+	if (b->where.failed) {
+		b->where.failed = false;
+		return false;
+	}
 	atr_otlp_add_span(&b->bytes, span, len);
 	if (b->bytes.failed) {
 		b->bytes.len = before;
 		b->bytes.failed = false;
+		b->where.len -= sizeof(*place);
 		return false;
 	}
 	b->pushed++;
@@ -83,7 +106,15 @@ size_t atr_batch_front(const struct atr_batch *b, const uint8_t **bytes, size_t 
 void atr_batch_pop(struct atr_batch *b, size_t n_spans, size_t len)
 {
 	b->popped += n_spans;
+	b->places_popped += n_spans;
 	b->head += len;
 	if (b->head == b->bytes.len)
 		b->head = b->bytes.len = 0;
+}
+
+void atr_batch_clear(struct atr_batch *b)
+{
+	b->popped = b->pushed;
+	b->head = b->bytes.len = 0;
+	b->places_popped = b->where.len = 0;
 }

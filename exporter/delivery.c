@@ -34,7 +34,6 @@ int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host)
 
 /* ---- what is said ---- */
 
-/* `haste` tells whether the batch at hand may still be tried again. */
 static void complain(struct atr_delivery *d, enum atr_delivery_haste haste)
 {
 	const char *url = d->endpoint.shown;
@@ -42,13 +41,9 @@ static void complain(struct atr_delivery *d, enum atr_delivery_haste haste)
 	if (d->down || haste == ATR_HASTE_STOP)
 		return;
 	d->down = true;
-	if (haste == ATR_HASTE_NONE)
-		d->host->log(ATR_LOG_WARN,
-			     "export to %s failed: %s; spans are kept up to %u and then dropped",
-			     url, d->error, d->host->config->bsp_max_queue_size);
-	else
-		d->host->log(ATR_LOG_WARN, "export to %s failed: %s; %zu spans are dropped", url,
-			     d->error, d->n_spans);
+	d->host->log(ATR_LOG_WARN,
+		     "export to %s failed: %s; spans are kept up to %u and then dropped", url,
+		     d->error, d->host->config->bsp_max_queue_size);
 }
 
 static void works(struct atr_delivery *d)
@@ -125,6 +120,15 @@ static enum atr_delivery_state no_answer(struct atr_delivery *d, const char *why
 	return more ? ATR_DELIVERY_BUSY : ATR_DELIVERY_FAILED;
 }
 
+/* Of a dead process's, too, it is we who have them no more. */
+static void count_rejected(struct atr_delivery *d, uint64_t n_spans)
+{
+	if (!d->foreign)
+		atr_add(&d->host->stats->rejected, n_spans);
+	else
+		atr_add(&d->host->stats->adopted, n_spans);
+}
+
 static enum atr_delivery_state accepted(struct atr_delivery *d, const struct atr_http_reply *reply)
 {
 	struct atr_stats *stats = d->host->stats;
@@ -134,8 +138,8 @@ static enum atr_delivery_state accepted(struct atr_delivery *d, const struct atr
 		atr_otlp_read_success(&said, reply->body, reply->len);
 	if (said.rejected > d->n_spans)
 		said.rejected = d->n_spans;
-	atr_add(&stats->exported, d->n_spans - said.rejected);
-	atr_add(&stats->rejected, said.rejected);
+	atr_add(d->foreign ? &stats->adopted : &stats->exported, d->n_spans - said.rejected);
+	count_rejected(d, said.rejected);
 	works(d);
 	if (said.rejected || said.message[0]) {
 		if (!d->said_partial)
@@ -164,7 +168,7 @@ static enum atr_delivery_state judge(struct atr_delivery *d, const struct atr_ht
 		complain(d, haste);
 		return ATR_DELIVERY_FAILED;
 	}
-	atr_add(&d->host->stats->rejected, d->n_spans);
+	count_rejected(d, d->n_spans);
 	refused(d, reply);
 	return ATR_DELIVERY_DONE;
 }
@@ -218,7 +222,7 @@ static enum atr_delivery_state too_late(struct atr_delivery *d, enum atr_deliver
 /* ---- one batch ---- */
 
 int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
-		       const uint8_t *spans, size_t len, size_t n_spans)
+		       const uint8_t *spans, size_t len, size_t n_spans, bool foreign)
 {
 	uint64_t now = d->host->now();
 
@@ -234,6 +238,7 @@ int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
 		d->body_len = d->packed.len;
 	}
 	d->n_spans = n_spans;
+	d->foreign = foreign;
 	d->attempts = 0;
 	d->next = now;
 	d->told = false;
@@ -260,6 +265,11 @@ enum atr_delivery_state atr_delivery_step(struct atr_delivery *d, uint64_t until
 	if (state == ATR_DELIVERY_DONE)
 		d->n_spans = 0;
 	return state;
+}
+
+bool atr_delivery_sent(const struct atr_delivery *d)
+{
+	return d->http.in_flight && d->http.sent;
 }
 
 uint64_t atr_delivery_due(const struct atr_delivery *d)

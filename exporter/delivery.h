@@ -26,6 +26,7 @@ struct atr_delivery {
 	size_t body_len;
 
 	size_t n_spans;	   /* in the batch under way; 0 = there is none */
+	bool foreign;	   /* the batch is a dead process's */
 	unsigned attempts; /* begun */
 	uint64_t deadline; /* of the batch */
 	uint64_t next;	   /* attempt; UINT64_MAX while one is under way */
@@ -49,7 +50,8 @@ enum atr_delivery_state {
 /* How much hurry there is. */
 enum atr_delivery_haste {
 	ATR_HASTE_NONE,
-	ATR_HASTE_FLUSH, /* who is not there now is not tried again, nor who would be too late */
+	ATR_HASTE_FLUSH, /* who is not there now is not tried again, nor who would be too late: the
+			    batch is kept for later */
 	ATR_HASTE_STOP,	 /* the same, and what is said about it the caller says */
 };
 
@@ -58,12 +60,15 @@ int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host);
 
 /* Begins with n_spans spans (ScopeSpans fields); copies what it needs.  0 or -errno. */
 int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
-		       const uint8_t *spans, size_t len, size_t n_spans);
+		       const uint8_t *spans, size_t len, size_t n_spans, bool foreign);
 
 /* Does what can be done now; waits only while a request is under way, shortly, at most until
  * `until`. */
 enum atr_delivery_state atr_delivery_step(struct atr_delivery *d, uint64_t until,
 					  enum atr_delivery_haste haste);
+
+/* The whole batch is on its way, and nobody has answered yet. */
+bool atr_delivery_sent(const struct atr_delivery *d);
 
 /* When there is something to do: 0 = now (a request is under way), else the next attempt. */
 uint64_t atr_delivery_due(const struct atr_delivery *d);

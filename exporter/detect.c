@@ -65,16 +65,15 @@ void atr_detect_time_text(char out[static ATR_TIME_TEXT], int64_t unix_ns)
 }
 
 /* Boot is not asked of /proc/stat: two clocks tell it, and to the same tick. */
-static void creation_time(struct atr_resource *r)
+static void creation_time(struct atr_resource *r, uint64_t ticks)
 {
 	long hz = sysconf(_SC_CLK_TCK);
 	struct timespec wall, boot;
-	char text[ATR_TIME_TEXT], stat[1024];
-	ssize_t len = atr_sys_read_file("/proc/self/stat", stat, sizeof(stat));
-	uint64_t ticks = len > 0 ? atr_detect_start_ticks(stat, (size_t)len) : 0;
+	char text[ATR_TIME_TEXT];
 	int64_t booted;
 
-	if (!ticks || hz <= 0 || clock_gettime(CLOCK_REALTIME, &wall) != 0 ||
+	/* A dead process's may be anything (orphan.c); this is 87 years. */
+	if (!ticks || ticks >> 38 || hz <= 0 || clock_gettime(CLOCK_REALTIME, &wall) != 0 ||
 	    clock_gettime(CLOCK_BOOTTIME, &boot) != 0)
 		return;
 	booted = (wall.tv_sec - boot.tv_sec) * NS_PER_S + (wall.tv_nsec - boot.tv_nsec);
@@ -105,18 +104,15 @@ const char *atr_detect_user(const char *passwd, size_t len, uint32_t uid, size_t
 	return NULL;
 }
 
-static void executable(struct atr_resource *r)
+/* What /proc/<pid>/exe says. */
+static void executable(struct atr_resource *r, const char *path, size_t len)
 {
 	static const char deleted[] = " (deleted)";
 	const size_t n = sizeof(deleted) - 1;
-	char path[4096];
-	ssize_t got = atr_sys(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof(path), 0, 0);
 	const char *slash;
-	size_t len;
 
-	if (got <= 0)
+	if (!len)
 		return;
-	len = (size_t)got;
 	if (len > n && memcmp(path + len - n, deleted, n) == 0)
 		len -= n;
 	slash = memrchr(path, '/', len);
@@ -126,19 +122,26 @@ static void executable(struct atr_resource *r)
 				 (size_t)(path + len - slash - 1));
 }
 
-static void process(struct atr_resource *r, struct atr_buf *file)
+static void process(struct atr_resource *r)
 {
-	char argv0[4096];
-	ssize_t n = atr_sys_read_file("/proc/self/cmdline", argv0, sizeof(argv0));
+	char text[4096];
+	ssize_t n;
+
+	atr_resource_set_int(r, "process.pid", atr_sys_getpid());
+	n = atr_sys_read_file("/proc/self/stat", text, sizeof(text));
+	creation_time(r, n > 0 ? atr_detect_start_ticks(text, (size_t)n) : 0);
+	n = atr_sys(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", text, sizeof(text), 0, 0);
+	executable(r, text, n > 0 ? (size_t)n : 0);
+	n = atr_sys_read_file("/proc/self/cmdline", text, sizeof(text));
+	if (n > 0 && text[0])
+		atr_resource_set(r, "process.command", text, strnlen(text, (size_t)n));
+}
+
+static void owner(struct atr_resource *r, struct atr_buf *file)
+{
 	const char *user;
 	size_t len;
 
-	atr_resource_set_int(r, "process.pid", atr_sys_getpid());
-	creation_time(r);
-	executable(r);
-	len = n > 0 ? strnlen(argv0, (size_t)n) : 0;
-	if (len)
-		atr_resource_set(r, "process.command", argv0, len);
 	atr_buf_reset(file);
 	if (atr_buf_read_file(file, "/etc/passwd", FILE_MAX) != 0)
 		return;
@@ -250,14 +253,14 @@ static void host(struct atr_resource *r, bool contained)
 	}
 }
 
-static void instance_id(struct atr_resource *r)
+/* A UUID made of 16 random bytes. */
+static void instance_id(struct atr_resource *r, const uint8_t random[static 16])
 {
 	uint8_t b[16];
 	char text[37];
 	size_t out = 0;
 
-	if (atr_sys_getrandom(b, sizeof(b), 0) != sizeof(b))
-		return;
+	memcpy(b, random, sizeof(b));
 	b[6] = (uint8_t)(0x40 | (b[6] & 0x0f)); /* version 4 */
 	b[8] = (uint8_t)(0x80 | (b[8] & 0x3f)); /* of RFC 9562 */
 	for (size_t i = 0; i < sizeof(b); i++)
@@ -266,19 +269,38 @@ static void instance_id(struct atr_resource *r)
 	atr_resource_set(r, "service.instance.id", text, out);
 }
 
-void atr_detect(struct atr_resource *r)
+/* What is the same for all processes of a user here. */
+static void surroundings(struct atr_resource *r)
 {
 	struct atr_buf file = { 0 };
 
-	instance_id(r);
 	atr_resource_set_str(r, "telemetry.sdk.name", "libautotrace");
 	atr_resource_set_str(r, "telemetry.sdk.language", "c");
 	atr_resource_set_str(r, "telemetry.sdk.version", ATR_VERSION);
-	process(r, &file);
+	owner(r, &file);
 	atr_resource_set_str(r, "os.type", "linux");
 	atr_buf_reset(&file);
 	if (atr_buf_read_file(&file, "/etc/os-release", FILE_MAX) == 0)
 		atr_detect_os_release(r, (char *)file.bytes, file.len);
 	host(r, container(r, &file));
 	atr_buf_free(&file);
+}
+
+void atr_detect(struct atr_resource *r)
+{
+	uint8_t random[16];
+
+	if (atr_sys_getrandom(random, sizeof(random), 0) == sizeof(random))
+		instance_id(r, random);
+	process(r);
+	surroundings(r);
+}
+
+void atr_detect_dead(struct atr_resource *r, const struct atr_dead *dead)
+{
+	instance_id(r, dead->random);
+	atr_resource_set_int(r, "process.pid", dead->pid);
+	creation_time(r, dead->start_ticks);
+	executable(r, dead->exe, strlen(dead->exe));
+	surroundings(r);
 }

@@ -11,6 +11,15 @@ struct atr_resource;
 /* Everything this machine and process tell about themselves, service.* and telemetry.* included. */
 void atr_detect(struct atr_resource *r);
 
+/* The same about a process that is no more, from the little that it left. */
+struct atr_dead {
+	uint32_t pid;
+	uint64_t start_ticks;  /* 0: not known */
+	const uint8_t *random; /* 16 bytes of its own */
+	const char *exe;       /* what /proc/<pid>/exe said */
+};
+void atr_detect_dead(struct atr_resource *r, const struct atr_dead *dead);
+
 /* The parts of it that are pure; texts are not NUL-terminated. */
 
 /* /proc/self/stat: start of the process in clock ticks since boot; 0 if it cannot be read. */

@@ -11,6 +11,13 @@
  * A flush is done when every span that was in a ring when it was seen has left
  * the queue, or its time is up, or the collector does not answer.
  *
+ * A record is settled when its batch was delivered or given up, and only then.  A process
+ * that is killed meanwhile leaves it in the spool; one that is wholly on its way is marked, for
+ * what the kernel has it delivers even so.  If nobody answers for a second the mark is taken
+ * back: a collector that hangs has received nothing.
+ *
+ * Between batches of its own it sends what dead processes left (orphan.c).
+ *
  * Between two sleeps everything here hangs from atr_exporter_run()'s frame, as
  * host.h asks: after a fork the child's run() begins with nothing.
  */
@@ -20,12 +27,15 @@
 
 #include "exporter/batch.h"
 #include "exporter/code.h"
+#include "exporter/orphan.h"
 #include "exporter/sink.h"
 
 #define NS_PER_MS 1000000u
 #define SLICE_NS (10 * NS_PER_MS)    /* longest sleep that does not notice requests */
 #define TICK_MIN_NS (10 * NS_PER_MS) /* a schedule delay of 0 is not a busy loop */
 #define MARGIN_NS (10 * NS_PER_MS)   /* a flush ends so long before its deadline */
+#define ORPHANS_NS (100 * NS_PER_MS) /* longest that their spans hold up an end */
+#define ANSWER_NS (1000 * NS_PER_MS) /* who has the whole request answers in that time */
 
 struct exporter {
 	const struct atr_host *host;
@@ -33,6 +43,12 @@ struct exporter {
 	struct atr_code code;
 	struct atr_sink sink;
 	bool sending; /* a delivery is under way */
+
+	struct atr_buf flight; /* the places of its spans */
+	struct atr_orphans orphans;
+	bool foreign;	     /* it is of theirs */
+	bool last_foreign;   /* so was the last one */
+	uint64_t shipped_at; /* all of it was; 0: not yet, or nobody has answered */
 
 	uint64_t tick_ns;
 	uint64_t tick;	  /* when all that is queued becomes due */
@@ -46,23 +62,23 @@ struct exporter {
 
 /* ---- rings to queue ---- */
 
-static void take(void *arg, const struct atr_record *record)
+static void take(void *arg, const struct atr_record *record, const struct atr_place *place)
 {
 	struct exporter *x = arg;
 	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
 	const struct atr_buf *span;
 	bool pushed;
 
-	if (!record->span_len)
-		return;
 	if (record->n_addrs) {
 		span = atr_code_span(&x->code, record, until);
-		pushed = span && atr_batch_push(&x->queue, span->bytes, span->len);
+		pushed = span && atr_batch_push(&x->queue, span->bytes, span->len, place);
 	} else {
-		pushed = atr_batch_push(&x->queue, record->span, record->span_len);
+		pushed = atr_batch_push(&x->queue, record->span, record->span_len, place);
 	}
-	if (!pushed)
+	if (!pushed) {
 		atr_add(&x->host->stats->no_memory, 1);
+		x->host->settle(place, ATR_SETTLED);
+	}
 }
 
 /* Drains what the queue has room for; true when the rings were seen empty. */
@@ -78,11 +94,65 @@ static bool drain(struct exporter *x)
 
 /* ---- queue to collector ---- */
 
-static void count_lost(struct exporter *x, size_t n_spans)
+static size_t in_flight(const struct exporter *x)
 {
-	struct atr_stats *stats = x->host->stats;
+	return x->flight.len / sizeof(struct atr_place);
+}
 
-	atr_add(x->wake & ATR_WAKE_STOP ? &stats->unsent : &stats->failed, n_spans);
+static void settle(struct exporter *x, enum atr_settled what)
+{
+	const struct atr_place *places = (const struct atr_place *)(const void *)x->flight.bytes;
+
+	if (x->foreign)
+		atr_orphans_settle(&x->orphans, what);
+	for (size_t i = 0; i < in_flight(x); i++)
+		x->host->settle(&places[i], what);
+	if (what == ATR_SETTLED)
+		atr_buf_reset(&x->flight);
+}
+
+/* Nobody answers: it counts as not sent, until it is sent again. */
+static void unmark(struct exporter *x)
+{
+	if (!x->shipped_at)
+		return;
+	settle(x, ATR_BACK);
+	x->shipped_at = 0;
+}
+
+/* Whatever is not settled stays in the rings, and will be drained again. */
+static void put_back(struct exporter *x)
+{
+	unmark(x);
+	atr_buf_reset(&x->flight);
+	atr_batch_clear(&x->queue);
+	x->send_to = x->queue.pushed;
+	x->host->rewind();
+}
+
+/* The batch was delivered (or refused, which is as final), or nobody took it. */
+static void batch_over(struct exporter *x, enum atr_delivery_state state)
+{
+	bool lost = state == ATR_DELIVERY_FAILED;
+
+	x->sending = false;
+	if (lost && x->foreign) {
+		unmark(x);
+		if (x->host->orphans_only)
+			atr_add(&x->host->stats->left, x->orphans.n_spans);
+		atr_orphans_let_go(&x->orphans);
+	} else if (lost && x->wake & ATR_WAKE_FLUSH) {
+		x->given_up = true;
+		put_back(x);
+	} else {
+		if (lost)
+			atr_add(&x->host->stats->failed, in_flight(x));
+		settle(x, ATR_SETTLED);
+	}
+	if (lost && x->wake & ATR_WAKE_FLUSH)
+		x->given_up = true;
+	x->foreign = false;
+	x->shipped_at = 0;
 }
 
 /* Is it time for the next batch? */
@@ -96,18 +166,62 @@ static bool due(const struct exporter *x)
 	       atr_batch_room(&x->queue) == 0;
 }
 
+static void begin_batch(struct exporter *x, enum atr_delivery_state state)
+{
+	x->shipped_at = 0;
+	x->sending = state == ATR_DELIVERY_BUSY;
+	x->last_foreign = x->foreign;
+	if (!x->sending)
+		batch_over(x, state);
+}
+
 static void send_batch(struct exporter *x)
 {
-	enum atr_delivery_state state;
 	const uint8_t *spans;
 	size_t len;
 	size_t n = atr_batch_front(&x->queue, &spans, &len);
 
-	state = atr_sink_start(&x->sink, spans, len, n);
-	x->sending = state == ATR_DELIVERY_BUSY;
-	if (state == ATR_DELIVERY_FAILED)
-		count_lost(x, n);
-	atr_batch_pop(&x->queue, n, len);
+	x->foreign = false;
+	atr_buf_reset(&x->flight);
+	atr_buf_add(&x->flight, atr_batch_places(&x->queue), n * sizeof(struct atr_place));
+	if (x->flight.failed) { /* then they are settled before their time */
+		for (size_t i = 0; i < n; i++)
+			x->host->settle(&atr_batch_places(&x->queue)[i], ATR_SETTLED);
+		atr_buf_reset(&x->flight);
+	}
+	begin_batch(x, atr_sink_start(&x->sink, spans, len, n));
+	if (atr_batch_len(&x->queue)) /* it was not put back */
+		atr_batch_pop(&x->queue, n, len);
+}
+
+/* A batch of a dead process's. */
+static void send_orphans(struct exporter *x)
+{
+	struct atr_orphans *o = &x->orphans;
+	size_t n = atr_orphans_next(o, x->queue.max_batch);
+
+	if (!n)
+		return;
+	x->foreign = true;
+	begin_batch(x, atr_sink_start_foreign(&x->sink, o));
+}
+
+/* The last of the batch goes to the kernel the next moment: it is marked. */
+static void shipped(void *arg)
+{
+	struct exporter *x = arg;
+
+	if (!x->sending)
+		return;
+	settle(x, ATR_SHIPPED);
+	x->shipped_at = x->host->now();
+}
+
+/* The mark is taken back when an attempt has failed, or nobody answers. */
+static void mark(struct exporter *x)
+{
+	if (!atr_delivery_sent(&x->sink.delivery) || x->host->now() - x->shipped_at > ANSWER_NS)
+		unmark(x);
 }
 
 static enum atr_delivery_haste haste(const struct exporter *x)
@@ -122,13 +236,13 @@ static void deliver(struct exporter *x)
 	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
 	enum atr_delivery_state state = atr_delivery_step(&x->sink.delivery, until, haste(x));
 
-	if (state == ATR_DELIVERY_BUSY)
+	if (state == ATR_DELIVERY_BUSY) {
+		mark(x);
 		return;
-	x->sending = false;
-	if (state == ATR_DELIVERY_FAILED) {
-		count_lost(x, atr_delivery_cancel(&x->sink.delivery));
-		x->given_up = x->wake & ATR_WAKE_FLUSH;
 	}
+	if (state == ATR_DELIVERY_FAILED)
+		(void)atr_delivery_cancel(&x->sink.delivery);
+	batch_over(x, state);
 }
 
 /* ---- waiting ---- */
@@ -151,7 +265,7 @@ static unsigned rest(struct exporter *x)
 
 	if (until > x->tick && atr_batch_room(&x->queue))
 		until = x->tick;
-	if (due(x) || until <= x->host->now())
+	if (due(x) || until <= x->host->now() || (!x->sending && atr_orphans_any(&x->orphans)))
 		return x->host->pending();
 	if (atr_batch_room(&x->queue))
 		return x->host->wait(until);
@@ -169,6 +283,8 @@ static void tick(struct exporter *x)
 	x->tick = now + x->tick_ns;
 	x->send_to = x->queue.pushed;
 	atr_code_rest(&x->code);
+	if (!x->foreign && !x->sink.to_console)
+		atr_orphans_scan(&x->orphans);
 }
 
 /* ---- flush ---- */
@@ -210,6 +326,23 @@ static void flush(struct exporter *x)
 		sleep_until(x, atr_delivery_due(&x->sink.delivery));
 }
 
+/* A program that never lives for a whole tick does its part when it ends, if that is quick. */
+static void send_orphans_until(struct exporter *x, uint64_t until)
+{
+	uint64_t now = x->host->now();
+
+	if (until > now + ORPHANS_NS)
+		until = now + ORPHANS_NS;
+	while (x->host->now() < until && (x->sending || atr_orphans_any(&x->orphans))) {
+		if (!x->sending)
+			send_orphans(x);
+		else if (atr_delivery_due(&x->sink.delivery) >= until)
+			return;
+		else
+			deliver(x);
+	}
+}
+
 /*
  * Until flushed() the host is not asked again: a request that came meanwhile would
  * be taken for done with this one.
@@ -220,9 +353,13 @@ static void run_flush(struct exporter *x, unsigned wake)
 	do
 		flush(x);
 	while (!flush_over(x));
-	x->given_up = false;
-	if (wake & ATR_WAKE_STOP)
+	if (wake & ATR_WAKE_STOP) {
+		if (!x->given_up && !x->sending)
+			send_orphans_until(x, x->flush_by);
 		return; /* the host counts that as flushed when run() is back */
+	}
+	unmark(x); /* an exec may come next */
+	x->given_up = false;
 	x->wake = 0;
 	x->tick = x->host->now() + x->tick_ns;
 	x->host->flushed();
@@ -249,24 +386,34 @@ static bool init(struct exporter *x, const struct atr_host *host)
 			  c->bsp_max_export_batch_size, c->bsp_max_queue_size);
 	atr_code_init(&x->code, host);
 	atr_batch_init(&x->queue, c->bsp_max_queue_size, c->bsp_max_export_batch_size);
-	return atr_sink_init(&x->sink, host);
+	atr_orphans_init(&x->orphans, host);
+	if (!atr_sink_init(&x->sink, host))
+		return false;
+	x->sink.delivery.http.on_sent = shipped;
+	x->sink.delivery.http.on_sent_arg = x;
+	if (!x->sink.to_console)
+		atr_orphans_scan(&x->orphans);
+	return true;
 }
 
-static void take_none(void *arg, const struct atr_record *record)
+static void take_none(void *arg, const struct atr_record *record, const struct atr_place *place)
 {
 	(void)arg;
 	(void)record;
+	(void)place;
 }
 
-/* What is left, in the rings too, is counted and told. */
+/* What is left, in the rings too, is told, and for the host to count. */
 static void leave(struct exporter *x)
 {
-	uint64_t *unsent = &x->host->stats->unsent;
+	uint64_t n = atr_batch_len(&x->queue) + in_flight(x);
 
-	atr_add(unsent, atr_batch_len(&x->queue));
-	atr_add(unsent, atr_delivery_cancel(&x->sink.delivery));
-	atr_add(unsent, x->host->drain(SIZE_MAX, take_none, NULL));
-	atr_sink_say_unsent(&x->sink, atr_load(unsent));
+	if (x->foreign)
+		batch_over(x, ATR_DELIVERY_FAILED);
+	(void)atr_delivery_cancel(&x->sink.delivery);
+	n += x->host->drain(SIZE_MAX, take_none, NULL);
+	put_back(x);
+	atr_sink_say_unsent(&x->sink, n);
 }
 
 static void loop(struct exporter *x)
@@ -279,12 +426,40 @@ static void loop(struct exporter *x)
 			continue;
 		}
 		(void)drain(x);
+		if (wake & ATR_WAKE_RING)
+			x->send_to = x->queue.pushed;
 		tick(x);
+		/* Taking turns: who always has something of its own sends theirs, too. */
+		if (!x->sending && !x->last_foreign && atr_orphans_any(&x->orphans))
+			send_orphans(x);
 		while (due(x))
 			send_batch(x);
+		if (!x->sending && atr_orphans_any(&x->orphans))
+			send_orphans(x);
 		if (x->sending)
 			deliver(x);
 	}
+}
+
+/* Nothing but what dead processes left, as long as there is somebody to take it. */
+static void loop_orphans(struct exporter *x)
+{
+	bool lost = false;
+
+	if (x->sink.to_console)
+		atr_orphans_scan(&x->orphans);
+	while (!lost && atr_orphans_any(&x->orphans) && !(x->host->pending() & ATR_WAKE_STOP)) {
+		x->wake = ATR_WAKE_FLUSH; /* who is not there is not waited for */
+		x->flush_by = x->host->deadline();
+		send_orphans(x);
+		while (x->sending && !(x->host->pending() & ATR_WAKE_STOP)) {
+			sleep_until(x, atr_delivery_due(&x->sink.delivery));
+			deliver(x);
+			lost = !x->sending && !atr_orphans_any(&x->orphans);
+		}
+	}
+	if (x->sending)
+		batch_over(x, ATR_DELIVERY_FAILED);
 }
 
 void atr_exporter_run(const struct atr_host *host)
@@ -294,12 +469,18 @@ void atr_exporter_run(const struct atr_host *host)
 	if (host->abi != ATR_HOST_ABI)
 		return;
 	if (init(&x, host)) {
-		loop(&x);
-		leave(&x);
+		if (host->orphans_only) {
+			loop_orphans(&x);
+		} else {
+			loop(&x);
+			leave(&x);
+		}
 	} else {
 		host->log(ATR_LOG_ERROR, "out of memory: nothing will be exported");
 	}
+	atr_orphans_finish(&x.orphans);
 	atr_sink_finish(&x.sink);
+	atr_buf_free(&x.flight);
 	atr_batch_finish(&x.queue);
 	atr_code_finish(&x.code);
 }

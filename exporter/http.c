@@ -11,6 +11,7 @@
 #include "preload/host.h"
 #include "preload/version.h"
 
+#define LAST 512		/* bytes of a body that are sent by themselves */
 #define RESPONSE_MAX (4u << 20) /* OTLP: a longer response is an error */
 #define SLICE_NS 10000000u	/* longest sleep: requests of the program are to be noticed */
 #define N_FDS 8			/* one connection, perhaps two tried at once (IPv6, IPv4) */
@@ -28,6 +29,40 @@ static size_t take_body(char *bytes, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
+/*
+ * The body, in pieces.  The last one is small: when it is asked for, all before it is in the
+ * kernel, and there is room for it, so it will be there the next moment.
+ */
+static size_t give_body(char *to, size_t size, size_t n, void *arg)
+{
+	struct atr_http *http = arg;
+	size_t left = http->out_len - http->out_at;
+	size_t len = left > LAST ? left - LAST : left;
+
+	if (len > size * n)
+		len = size * n;
+	memcpy(to, http->out + http->out_at, len);
+	http->out_at += len;
+	if (len == left && len) {
+		http->sent = true;
+		if (http->on_sent)
+			http->on_sent(http->on_sent_arg);
+	}
+	return len;
+}
+
+/* The connection that was kept had died: once more from the beginning. */
+static int seek_body(void *arg, curl_off_t to, int from)
+{
+	struct atr_http *http = arg;
+
+	if (from != SEEK_SET || to < 0 || (uint64_t)to > http->out_len)
+		return CURL_SEEKFUNC_FAIL;
+	http->out_at = (size_t)to;
+	http->sent = false;
+	return CURL_SEEKFUNC_OK;
+}
+
 static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
 {
 	CURL *easy = http->easy;
@@ -39,6 +74,10 @@ static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(easy, CURLOPT_READFUNCTION, give_body);
+	curl_easy_setopt(easy, CURLOPT_READDATA, http);
+	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, seek_body);
+	curl_easy_setopt(easy, CURLOPT_SEEKDATA, http);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, http);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, http->error);
@@ -102,9 +141,11 @@ int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len)
 {
 	set_addresses(http);
 	atr_buf_reset(&http->body);
-	http->too_long = false;
+	http->too_long = http->sent = false;
 	http->error[0] = '\0';
-	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDS, body);
+	http->out = body;
+	http->out_len = len;
+	http->out_at = 0;
 	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
 	if (curl_multi_add_handle(http->multi, http->easy) != CURLM_OK)
 		return -ENOMEM;

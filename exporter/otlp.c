@@ -123,6 +123,25 @@ void atr_otlp_head_finish(struct atr_otlp_head *head)
 	atr_buf_free(&head->scope);
 }
 
+bool atr_otlp_read_resource(struct atr_resource *r, const uint8_t *bytes, size_t len)
+{
+	Atr__Otlp__ResourceSpans *spans = atr__otlp__resource_spans__unpack(NULL, len, bytes);
+	bool good = spans && spans->resource && spans->resource->n_attributes;
+
+	for (size_t i = 0; good && i < spans->resource->n_attributes; i++) {
+		const Atr__Otlp__KeyValue *kv = spans->resource->attributes[i];
+
+		if (!kv->value)
+			continue;
+		if (kv->value->value_case == ATR__OTLP__ANY_VALUE__VALUE_STRING_VALUE)
+			atr_resource_set_str(r, kv->key, kv->value->string_value);
+		else if (kv->value->value_case == ATR__OTLP__ANY_VALUE__VALUE_INT_VALUE)
+			atr_resource_set_int(r, kv->key, kv->value->int_value);
+	}
+	atr__otlp__resource_spans__free_unpacked(spans, NULL);
+	return good && !r->failed;
+}
+
 void atr_otlp_add_span(struct atr_buf *spans, const uint8_t *span, size_t len)
 {
 	put_head(spans, TAG_SCOPE_SPANS_SPANS, len);

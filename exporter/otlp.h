@@ -2,6 +2,7 @@
 #ifndef ATR_EXPORTER_OTLP_H
 #define ATR_EXPORTER_OTLP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,9 @@ struct atr_otlp_head {
 /* 0 or -ENOMEM. */
 int atr_otlp_head_init(struct atr_otlp_head *head, const struct atr_resource *r);
 void atr_otlp_head_finish(struct atr_otlp_head *head);
+
+/* Adds the attributes of an encoded head->resource to *r; false when it is none. */
+bool atr_otlp_read_resource(struct atr_resource *r, const uint8_t *bytes, size_t len);
 
 /*
  * Appends a span as a field of ScopeSpans: tag, length, bytes.  Such fields one

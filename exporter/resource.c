@@ -153,12 +153,12 @@ static void default_service_name(struct atr_resource *r)
 	atr_resource_set(r, "service.name", name, len);
 }
 
-bool atr_resource_build(struct atr_resource *r, const char *attributes, const char *service_name)
+/* What the user says, above what was found out. */
+static bool add_settings(struct atr_resource *r, const char *attributes, const char *service_name)
 {
 	const struct atr_attr *name;
 	bool good;
 
-	atr_detect(r);
 	good = !attributes || atr_resource_parse(r, attributes) == 0;
 	if (service_name && *service_name)
 		atr_resource_set_str(r, "service.name", service_name);
@@ -166,6 +166,19 @@ bool atr_resource_build(struct atr_resource *r, const char *attributes, const ch
 	if (!name || !name->text || !*name->text)
 		default_service_name(r);
 	return good;
+}
+
+bool atr_resource_build(struct atr_resource *r, const char *attributes, const char *service_name)
+{
+	atr_detect(r);
+	return add_settings(r, attributes, service_name);
+}
+
+bool atr_resource_of_dead(struct atr_resource *r, const struct atr_dead *dead,
+			  const char *attributes, const char *service_name)
+{
+	atr_detect_dead(r, dead);
+	return add_settings(r, attributes, service_name);
 }
 
 void atr_resource_finish(struct atr_resource *r)

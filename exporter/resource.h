@@ -42,6 +42,11 @@ int atr_resource_parse(struct atr_resource *r, const char *list);
  */
 bool atr_resource_build(struct atr_resource *r, const char *attributes, const char *service_name);
 
+/* The same of a process that is no more. */
+struct atr_dead;
+bool atr_resource_of_dead(struct atr_resource *r, const struct atr_dead *dead,
+			  const char *attributes, const char *service_name);
+
 void atr_resource_finish(struct atr_resource *r);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "exporter/orphan.h"
 #include "exporter/resource.h"
 #include "preload/host.h"
 
@@ -25,6 +26,8 @@ static void use_resource(struct atr_sink *sink)
 		atr_console_init(&sink->console, &r);
 	if (atr_otlp_head_init(&sink->head, &r) != 0 || r.failed)
 		host->log(ATR_LOG_ERROR, "out of memory: resource attributes are missing");
+	else
+		host->resource(sink->head.resource.bytes, sink->head.resource.len);
 	atr_resource_finish(&r);
 }
 
@@ -58,20 +61,41 @@ enum atr_delivery_state atr_sink_start(struct atr_sink *sink, const uint8_t *spa
 {
 	if (sink->to_console)
 		return print(sink, spans, len, n_spans);
-	if (atr_delivery_start(&sink->delivery, &sink->head, spans, len, n_spans) == 0)
+	if (atr_delivery_start(&sink->delivery, &sink->head, spans, len, n_spans, false) == 0)
 		return ATR_DELIVERY_BUSY;
 	atr_add(&sink->host->stats->no_memory, n_spans);
 	return ATR_DELIVERY_DONE;
 }
 
+enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink, const struct atr_orphans *o)
+{
+	enum atr_delivery_state state;
+	struct atr_console own;
+
+	if (!sink->to_console)
+		return atr_delivery_start(&sink->delivery, &o->head, o->spans.bytes, o->spans.len,
+					  o->n_spans, true) == 0
+			       ? ATR_DELIVERY_BUSY
+			       : ATR_DELIVERY_FAILED;
+	own = sink->console;
+	sink->console = (struct atr_console){ 0 };
+	atr_console_init(&sink->console, &o->resource);
+	state = print(sink, o->spans.bytes, o->spans.len, o->n_spans);
+	atr_console_finish(&sink->console);
+	sink->console = own;
+	return state;
+}
+
 void atr_sink_say_unsent(struct atr_sink *sink, uint64_t n_spans)
 {
 	const struct atr_delivery *d = &sink->delivery;
+	const char *dir = sink->host->spool_dir();
 
 	if (n_spans && !sink->to_console && !d->down)
-		sink->host->log(ATR_LOG_WARN, "export to %s failed: %s; %llu spans were not sent",
+		sink->host->log(ATR_LOG_WARN, "export to %s failed: %s; %llu spans %s%s",
 				d->endpoint.shown, d->error[0] ? d->error : "no answer in time",
-				(unsigned long long)n_spans);
+				(unsigned long long)n_spans, dir ? "are left in " : "were not sent",
+				dir ? dir : "");
 }
 
 void atr_sink_finish(struct atr_sink *sink)

@@ -29,6 +29,10 @@ bool atr_sink_init(struct atr_sink *sink, const struct atr_host *host);
 enum atr_delivery_state atr_sink_start(struct atr_sink *sink, const uint8_t *spans, size_t len,
 				       size_t n_spans);
 
+/* The same with the batch that dead processes' spans are in. */
+struct atr_orphans;
+enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink, const struct atr_orphans *o);
+
 /* Tells of n spans that were left when the program ended, if that was not told yet. */
 void atr_sink_say_unsent(struct atr_sink *sink, uint64_t n_spans);
 

@@ -26,18 +26,36 @@
  * in memory it hangs from there, and what a former run held is abandoned, never
  * freed.
  */
-#define ATR_HOST_ABI 3
+#define ATR_HOST_ABI 4
 
 /* Why wait() came back; bits. */
 enum atr_wake {
 	ATR_WAKE_TIME = 0,  /* the time is up, nothing else */
-	ATR_WAKE_RING = 1,  /* a ring is half full: drain */
+	ATR_WAKE_RING = 1,  /* a ring has much in it: drain, and send */
 	ATR_WAKE_FLUSH = 2, /* export everything now, by deadline(); then call flushed() */
 	ATR_WAKE_STOP = 4,  /* comes with FLUSH: then return from run() */
 };
 
 struct atr_object;
 struct pollfd;
+
+/*
+ * Where a record is that was drained: it stays in its ring until it is settled, for a
+ * ring in a file outlives the process.  Records of a ring are settled in the order they came.
+ */
+struct atr_link;
+struct atr_place {
+	struct atr_link *link; /* the host's */
+	uint64_t end;
+};
+
+enum atr_settled {
+	ATR_SHIPPED, /* all of it is on its way to a collector, who has not answered yet */
+	ATR_BACK,    /* it was shipped, but has to be sent again */
+	ATR_SETTLED, /* it was delivered, or given up: its place is free */
+};
+
+typedef void atr_take_fn(void *arg, const struct atr_record *record, const struct atr_place *place);
 
 struct atr_host {
 	uint32_t abi; /* ATR_HOST_ABI */
@@ -46,11 +64,16 @@ struct atr_host {
 
 	/*
 	 * Takes up to `max` committed records out of all rings, oldest first per
-	 * thread.  take() gets each while it is still in the ring and copies what
-	 * it wants.  Returns how many were taken.
+	 * thread, those that were not taken before.  take() copies what it wants, and
+	 * keeps the place.  Returns how many were taken.
 	 */
-	size_t (*drain)(size_t max, void (*take)(void *arg, const struct atr_record *record),
-			void *arg);
+	size_t (*drain)(size_t max, atr_take_fn *take, void *arg);
+
+	/* What became of a record. */
+	void (*settle)(const struct atr_place *place, enum atr_settled what);
+
+	/* Everything that is not settled will be drained again. */
+	void (*rewind)(void);
 
 	/* Monotonic nanoseconds; the clock of all deadlines here. */
 	uint64_t (*now)(void);
@@ -98,6 +121,23 @@ struct atr_host {
 	 * yet, a collector that has moved.  A new answer is at a new address.
 	 */
 	void (*look_up)(void);
+
+	/*
+	 * The spool, where dead processes' files are (preload/spool.h); NULL: there is
+	 * none.  Only those are ours to send whose destination is ours, 0 is all.
+	 */
+	const char *(*spool_dir)(void);
+	uint32_t destination;
+
+	/* What all its files take up. */
+	void (*spool_used)(uint64_t bytes);
+
+	/* The resource as it is sent, for whoever sends what we leave. */
+	void (*resource)(const uint8_t *bytes, size_t len);
+
+	/* There is no program here, only the spool: run() returns when nothing is left in it
+	 * that can be sent. */
+	bool orphans_only;
 
 	/* The object that addresses with this index lay in (preload/object.h), or NULL. */
 	const struct atr_object *(*object)(unsigned index);

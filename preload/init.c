@@ -30,6 +30,7 @@
 #include "preload/log.h"
 #include "preload/process.h"
 #include "preload/sampler.h"
+#include "preload/spool.h"
 #include "preload/stack.h"
 #include "preload/stats.h"
 #include "preload/sys.h"
@@ -54,13 +55,18 @@ static bool step_secure(void)
 	return !getauxval(AT_SECURE); /* not in programs that run with raised privileges */
 }
 
-/* Valgrind sees for itself what the program sends, and complains about our looking. */
+/*
+ * Valgrind sees for itself what the program sends, and complains about our looking.  A thread
+ * like ours (preload/aside.c) it does not support, and ends the program.
+ */
 static bool step_valgrind(void)
 {
 	const char *preloaded = getenv("LD_PRELOAD");
 
-	if (preloaded && strstr(preloaded, "/vgpreload_"))
+	if (preloaded && strstr(preloaded, "/vgpreload_")) {
 		atr_sys_trust_memory();
+		atr_spool_off();
+	}
 	return true;
 }
 
@@ -251,6 +257,7 @@ static bool step_stacks(void)
 
 static bool step_threads(void)
 {
+	atr_spool_init(env);
 	atr_thread_init();
 	atr_worker_init();
 	return true;
@@ -423,13 +430,19 @@ void atr_bug(const char *what, const char *file, int line)
 	print_stats_once();
 }
 
+static void leave(void)
+{
+	print_stats_once();
+	atr_worker_leave_spool();
+}
+
 void atr_end(void)
 {
 	if (!enabled || !atr_load(&atr_gate->live))
 		return;
 	atr_libpq_ending();
 	atr_worker_stop();
-	print_stats_once();
+	leave();
 }
 
 /*
@@ -441,6 +454,6 @@ __attribute__((destructor)) static void end(void)
 	int saved_errno = errno;
 
 	if (enabled && atr_load(&atr_gate->live))
-		print_stats_once();
+		leave();
 	errno = saved_errno;
 }

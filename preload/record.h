@@ -2,6 +2,7 @@
 #ifndef ATR_PRELOAD_RECORD_H
 #define ATR_PRELOAD_RECORD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,7 +14,7 @@
  */
 struct atr_record {
 	uint32_t size;	   /* bytes of the whole record, this header included; a multiple of 8 */
-	uint32_t checksum; /* of what follows; 0 = none was taken (rings in memory take none) */
+	uint32_t checksum; /* of what follows (preload/sum.h); rings in memory take none */
 	uint32_t span_len; /* bytes of the Span message; 0 = padding to the end of the ring */
 	uint16_t n_addrs;  /* code addresses behind the message, still to be named */
 	uint16_t flags;	   /* enum atr_record_flag */
@@ -37,6 +38,15 @@ static inline size_t atr_record_addrs_at(uint32_t span_len)
 static inline const uint64_t *atr_record_addrs(const struct atr_record *r)
 {
 	return (const uint64_t *)(const void *)(r->span + atr_record_addrs_at(r->span_len));
+}
+
+/* Do the lengths of a record fit into the `avail` bytes that are left there? */
+static inline bool atr_record_sound(const struct atr_record *r, uint64_t avail)
+{
+	return avail >= sizeof(*r) && r->size >= sizeof(*r) && r->size <= avail &&
+	       r->size % ATR_RECORD_ALIGN == 0 && r->span_len <= r->size - sizeof(*r) &&
+	       (!r->span_len || r->n_addrs * sizeof(uint64_t) <=
+					r->size - sizeof(*r) - atr_record_addrs_at(r->span_len));
 }
 
 /* Longest record: a ring reserves this much for each span it is asked for. */

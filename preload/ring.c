@@ -7,6 +7,10 @@
  * fills it with a padding record (span_len 0) and begins again in front.  So
  * the reader can hand out records in place.
  *
+ * In a file, positions say what is left after the process has died, so they are always
+ * true: a record is whole before the head moves behind it, and the tail moves when it
+ * need not be sent any more.
+ *
  * The reader trusts nothing: a record whose lengths do not fit makes it skip
  * everything up to the head.
  */
@@ -15,6 +19,7 @@
 #include <stdbool.h>
 
 #include "preload/compiler.h"
+#include "preload/spool.h"
 
 static uint8_t *data(const struct atr_ring *ring)
 {
@@ -23,10 +28,32 @@ static uint8_t *data(const struct atr_ring *ring)
 
 void atr_ring_init(struct atr_ring *ring, uint32_t size)
 {
-	ring->magic = ATR_RING_MAGIC;
 	ring->version = 1;
 	ring->size = size;
+	if (!ring->ready)
+		ring->ready = size;
+	atr_store_release(&ring->magic, ATR_RING_MAGIC);
 	_Static_assert(sizeof(struct atr_ring) <= ATR_RING_DATA, "the header fits its page");
+}
+
+/*
+ * May a record be written at `at`, and the padding that may have to follow it?  A ring in a file
+ * gets more blocks here, once in every ATR_RING_CHUNK of its first round; where the disk has none
+ * the ring is as long as what it has.
+ */
+static bool may_write(struct atr_ring *ring, uint64_t at)
+{
+	uint64_t end = at + ATR_RECORD_MAX + sizeof(struct atr_record), to;
+
+	if (atr_likely(end <= ring->ready) || ring->ready == ring->size)
+		return true;
+	to = (end + ATR_RING_CHUNK) & ~(uint64_t)(ATR_RING_CHUNK - 1);
+	if (to > ring->size)
+		to = ring->size;
+	if (!atr_spool_populate(data(ring) + ring->ready, to - ring->ready))
+		return false;
+	ring->ready = (uint32_t)to;
+	return true;
 }
 
 struct atr_record *atr_ring_reserve(struct atr_ring *ring)
@@ -38,10 +65,10 @@ struct atr_record *atr_ring_reserve(struct atr_ring *ring)
 	uint64_t at = head & (ring->size - 1);
 	uint64_t to_end = ring->size - at;
 
-	if (to_end < ATR_RECORD_MAX) {
+	if (to_end < ATR_RECORD_MAX || atr_unlikely(!may_write(ring, at))) {
 		struct atr_record *pad = (struct atr_record *)(data(ring) + at);
 
-		if (room < to_end + ATR_RECORD_MAX)
+		if (room < to_end + ATR_RECORD_MAX || !may_write(ring, 0))
 			goto full;
 		/* The rest may be shorter than a header: then the reader knows by itself. */
 		if (to_end >= sizeof(*pad)) {
@@ -72,17 +99,23 @@ size_t atr_ring_used(const struct atr_ring *ring)
 	return (size_t)(atr_load(&ring->head) - atr_load(&ring->tail));
 }
 
+size_t atr_ring_unread(const struct atr_ring *ring)
+{
+	return (size_t)(atr_load(&ring->head) - atr_load(&ring->read));
+}
+
+void atr_ring_rewind(struct atr_ring *ring)
+{
+	ring->ready = 0;
+	ring->shipped = 0;
+	atr_store(&ring->read, 0);
+	atr_store(&ring->head, 0);
+	atr_store_release(&ring->tail, 0);
+}
+
 uint64_t atr_ring_tail(const struct atr_ring *ring)
 {
 	return atr_load(&ring->tail);
-}
-
-static bool sound(const struct atr_record *r, uint64_t avail)
-{
-	return avail >= sizeof(*r) && r->size >= sizeof(*r) && r->size <= avail &&
-	       r->size % ATR_RECORD_ALIGN == 0 && r->span_len <= r->size - sizeof(*r) &&
-	       (!r->span_len || r->n_addrs * sizeof(uint64_t) <=
-					r->size - sizeof(*r) - atr_record_addrs_at(r->span_len));
 }
 
 const struct atr_record *atr_ring_next(struct atr_ring *ring, uint64_t *pos)
@@ -101,7 +134,7 @@ const struct atr_record *atr_ring_next(struct atr_ring *ring, uint64_t *pos)
 			*pos += avail; /* a padding too short for a header */
 			continue;
 		}
-		if (!sound(r, avail)) {
+		if (!atr_record_sound(r, avail)) {
 			*pos = head;
 			break;
 		}

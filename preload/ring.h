@@ -15,6 +15,8 @@
  */
 #define ATR_RING_MAGIC 0x474e495252544155ull
 #define ATR_RING_DATA 4096
+#define ATR_RING_LEAST 65536 /* bytes of data */
+#define ATR_RING_CHUNK 32768 /* a ring in a file gets its blocks by so much */
 
 struct atr_ring {
 	/* Set once, before the ring is published. */
@@ -31,12 +33,19 @@ struct atr_ring {
 	uint64_t written;			    /* records committed, ever */
 	uint64_t dropped;			    /* records that found no room */
 	uint32_t retired; /* its thread is gone, and no other has taken it over */
+	uint32_t ready;	  /* bytes of data that may be written to; in memory: all */
 
 	/* The reader's line. */
 	uint64_t tail __attribute__((aligned(64))); /* everything before it may be overwritten */
+	uint64_t read;	  /* everything before it was seen by the reader, of this process */
+	uint64_t shipped; /* what lies before it is with a collector whose answer is awaited;
+			     less than tail: nothing is */
 };
 
-/* Lays a ring of `size` data bytes (a power of two) into ATR_RING_DATA + size zeroed bytes. */
+/*
+ * Lays a ring of `size` data bytes (a power of two) into ATR_RING_DATA + size zeroed bytes.  With
+ * `ready` set it is in a file, and grows by atr_spool_populate(); without it is in memory.
+ */
 void atr_ring_init(struct atr_ring *ring, uint32_t size);
 
 /*
@@ -47,8 +56,12 @@ void atr_ring_init(struct atr_ring *ring, uint32_t size);
 struct atr_record *atr_ring_reserve(struct atr_ring *ring);
 void atr_ring_commit(struct atr_ring *ring, struct atr_record *record);
 
-/* Bytes committed and not yet released.  Either side. */
+/* Bytes committed and not yet released; not yet seen by the reader.  Either side. */
 size_t atr_ring_used(const struct atr_ring *ring);
+size_t atr_ring_unread(const struct atr_ring *ring);
+
+/* Reader, with no writer at work and nothing in it: it begins anew, with no block of its own. */
+void atr_ring_rewind(struct atr_ring *ring);
 
 /*
  * Reader: the record at *pos, or NULL when there is none (or the ring is

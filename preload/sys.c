@@ -38,6 +38,17 @@ void *atr_sys_map(size_t len)
 	return p < 0 && p > -4096 ? NULL : (void *)p;
 }
 
+void *atr_sys_map_file(int fd, uint64_t at, size_t len, int *err)
+{
+	long p = MAP(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (long)at);
+
+	if (p < 0 && p > -4096) {
+		*err = (int)p;
+		return NULL;
+	}
+	return (void *)p;
+}
+
 void atr_sys_unmap(void *p, size_t len)
 {
 	if (p)

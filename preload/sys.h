@@ -104,6 +104,8 @@ void atr_sys_restore_signals(uint64_t mask);
 
 /* NULL when it fails. */
 void *atr_sys_map(size_t len);
+/* A part of a file, shared; NULL and -errno in *err when it fails. */
+void *atr_sys_map_file(int fd, uint64_t at, size_t len, int *err);
 void atr_sys_unmap(void *p, size_t len);
 
 /* futex(2) on a private word; timeout_ns relative, UINT64_MAX for none. */

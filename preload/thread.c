@@ -13,6 +13,10 @@
  * ones from the same pool, gives their pages back to the kernel, and returns them.
  * Whoever has a link from the pool is the only one who writes to its ring.
  *
+ * Rings are in the process's spool file (preload/spool.h), or in memory where there is none.
+ * Draining reads ahead; a record stays in its ring until it is settled, which is when it need
+ * not be sent any more.
+ *
  * A ring's mapping is MADV_DONTFORK: a child can neither send nor spoil its
  * parent's spans.  The list's links are kept beside the rings, not in them: a
  * ring must mean the same in another process.
@@ -30,7 +34,9 @@
 #include "preload/log.h"
 #include "preload/process.h"
 #include "preload/ring.h"
+#include "preload/spool.h"
 #include "preload/stats.h"
+#include "preload/sum.h"
 #include "preload/sys.h"
 #include "preload/worker.h"
 
@@ -46,12 +52,12 @@ static struct atr_pool threads = {
 
 /* All rings together; beyond the half new ones are small. */
 #define RINGS_MAX (256u << 20)
-#define RING_SMALL 65536u
 
 struct atr_link {
 	struct atr_pooled pooled;
 	uint32_t epoch; /* of the process the ring is mapped in */
 	bool trimmed;	/* no page of its data is in use */
+	bool spooled;	/* the ring is in a file */
 	struct atr_ring *ring;
 	struct atr_link *next; /* in the list of all */
 };
@@ -63,6 +69,7 @@ static struct atr_pool links = {
 };
 static struct atr_link *rings; /* the list */
 static uint64_t mapped;	       /* bytes of all rings */
+static uint64_t ahead;	       /* records drained and not settled; the reader's */
 static pthread_key_t key;
 static bool have_key;
 
@@ -70,7 +77,7 @@ static bool have_key;
 static size_t ring_bytes(void)
 {
 	uint64_t all = atr_load(&mapped);
-	size_t size = RING_SMALL;
+	size_t size = ATR_RING_LEAST;
 
 	while (size < atr_config.ring_size && all < RINGS_MAX / 2)
 		size *= 2;
@@ -218,12 +225,16 @@ struct atr_thread *atr_thread_self(void)
 static bool map_ring(struct atr_link *link)
 {
 	size_t size = ring_bytes(), len = ATR_RING_DATA + size;
-	struct atr_ring *ring = size ? atr_sys_map(len) : NULL;
+	struct atr_ring *ring = size ? atr_spool_ring((uint32_t)size) : NULL;
 
-	if (!ring)
-		return false;
-	(void)atr_sys(SYS_madvise, ring, len, MADV_DONTFORK, 0, 0, 0);
-	atr_ring_init(ring, (uint32_t)size);
+	link->spooled = ring != NULL;
+	if (!ring) {
+		ring = size ? atr_sys_map(len) : NULL;
+		if (!ring)
+			return false;
+		(void)atr_sys(SYS_madvise, ring, len, MADV_DONTFORK, 0, 0, 0);
+		atr_ring_init(ring, (uint32_t)size);
+	}
 	ring->pid = (uint32_t)atr_process.pid;
 	atr_add(&mapped, len);
 	link->ring = ring;
@@ -275,40 +286,58 @@ struct atr_record *atr_thread_reserve(struct atr_thread *t)
 
 void atr_thread_commit(struct atr_thread *t, struct atr_record *record)
 {
+	if (t->link->spooled)
+		record->checksum = atr_record_sum(record);
 	atr_ring_commit(t->ring, record);
-	atr_worker_committed(atr_ring_used(t->ring) * 2 > t->ring->size);
+	/* Up to that much again may be on its way and not released yet. */
+	atr_worker_committed(atr_ring_unread(t->ring) * 4 > t->ring->size);
 }
 
-static size_t drain_ring(struct atr_ring *ring, size_t max,
-			 void (*take)(void *arg, const struct atr_record *record), void *arg)
+static size_t drain_ring(struct atr_link *link, size_t max, atr_take_fn *take, void *arg)
 {
-	uint64_t pos = atr_ring_tail(ring);
+	struct atr_place place = { .link = link, .end = link->ring->read };
 	const struct atr_record *r;
 	size_t n = 0;
 
-	while (n < max && (r = atr_ring_next(ring, &pos))) {
-		take(arg, r);
+	while (n < max && (r = atr_ring_next(link->ring, &place.end))) {
+		take(arg, r, &place);
 		n++;
 	}
-	atr_ring_release(ring, pos);
+	atr_store(&link->ring->read, place.end);
 	return n;
 }
 
+/* Committed records that are not settled? */
+static bool has_records(const struct atr_link *link)
+{
+	uint64_t pos = atr_ring_tail(link->ring);
+
+	return atr_ring_next(link->ring, &pos) != NULL;
+}
+
 /* Rings without a thread that are empty: their pages go back to the kernel. */
+static void trim_link(struct atr_link *link)
+{
+	struct atr_ring *ring = link->ring;
+
+	if (link->trimmed || !ring || link->epoch != atr_process.epoch || has_records(link) ||
+	    atr_ring_unread(ring))
+		return;
+	if (!link->spooled)
+		(void)atr_sys(SYS_madvise, (char *)ring + ATR_RING_DATA, ring->size, MADV_DONTNEED,
+			      0, 0, 0);
+	else if (atr_spool_trim((char *)ring + ATR_RING_DATA, ring->size))
+		atr_ring_rewind(ring);
+	link->trimmed = true;
+}
+
 static void trim(void)
 {
-	struct atr_link *taken[32], *link;
+	struct atr_link *taken[32];
 	size_t n = 0;
 
-	while (n < ATR_ARRAY_LEN(taken) && (link = atr_pool_take_again(&links))) {
-		taken[n++] = link;
-		if (link->trimmed || !link->ring || link->epoch != atr_process.epoch ||
-		    atr_ring_used(link->ring))
-			continue;
-		(void)atr_sys(SYS_madvise, (char *)link->ring + ATR_RING_DATA, link->ring->size,
-			      MADV_DONTNEED, 0, 0, 0);
-		link->trimmed = true;
-	}
+	while (n < ATR_ARRAY_LEN(taken) && (taken[n] = atr_pool_take_again(&links)))
+		trim_link(taken[n++]);
 	while (n)
 		atr_pool_give(&links, taken[--n]);
 }
@@ -327,18 +356,76 @@ static void say_dropped(void)
 		atr_config.ring_size, atr_config.bsp_max_queue_size);
 }
 
-size_t atr_thread_drain(size_t max, void (*take)(void *arg, const struct atr_record *record),
-			void *arg)
+size_t atr_thread_drain(size_t max, atr_take_fn *take, void *arg)
 {
 	size_t n = 0;
 
 	atr_clock_sync();
 	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
-		n += drain_ring(link->ring, max - n, take, arg);
+		n += drain_ring(link, max - n, take, arg);
 	trim();
 	atr_count(recorded, n);
+	ahead += n;
 	say_dropped();
 	return n;
+}
+
+void atr_thread_settle(const struct atr_place *place, enum atr_settled what)
+{
+	struct atr_ring *ring = place->link->ring;
+
+	switch (what) {
+	case ATR_SHIPPED:
+		atr_store_release(&ring->shipped, place->end);
+		break;
+	case ATR_BACK:
+		atr_store_release(&ring->shipped, atr_ring_tail(ring));
+		break;
+	case ATR_SETTLED:
+		atr_ring_release(ring, place->end);
+		ahead--;
+		break;
+	}
+}
+
+void atr_thread_rewind(void)
+{
+	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
+		atr_store(&link->ring->read, atr_ring_tail(link->ring));
+	atr_count(recorded, -ahead);
+	ahead = 0;
+}
+
+static void count_left(void *arg, const struct atr_record *record, const struct atr_place *place)
+{
+	(void)arg;
+	(void)record;
+	if (place->link->spooled)
+		atr_count(left, 1);
+	else
+		atr_count(unsent, 1);
+}
+
+void atr_thread_count_rest(void)
+{
+	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
+		atr_count(recorded, drain_ring(link, SIZE_MAX, count_left, NULL));
+}
+
+bool atr_thread_spooled(void)
+{
+	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
+		if (link->spooled)
+			return true;
+	return false;
+}
+
+bool atr_thread_empty(void)
+{
+	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
+		if (has_records(link))
+			return false;
+	return true;
 }
 
 void atr_thread_forked(void)
@@ -346,5 +433,6 @@ void atr_thread_forked(void)
 	/* The links stay in their pool as they are: the parent's other threads may
 	 * have been using them.  A few bytes per ring and fork. */
 	rings = NULL;
-	mapped = 0;
+	mapped = ahead = 0;
+	atr_spool_forked();
 }

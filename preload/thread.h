@@ -7,6 +7,7 @@
 
 #include "preload/compiler.h"
 #include "preload/context.h"
+#include "preload/host.h"
 #include "preload/pool.h"
 #include "preload/record.h"
 
@@ -109,11 +110,20 @@ struct atr_record *atr_thread_reserve(struct atr_thread *t);
 void atr_thread_commit(struct atr_thread *t, struct atr_record *record);
 
 /*
- * For the background thread: takes up to `max` records out of all rings of this
- * process; pages of idle rings go back to the kernel.
+ * For the background thread: takes up to `max` records that were not taken yet out of all
+ * rings of this process; pages of idle rings go back to the kernel.  The records stay in their
+ * rings (host.h says what settling is).
  */
-size_t atr_thread_drain(size_t max, void (*take)(void *arg, const struct atr_record *record),
-			void *arg);
+size_t atr_thread_drain(size_t max, atr_take_fn *take, void *arg);
+void atr_thread_settle(const struct atr_place *place, enum atr_settled what);
+void atr_thread_rewind(void);
+
+/* When nobody drains any more: what was not taken is counted, as left or unsent. */
+void atr_thread_count_rest(void);
+
+/* Is there a ring in a file?  Is there no record that is not settled? */
+bool atr_thread_spooled(void);
+bool atr_thread_empty(void);
 
 /* In a forked child: the rings were the parent's. */
 void atr_thread_forked(void);

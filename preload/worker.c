@@ -35,6 +35,8 @@
 #include "preload/object.h"
 #include "preload/process.h"
 #include "preload/resolve.h"
+#include "preload/spool.h"
+#include "preload/spoolname.h"
 #include "preload/stats.h"
 #include "preload/sys.h"
 #include "preload/text.h"
@@ -301,6 +303,8 @@ static struct atr_host host = {
 	.config = &atr_config,
 	.stats = &atr_stats,
 	.drain = atr_thread_drain,
+	.settle = atr_thread_settle,
+	.rewind = atr_thread_rewind,
 	.now = atr_now,
 	.wait = host_wait,
 	.pending = take_requests,
@@ -311,6 +315,9 @@ static struct atr_host host = {
 	.write_stderr = atr_log_write,
 	.loaded = host_loaded,
 	.look_up = host_look_up,
+	.spool_dir = atr_spool_dir,
+	.spool_used = atr_spool_used,
+	.resource = atr_spool_resource,
 	.object = atr_object,
 };
 
@@ -353,14 +360,6 @@ static atr_exporter_run_fn *load(void)
 		atr_log(ATR_LOG_ERROR, "%s cannot be loaded: %s; no span will be exported",
 			exporter_path, dlerror());
 	return (atr_exporter_run_fn *)run;
-}
-
-/* After the last export: what is still in the rings is counted, and that is all. */
-static void count_unsent(void *arg, const struct atr_record *record)
-{
-	(void)arg;
-	(void)record;
-	atr_count(unsent, 1);
 }
 
 /*
@@ -409,6 +408,7 @@ static void *run_thread(void *arg)
 	library_enter();
 	if (atr_config.exporter == ATR_EXPORTER_OTLP)
 		host_look_up();
+	host.destination = atr_spool_destination(&atr_config);
 	run = load();
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
 	if (!run || atr_config.exporter != ATR_EXPORTER_OTLP)
@@ -416,7 +416,7 @@ static void *run_thread(void *arg)
 	if (run)
 		run(&host);
 	atr_debug(ATR_DEBUG_WORKER, "worker: stopped");
-	(void)atr_thread_drain(SIZE_MAX, count_unsent, NULL);
+	atr_thread_count_rest();
 	atr_store_release(&w.state, run ? STOPPED : FAILED);
 	(void)take_requests();
 	host_flushed();
@@ -536,10 +536,10 @@ static void start_once(void)
 	}
 }
 
-void atr_worker_committed(bool half_full)
+void atr_worker_committed(bool so_full)
 {
 	start_once();
-	if (atr_unlikely(half_full))
+	if (atr_unlikely(so_full))
 		wake(ATR_WAKE_RING);
 }
 
@@ -718,7 +718,13 @@ void atr_worker_count_rest(void)
 {
 	/* While it runs the rings are the thread's to read. */
 	if (atr_load_acquire(&w.state) != RUNNING)
-		(void)atr_thread_drain(SIZE_MAX, count_unsent, NULL);
+		atr_thread_count_rest();
+}
+
+void atr_worker_leave_spool(void)
+{
+	if (atr_load_acquire(&w.state) != RUNNING && atr_thread_empty())
+		atr_spool_remove();
 }
 
 static int our_object(struct dl_phdr_info *info, size_t size, void *ret)

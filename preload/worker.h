@@ -14,8 +14,8 @@ void atr_worker_init(void);
 extern int (*atr_worker_pthread_create)(pthread_t *thread, const pthread_attr_t *attr,
 					void *(*run)(void *), void *arg);
 
-/* A record was committed; half_full asks for a drain now.  Starts the thread when there is none. */
-void atr_worker_committed(bool half_full);
+/* A record was committed; so_full asks for a drain now.  Starts the thread when there is none. */
+void atr_worker_committed(bool so_full);
 
 /* The files the thread needs will be out of reach soon: it loads them now. */
 void atr_worker_load(void);
@@ -46,8 +46,11 @@ void atr_worker_leave(void);
 bool atr_worker_pause(void);
 void atr_worker_resume(void);
 
-/* After the stop: what is still in the rings is counted as unsent. */
+/* After the stop: what is still in the rings is counted, as left or unsent. */
 void atr_worker_count_rest(void);
+
+/* The last of all: a spool file with nothing in it goes. */
+void atr_worker_leave_spool(void);
 
 /* Around fork(): no child may be born while the thread is inside a library. */
 void atr_worker_fork_prepare(void);

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running programs bare and preloaded, and the servers they talk to."""
+import atexit
 import ctypes
+import functools
 import glob
 import os
 import re
@@ -73,6 +75,15 @@ def bare_env(**more):
     return env
 
 
+@functools.lru_cache(None)
+def spool_dir():
+    """Of these tests alone; nginx's workers are nobody."""
+    path = tempfile.mkdtemp(prefix="atr-spool.", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    os.chmod(path, 0o1777)
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
 def shim_env(endpoint, shim=SHIM, **more):
     env = bare_env(
         LD_PRELOAD=" ".join(RUNTIMES + [shim]),
@@ -81,6 +92,7 @@ def shim_env(endpoint, shim=SHIM, **more):
         OTEL_BSP_SCHEDULE_DELAY="200",
         AUTOTRACE_EXIT_TIMEOUT=str(2000 * SLOW),
         AUTOTRACE_ABORT_ON_BUG="true",
+        AUTOTRACE_SPOOL_DIR=spool_dir(),
         AUTOTRACE_DEBUG="stats")
     if RUNTIMES:
         os.makedirs(os.path.dirname(REPORTS), exist_ok=True)

@@ -61,7 +61,7 @@ def test_refused_endpoint(shim, echo):
                                      AUTOTRACE_EXIT_TIMEOUT=None)).ok()
     n = operations(r)
     assert r.total("recorded") == n
-    assert r.total("failed") + r.total("unsent") == n and r.total("exported") == 0
+    assert r.total("failed") + r.total("left") == n and r.total("exported") == 0
     assert len(r.err.splitlines()) == 1 and r.err.startswith("autotrace["), "said, but once"
     assert r.seconds < 1.5 * harness.SLOW
 
@@ -76,7 +76,7 @@ def test_hanging_collector(receiver, shim, echo):
     receiver.script += [Answer("hang")] * 50
     r = run(client(echo, 2, 5), shim(AUTOTRACE_EXIT_TIMEOUT=None)).ok()
     n = operations(r)
-    assert r.total("recorded") == n == r.total("unsent") + r.total("failed")
+    assert r.total("recorded") == n == r.total("left") + r.total("failed")
     assert r.seconds < 1.5 * harness.SLOW
 
 
@@ -120,7 +120,7 @@ def test_a_full_ring_counts_what_it_drops(receiver, shim, echo):
     n = operations(r)
     assert r.total("ring_full") > 0
     assert r.total("recorded") + r.total("ring_full") == n
-    assert r.total("recorded") == r.total("unsent") + r.total("failed") + r.total("exported")
+    assert r.total("recorded") == r.total("left") + r.total("failed") + r.total("exported")
 
 
 def test_a_full_ring_drains_and_goes_on(receiver, shim, echo):

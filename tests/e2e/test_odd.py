@@ -211,6 +211,6 @@ def test_threads_that_come_and_go_leave_no_memory_behind(receiver, shim, endpoin
     operations, memory = map(int, r.out.split())
     assert memory < 40, "MiB"
     assert r.total("recorded") + r.total("ring_full") == operations
-    assert r.total("recorded") == r.total("exported") + r.total("failed") + r.total("unsent")
+    assert r.total("recorded") == r.total("exported") + r.total("failed") + r.total("left") + r.total("unsent")
     if endpoint == "up":
         assert len(receiver.spans) == r.total("exported")

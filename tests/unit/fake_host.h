@@ -29,7 +29,11 @@ static struct {
 	pthread_t thread;
 
 	uint64_t added, drained; /* spans; their ids count from 1 */
-	bool wake_at_half;	 /* report ATR_WAKE_RING while something is there */
+	uint64_t settled;	 /* of those drained */
+	unsigned shipped, back;	 /* how often */
+	const char *spool;	 /* the directory */
+	uint64_t spool_used;
+	bool wake_at_half; /* report ATR_WAKE_RING while something is there */
 	unsigned requests;
 	uint64_t deadline;
 	unsigned asked, seen, flushed;
@@ -73,7 +77,7 @@ static size_t fake_span(uint8_t *out, uint64_t id)
 	return atr__otlp__span__pack(&span, out);
 }
 
-static size_t fake_drain(size_t max, void (*to)(void *, const struct atr_record *), void *arg)
+static size_t fake_drain(size_t max, atr_take_fn *to, void *arg)
 {
 	union {
 		struct atr_record record;
@@ -84,10 +88,45 @@ static size_t fake_drain(size_t max, void (*to)(void *, const struct atr_record 
 	pthread_mutex_lock(&fake.lock);
 	for (; n < max && fake.drained < fake.added; n++) {
 		u.record.span_len = (uint32_t)fake_span(u.record.span, ++fake.drained);
-		to(arg, &u.record);
+		to(arg, &u.record, &(struct atr_place){ .end = fake.drained });
 	}
 	pthread_mutex_unlock(&fake.lock);
 	return n;
+}
+
+/* drain() holds the lock when what it hands out is settled at once. */
+static void fake_settle(const struct atr_place *place, enum atr_settled what)
+{
+	(void)place;
+	if (what == ATR_SETTLED)
+		__atomic_fetch_add(&fake.settled, 1, __ATOMIC_RELAXED);
+	else if (what == ATR_SHIPPED)
+		fake.shipped++;
+	else
+		fake.back++;
+}
+
+static void fake_rewind(void)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake.drained = fake.settled;
+	pthread_mutex_unlock(&fake.lock);
+}
+
+static const char *fake_spool_dir(void)
+{
+	return fake.spool;
+}
+
+static void fake_spool_used(uint64_t bytes)
+{
+	fake.spool_used = bytes;
+}
+
+static void fake_resource(const uint8_t *bytes, size_t len)
+{
+	(void)bytes;
+	(void)len;
 }
 
 /* With the lock held. */
@@ -189,6 +228,9 @@ static void *fake_run(void *arg)
 
 	run(&fake.host);
 	pthread_mutex_lock(&fake.lock);
+	/* As the shim does: what nobody sent is counted. */
+	fake.stats.unsent += fake.added - fake.settled;
+	fake.drained = fake.settled = fake.added;
 	fake.returned = true;
 	pthread_cond_broadcast(&fake.done);
 	pthread_mutex_unlock(&fake.lock);
@@ -214,6 +256,11 @@ static void fake_init(void)
 		.config = &fake.config,
 		.stats = &fake.stats,
 		.drain = fake_drain,
+		.settle = fake_settle,
+		.rewind = fake_rewind,
+		.spool_dir = fake_spool_dir,
+		.spool_used = fake_spool_used,
+		.resource = fake_resource,
 		.now = fake_now,
 		.wait = fake_wait,
 		.pending = fake_pending,

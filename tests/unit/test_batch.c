@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: exporter/otlp.o exporter/buf.o exporter/otlp.pb-c.o preload/sys.o preload/utf8.o */
+/* LINK: exporter/resource.o exporter/detect.o exporter/container.o exporter/list.o */
 /* LINK: -lprotobuf-c */
 #include "exporter/batch.c"
 
@@ -11,7 +12,7 @@ static uint8_t bytes_of_span[ATR_RECORD_MAX];
 static bool push(struct atr_batch *b, uint8_t mark, size_t len)
 {
 	memset(bytes_of_span, mark, len);
-	return atr_batch_push(b, bytes_of_span, len);
+	return atr_batch_push(b, bytes_of_span, len, &(struct atr_place){ 0 });
 }
 
 TEST(spans_come_out_in_order_in_batches)

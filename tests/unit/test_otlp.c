@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: exporter/resource.o exporter/detect.o exporter/container.o exporter/list.o */
 /* LINK: exporter/buf.o exporter/otlp.pb-c.o preload/sys.o preload/utf8.o -lprotobuf-c */
 #include "exporter/otlp.c"
 

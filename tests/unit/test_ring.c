@@ -4,6 +4,18 @@
 #include "preload/sys.h"
 #include "tests/unit/test.h"
 
+/* preload/spool.c's: what the disk of these tests has room for. */
+static size_t disk;
+
+bool atr_spool_populate(void *p, size_t len)
+{
+	(void)p;
+	if (len > disk)
+		return false;
+	disk -= len;
+	return true;
+}
+
 #include <pthread.h>
 
 #define SIZE 65536
@@ -144,6 +156,85 @@ TEST(a_corrupt_record_is_skipped_to_the_head)
 		CHECK_INT(pos, ring->head);
 		ring_free(ring);
 	}
+}
+
+/* One in a file, which has its first blocks only. */
+static struct atr_ring *file_ring(void)
+{
+	struct atr_ring *ring = atr_sys_map(ATR_RING_DATA + SIZE);
+
+	ring->ready = ATR_RING_CHUNK;
+	atr_ring_init(ring, SIZE);
+	return ring;
+}
+
+TEST(a_ring_in_a_file_gets_blocks_only_as_it_needs_them)
+{
+	struct atr_ring *ring = file_ring();
+	unsigned in = 0;
+
+	disk = 1 << 20;
+	CHECK_INT(ring->ready, ATR_RING_CHUNK);
+	while (push(ring, 1000, 1) && ++in < 8)
+		;
+	CHECK_INT(ring->ready, ATR_RING_CHUNK);
+	while (push(ring, 1000, 1))
+		in++;
+	CHECK_INT(ring->ready, SIZE);
+	CHECK_INT(disk, (1 << 20) - (SIZE - ATR_RING_CHUNK));
+	CHECK(in > 40);
+	ring_free(ring);
+}
+
+TEST(where_the_disk_is_full_a_ring_goes_round_in_what_it_has)
+{
+	for (size_t room = 0; room < SIZE; room += ATR_RING_CHUNK) {
+		struct atr_ring *ring = file_ring();
+		char *beyond = (char *)ring + ATR_RING_DATA;
+		unsigned in = 0, out = 0, most = 0;
+		bool ok = true;
+
+		disk = room;
+		for (unsigned round = 0; round < 300; round++) {
+			uint64_t pos = atr_ring_tail(ring);
+			const struct atr_record *r;
+			unsigned n = 0;
+
+			while (n < 20 && push(ring, 1 + in % 3000, (uint8_t)in)) {
+				in++;
+				n++;
+			}
+			most = n > most ? n : most;
+			while ((r = atr_ring_next(ring, &pos)))
+				ok &= is_all(r, (uint8_t)out++);
+			atr_ring_release(ring, pos);
+		}
+		CHECK(ok && in == out && in > 300 && most > 0);
+		for (uint32_t i = ring->ready; i < SIZE; i++)
+			ok &= beyond[i] == 0;
+		CHECK(ok);
+		ring_free(ring);
+	}
+}
+
+TEST(a_ring_that_gave_its_blocks_back_asks_for_them_again)
+{
+	struct atr_ring *ring = file_ring();
+	uint64_t pos = 0;
+
+	disk = 0;
+	CHECK(push(ring, 100, 1));
+	CHECK(atr_ring_next(ring, &pos) != NULL);
+	atr_ring_release(ring, pos);
+	atr_ring_rewind(ring);
+	CHECK_INT(atr_ring_used(ring), 0);
+	CHECK_INT(atr_ring_unread(ring), 0);
+	CHECK(!push(ring, 100, 1));
+	disk = 1 << 20;
+	CHECK(push(ring, 100, 2));
+	pos = atr_ring_tail(ring);
+	CHECK(is_all(atr_ring_next(ring, &pos), 2));
+	ring_free(ring);
 }
 
 #define N_THREADED 200000

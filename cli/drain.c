@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * autotrace drain: sends what programs left that could not send it themselves.
+ *
+ * The work is the exporter's (exporter/orphan.c); this stands in for the shim: a
+ * host without rings, which has the same settings from the same environment.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "preload/host.h"
+#include "preload/spoolname.h"
+
+#define EXPORTER "libautotrace-exporter.so"
+#define NS_PER_S 1000000000ull
+
+static const char help[] =
+	"usage: autotrace drain [--watch] [--same] [--endpoint URL]\n"
+	"\n"
+	"Sends the spans that were left by programs of yours that were killed, to the\n"
+	"collector that the OTEL_* variables name, each under its own program's resource.\n"
+	"\n"
+	"  --same               only what would have gone to the same collector\n"
+	"  --watch              go on until SIGINT or SIGTERM, every OTEL_BSP_SCHEDULE_DELAY\n"
+	"  --exporter NAME      where spans go: otlp, console (OTEL_TRACES_EXPORTER)\n"
+	"  --endpoint URL       the collector (OTEL_EXPORTER_OTLP_ENDPOINT)\n"
+	"  -h, --help           this\n"
+	"\n"
+	"The exit status is 0 when nothing is left, 1 when something could not be sent, and\n"
+	"125 if autotrace fails.\n";
+
+static const struct option options[] = {
+	{ "watch", no_argument, NULL, 'w' },	      { "same", no_argument, NULL, 's' },
+	{ "exporter", required_argument, NULL, 'x' }, { "endpoint", required_argument, NULL, 'u' },
+	{ "help", no_argument, NULL, 'h' },	      { 0 },
+};
+
+static struct atr_config config;
+static struct atr_stats stats;
+static char spool[PATH_MAX];
+static volatile sig_atomic_t stopped;
+
+static void stop(int signal)
+{
+	(void)signal;
+	stopped = 1;
+}
+
+/* ---- the host ---- */
+
+static uint64_t now(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+static size_t drain(size_t max, atr_take_fn *take, void *arg)
+{
+	(void)max;
+	(void)take;
+	(void)arg;
+	return 0;
+}
+
+static void settle(const struct atr_place *place, enum atr_settled what)
+{
+	(void)place;
+	(void)what;
+}
+
+static void nothing(void)
+{
+}
+
+static unsigned pending(void)
+{
+	return stopped ? ATR_WAKE_FLUSH | ATR_WAKE_STOP : ATR_WAKE_TIME;
+}
+
+static int sleep_fds(struct pollfd *fds, unsigned n_fds, int timeout_ms)
+{
+	int n = poll(fds, n_fds, timeout_ms);
+
+	return n < 0 ? -errno : n;
+}
+
+static unsigned wait_until(uint64_t until)
+{
+	uint64_t at = now();
+
+	if (until > at && !stopped)
+		(void)poll(NULL, 0, (int)((until - at) / 1000000 + 1));
+	return pending();
+}
+
+static uint64_t deadline(void)
+{
+	return now() + config.otlp_timeout * 1000000ull;
+}
+
+static void atr_printf(2, 3) say(enum atr_LOG_LEVEL level, const char *fmt, ...)
+{
+	va_list args;
+
+	if (level > config.log_level)
+		return;
+	va_start(args, fmt);
+	fputs("autotrace: ", stderr);
+	(void)vfprintf(stderr, fmt, args);
+	fputc('\n', stderr);
+	va_end(args);
+}
+
+static int write_stderr(const char *bytes, size_t len)
+{
+	return fwrite(bytes, 1, len, stdout) == len && fflush(stdout) == 0 ? 0 : -EIO;
+}
+
+static const char *spool_dir(void)
+{
+	return spool;
+}
+
+static void used(uint64_t bytes)
+{
+	(void)bytes;
+}
+
+static void resource(const uint8_t *bytes, size_t len)
+{
+	(void)bytes;
+	(void)len;
+}
+
+static const struct atr_object *object(unsigned index)
+{
+	(void)index;
+	return NULL;
+}
+
+static struct atr_host host = {
+	.abi = ATR_HOST_ABI,
+	.config = &config,
+	.stats = &stats,
+	.drain = drain,
+	.settle = settle,
+	.rewind = nothing,
+	.now = now,
+	.wait = wait_until,
+	.pending = pending,
+	.sleep_fds = sleep_fds,
+	.deadline = deadline,
+	.flushed = nothing,
+	.log = say,
+	.write_stderr = write_stderr,
+	.loaded = nothing,
+	.look_up = nothing,
+	.spool_dir = spool_dir,
+	.spool_used = used,
+	.resource = resource,
+	.orphans_only = true,
+	.object = object,
+};
+
+/* ---- the command ---- */
+
+static void warn(const char *line)
+{
+	fprintf(stderr, "autotrace: %s\n", line);
+}
+
+static const char *env(const char *name)
+{
+	return getenv(name);
+}
+
+static atr_exporter_run_fn *load(void)
+{
+	char path[PATH_MAX];
+	void *handle, *run;
+
+	if (!atr_cli_beside(EXPORTER, path))
+		return NULL;
+	handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	run = handle ? dlsym(handle, ATR_EXPORTER_RUN) : NULL;
+	if (!run)
+		fprintf(stderr, "autotrace: %s cannot be loaded: %s\n", path, dlerror());
+	return (atr_exporter_run_fn *)run;
+}
+
+/* Whatever the directory: what is in it decides what is left. */
+static bool drain_all(atr_exporter_run_fn *run)
+{
+	const char *bases[] = { config.spool_dir, getenv("XDG_RUNTIME_DIR"), "/dev/shm", "/tmp" };
+	uint64_t left = 0;
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(bases) && !stopped; i++) {
+		if (!bases[i] || bases[i][0] != '/' || (i && config.spool_dir))
+			continue;
+		(void)snprintf(spool, sizeof(spool), "%s/autotrace-%u", bases[i],
+			       (unsigned)geteuid());
+		run(&host);
+		left += stats.left;
+		stats.left = 0;
+	}
+	return left == 0;
+}
+
+static void on(int signal)
+{
+	const struct sigaction act = { .sa_handler = stop };
+
+	(void)sigaction(signal, &act, NULL);
+}
+
+int atr_cli_drain(int argc, char **argv)
+{
+	static char name[] = "autotrace"; /* getopt's messages begin with it */
+	bool watch = false, same = false, done;
+	atr_exporter_run_fn *run;
+	int c;
+
+	argv[0] = name;
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (c) {
+		case 'w':
+			watch = true;
+			break;
+		case 's':
+			same = true;
+			break;
+		case 'x':
+			(void)setenv("OTEL_TRACES_EXPORTER", optarg, 1);
+			break;
+		case 'u':
+			(void)unsetenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+			(void)setenv("OTEL_EXPORTER_OTLP_ENDPOINT", optarg, 1);
+			break;
+		case 'h':
+			fputs(help, stdout);
+			return fflush(stdout) == 0 ? 0 : ATR_EXIT_OURS;
+		default:
+			return ATR_EXIT_OURS;
+		}
+	}
+	if (argv[optind]) {
+		fprintf(stderr, "autotrace: drain takes no '%s' ('autotrace drain --help')\n",
+			argv[optind]);
+		return ATR_EXIT_OURS;
+	}
+	atr_config_read(&config, env, warn);
+	if (same)
+		host.destination = atr_spool_destination(&config);
+	run = load();
+	if (!run)
+		return ATR_EXIT_OURS;
+	if (watch) {
+		on(SIGINT);
+		on(SIGTERM);
+	}
+	do {
+		done = drain_all(run);
+		if (watch)
+			(void)wait_until(now() + config.bsp_schedule_delay * 1000000ull);
+	} while (watch && !stopped);
+	if (stats.adopted)
+		say(ATR_LOG_INFO, "%llu spans sent", (unsigned long long)stats.adopted);
+	if (stats.corrupt)
+		say(ATR_LOG_WARN, "%llu records or files could not be read and were skipped",
+		    (unsigned long long)stats.corrupt);
+	return done ? 0 : 1;
+}

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/orphan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "exporter/detect.h"
+#include "preload/compiler.h"
+#include "preload/record.h"
+#include "preload/ring.h"
+#include "preload/spool.h"
+#include "preload/sum.h"
+#include "preload/sys.h"
+
+#define WINDOW 65536u	       /* bytes of a ring read at once; holds the longest record */
+#define BATCH_BYTES (4u << 20) /* of spans in a batch, about */
+#define NAMES_MAX (4u << 20)   /* bytes of names remembered by one scan */
+
+/* One entry of `moves`. */
+struct move {
+	uint32_t ring;
+	uint64_t tail, end;
+};
+
+/* ---- files ---- */
+
+static int stat_of(int fd, const char *name, struct stat *st)
+{
+#ifdef SYS_newfstatat
+	const long nr = SYS_newfstatat;
+#else
+	const long nr = SYS_fstatat;
+#endif
+	return (int)atr_sys(nr, fd, name, st, *name ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH, 0, 0);
+}
+
+static size_t read_at(int fd, void *to, size_t len, uint64_t at)
+{
+	size_t have = 0;
+
+	while (have < len) {
+		long n = atr_sys(SYS_pread64, fd, (char *)to + have, len - have, at + have, 0, 0);
+
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		have += (size_t)n;
+	}
+	return have;
+}
+
+static void close_file(struct atr_orphans *o)
+{
+	if (o->file >= 0)
+		(void)atr_sys_close(o->file); /* the lock goes with it */
+	o->file = -1;
+	atr_resource_finish(&o->resource);
+	atr_otlp_head_finish(&o->head);
+	o->head = (struct atr_otlp_head){ 0 };
+	atr_buf_reset(&o->moves);
+	atr_buf_reset(&o->spans);
+	o->n_spans = 0;
+}
+
+static void close_dir(struct atr_orphans *o)
+{
+	close_file(o);
+	if (o->dir >= 0)
+		(void)atr_sys_close(o->dir);
+	o->dir = -1;
+	atr_buf_reset(&o->names);
+	o->name = 0;
+}
+
+static void corrupt(struct atr_orphans *o)
+{
+	atr_add(&o->host->stats->corrupt, 1);
+}
+
+/* ---- who has died ---- */
+
+static uint64_t own_namespace(void)
+{
+	char text[64] = "";
+	unsigned long long ns = 0;
+	long n = atr_sys(SYS_readlinkat, AT_FDCWD, "/proc/self/ns/pid", text, sizeof(text) - 1, 0,
+			 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	return sscanf(text, "pid:[%llu]", &ns) == 1 ? ns : 0;
+}
+
+/* When in doubt, no. */
+static bool is_dead(const struct atr_spool_name *who)
+{
+	char path[64], text[1024];
+	ssize_t n;
+
+	if (!who->pid || who->pid > INT32_MAX)
+		return true;
+	if (atr_sys(SYS_kill, who->pid, 0, 0, 0, 0, 0) == -ESRCH)
+		return true;
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)who->pid);
+	n = atr_sys_read_file(path, text, sizeof(text));
+	return n > 0 && !atr_spool_alive(who, text, (size_t)n);
+}
+
+static bool is_ours(const struct atr_orphans *o, const struct atr_spool_name *who)
+{
+	return who->ns == o->ns &&
+	       (!o->host->destination || who->destination == o->host->destination);
+}
+
+struct entry {
+	uint64_t ino;
+	int64_t off;
+	uint16_t reclen;
+	uint8_t type;
+	char name[];
+};
+
+static void look_at(struct atr_orphans *o, const char *name, uint64_t *used)
+{
+	struct atr_spool_name who;
+	struct stat st;
+
+	if (stat_of(o->dir, name, &st) == 0)
+		*used += (uint64_t)st.st_blocks * 512;
+	if (atr_spool_name_parse(name, &who) && is_ours(o, &who) && is_dead(&who) &&
+	    o->names.len < NAMES_MAX)
+		atr_buf_add(&o->names, name, strlen(name) + 1);
+}
+
+/* The same checks as of the one that made it (preload/spool.c). */
+static int open_dir(const char *path)
+{
+	int fd = atr_sys_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (stat_of(fd, "", &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 07777) == 0700)
+		return fd;
+	(void)atr_sys_close(fd);
+	return -1;
+}
+
+void atr_orphans_scan(struct atr_orphans *o)
+{
+	const char *path = o->host->spool_dir();
+	char entries[8192] __attribute__((aligned(8)));
+	uint64_t used = 0;
+	long n;
+
+	close_dir(o);
+	o->dir = path ? open_dir(path) : -1;
+	if (o->dir < 0)
+		return;
+	while ((n = atr_sys(SYS_getdents64, o->dir, entries, sizeof(entries), 0, 0, 0)) > 0) {
+		for (long at = 0; at < n;) {
+			const struct entry *d = (const void *)(entries + at);
+
+			if (d->name[0] != '.')
+				look_at(o, d->name, &used);
+			at += d->reclen;
+		}
+	}
+	o->host->spool_used(used);
+	if (!o->names.len)
+		close_dir(o);
+}
+
+bool atr_orphans_any(const struct atr_orphans *o)
+{
+	return o->dir >= 0;
+}
+
+/* ---- one file ---- */
+
+/* What is known of a process that died before it knew its resource. */
+static void make_resource(struct atr_resource *r, const struct atr_spool_file *f)
+{
+	const char *exe = f->text, *name = exe + strlen(exe) + 1, *attrs = name + strlen(name) + 1;
+	const struct atr_dead dead = {
+		.pid = f->pid,
+		.start_ticks = f->start_time,
+		.random = f->nonce,
+		.exe = exe,
+	};
+
+	(void)atr_resource_of_dead(r, &dead, *attrs ? attrs : NULL, name);
+}
+
+/* Three texts, the last of which ends where they all do. */
+static bool texts_sound(const struct atr_spool_file *f)
+{
+	unsigned n = 0;
+
+	if (!f->text_len || f->text_len > sizeof(f->text) || f->text[f->text_len - 1])
+		return false;
+	for (size_t i = 0; i < f->text_len; i++)
+		n += f->text[i] == '\0';
+	return n == 3;
+}
+
+static bool read_resource(struct atr_orphans *o, const struct atr_spool_file *f)
+{
+	size_t padded = ((size_t)f->resource_len + 7) & ~(size_t)7;
+
+	if (f->resource_len && padded <= sizeof(f->resource) &&
+	    atr_sum(f->resource, padded) == f->resource_sum &&
+	    atr_otlp_read_resource(&o->resource, f->resource, f->resource_len))
+		return true;
+	if (f->resource_len)
+		corrupt(o);
+	atr_resource_finish(&o->resource);
+	if (!texts_sound(f))
+		return false;
+	make_resource(&o->resource, f);
+	return true;
+}
+
+static bool read_head(struct atr_orphans *o)
+{
+	struct atr_spool_file *f = malloc(sizeof(*f));
+	bool good = f && read_at(o->file, f, sizeof(*f), 0) == sizeof(*f) &&
+		    f->magic == ATR_SPOOL_MAGIC && f->version == ATR_SPOOL_VERSION &&
+		    f->stride >= ATR_RING_DATA + ATR_RING_LEAST && f->stride <= 1u << 30 &&
+		    f->n_rings && read_resource(o, f);
+
+	if (good) {
+		o->stride = f->stride;
+		o->n_rings = f->n_rings < ATR_SPOOL_RINGS_MAX ? f->n_rings : ATR_SPOOL_RINGS_MAX;
+		o->ring = 0;
+	}
+	free(f);
+	return good && atr_otlp_head_init(&o->head, &o->resource) == 0;
+}
+
+static void remove_file(struct atr_orphans *o)
+{
+	(void)atr_sys(SYS_unlinkat, o->dir, o->file_name, 0, 0, 0, 0);
+	close_file(o);
+}
+
+/* Opens and locks the next file; false when there is none. */
+static bool open_next(struct atr_orphans *o)
+{
+	while (o->name < o->names.len) {
+		const char *name = (const char *)o->names.bytes + o->name;
+		struct stat st;
+
+		o->name += strlen(name) + 1;
+		(void)snprintf(o->file_name, sizeof(o->file_name), "%s", name);
+		o->file = (int)atr_sys(SYS_openat, o->dir, name,
+				       O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, 0, 0);
+		if (o->file < 0)
+			continue;
+		/* Gone meanwhile: somebody had it, and is done. */
+		if (atr_sys(SYS_flock, o->file, LOCK_EX | LOCK_NB, 0, 0, 0, 0) != 0 ||
+		    stat_of(o->file, "", &st) != 0 || !S_ISREG(st.st_mode) ||
+		    st.st_uid != geteuid() || st.st_nlink != 1) {
+			close_file(o);
+			continue;
+		}
+		if (read_head(o))
+			return true;
+		corrupt(o);
+		remove_file(o);
+	}
+	return false;
+}
+
+/* ---- one ring ---- */
+
+struct reading {
+	uint32_t size;
+	uint64_t data; /* where its data begins in the file */
+	uint64_t tail, pos, head;
+	uint64_t from; /* the window holds [from, from + window.len) */
+};
+
+/* False when there is no such ring, or nothing in it that can be read. */
+static bool read_ring(struct atr_orphans *o, struct reading *g)
+{
+	uint64_t at = ATR_SPOOL_HEADER + o->ring * o->stride;
+	struct atr_ring r;
+
+	if (read_at(o->file, &r, sizeof(r), at) != sizeof(r) || !r.magic)
+		return false;
+	*g = (struct reading){ .size = r.size,
+			       .data = at + ATR_RING_DATA,
+			       .tail = r.tail,
+			       .pos = r.tail,
+			       .head = r.head };
+	if (r.magic != ATR_RING_MAGIC || r.version != 1 || r.size < ATR_RING_LEAST ||
+	    r.size & (r.size - 1) || r.size > o->stride - ATR_RING_DATA ||
+	    r.head - r.tail > r.size || (r.head | r.tail | r.shipped) % ATR_RECORD_ALIGN) {
+		corrupt(o);
+		return false;
+	}
+	/* It was killed after the last byte of a request had left, before an answer came. */
+	if (r.shipped - r.tail <= r.head - r.tail)
+		g->pos = r.shipped;
+	atr_buf_reset(&o->window);
+	return true;
+}
+
+/* Bytes from `pos` on, at least `want` of them if they are there. */
+static const struct atr_record *look(struct atr_orphans *o, struct reading *g, uint64_t avail,
+				     size_t want)
+{
+	size_t len = avail < WINDOW ? (size_t)avail : WINDOW;
+	uint8_t *to;
+
+	if (g->pos < g->from || g->pos + want > g->from + o->window.len) {
+		atr_buf_reset(&o->window);
+		to = atr_buf_reserve(&o->window, len);
+		if (!to)
+			return NULL;
+		o->window.len = read_at(o->file, to, len, g->data + (g->pos & (g->size - 1)));
+		g->from = g->pos;
+		if (o->window.len < want)
+			return NULL;
+	}
+	return (const struct atr_record *)(const void *)(o->window.bytes + (g->pos - g->from));
+}
+
+/* The next record that is whole; NULL: no more. */
+static const struct atr_record *next_record(struct atr_orphans *o, struct reading *g)
+{
+	while (g->pos != g->head) {
+		uint64_t to_end = g->size - (g->pos & (g->size - 1));
+		uint64_t avail = g->head - g->pos < to_end ? g->head - g->pos : to_end;
+		const struct atr_record *r;
+
+		if (avail < sizeof(*r) && avail == to_end) {
+			g->pos += avail; /* a padding too short for a header */
+			continue;
+		}
+		r = look(o, g, avail, sizeof(*r));
+		if (!r || !atr_record_sound(r, avail) ||
+		    (r->span_len && r->size > ATR_RECORD_MAX)) {
+			corrupt(o);
+			g->pos = g->head;
+			break;
+		}
+		if (!r->span_len) {
+			g->pos += r->size;
+			continue;
+		}
+		r = look(o, g, avail, r->size);
+		if (!r) {
+			corrupt(o);
+			g->pos = g->head;
+			break;
+		}
+		g->pos += r->size;
+		if (atr_record_sum(r) == r->checksum)
+			return r;
+		corrupt(o);
+	}
+	return NULL;
+}
+
+/* Takes what fits out of the ring; true when that was all there is. */
+static bool take_ring(struct atr_orphans *o, size_t max)
+{
+	struct reading g;
+	struct move m = { .ring = o->ring };
+	const struct atr_record *r;
+	bool all = false;
+
+	if (!read_ring(o, &g))
+		return true;
+	m.tail = g.tail;
+	m.end = g.pos;
+	while (o->n_spans < max && o->spans.len < BATCH_BYTES) {
+		r = next_record(o, &g);
+		all = !r;
+		if (all)
+			break;
+		atr_otlp_add_span(&o->spans, r->span, r->span_len);
+		m.end = g.pos;
+		o->n_spans++;
+	}
+	if (m.end != m.tail)
+		atr_buf_add(&o->moves, &m, sizeof(m));
+	return all;
+}
+
+/* ---- batches ---- */
+
+size_t atr_orphans_next(struct atr_orphans *o, size_t max)
+{
+	while (o->dir >= 0) {
+		if (o->file < 0 && !open_next(o)) {
+			close_dir(o);
+			break;
+		}
+		atr_buf_reset(&o->spans);
+		atr_buf_reset(&o->moves);
+		o->n_spans = 0;
+		while (o->ring < o->n_rings && take_ring(o, max))
+			o->ring++;
+		if (o->spans.failed || o->moves.failed) {
+			atr_orphans_let_go(o);
+			break;
+		}
+		if (o->n_spans)
+			return o->n_spans;
+		remove_file(o);
+	}
+	return 0;
+}
+
+void atr_orphans_settle(struct atr_orphans *o, enum atr_settled what)
+{
+	const struct move *m = (const struct move *)(const void *)o->moves.bytes;
+	size_t n = o->moves.len / sizeof(*m);
+	const size_t field = what == ATR_SETTLED ? offsetof(struct atr_ring, tail)
+						 : offsetof(struct atr_ring, shipped);
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t to = what == ATR_BACK ? m[i].tail : m[i].end;
+		uint64_t at = ATR_SPOOL_HEADER + m[i].ring * o->stride + field;
+
+		(void)atr_sys(SYS_pwrite64, o->file, &to, sizeof(to), at, 0, 0);
+	}
+	if (what == ATR_SETTLED)
+		atr_buf_reset(&o->moves);
+}
+
+void atr_orphans_let_go(struct atr_orphans *o)
+{
+	close_dir(o);
+}
+
+void atr_orphans_init(struct atr_orphans *o, const struct atr_host *host)
+{
+	*o = (struct atr_orphans){ .host = host, .ns = own_namespace(), .dir = -1, .file = -1 };
+}
+
+void atr_orphans_finish(struct atr_orphans *o)
+{
+	close_dir(o);
+	atr_buf_free(&o->names);
+	atr_buf_free(&o->window);
+	atr_buf_free(&o->spans);
+	atr_buf_free(&o->moves);
+}
