@@ -46,7 +46,7 @@ def test_a_daemon_keeps_what_its_parent_did_and_writes_to_no_socket(receiver, sh
 
 def test_a_thread_whose_handler_jumped_out_of_us_is_still_traced(receiver, shim):
     r = run([program("odd"), "jump"], shim(OTEL_BSP_MAX_QUEUE_SIZE="100000",
-                                           AUTOTRACE_EXIT_TIMEOUT="10000")).ok()
+                                           AUTOTRACE_EXIT_TIMEOUT="60000"), timeout=90).ok()
     assert r.out == b"jumped\n"
     receiver.wait(r.total("exported"))
     assert not r.total("unsent"), r.stats
