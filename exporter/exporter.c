@@ -13,8 +13,8 @@
  *
  * A record is settled when its batch was delivered or given up, and only then.  A process
  * that is killed meanwhile leaves it in the spool; one that is wholly on its way is marked, for
- * what the kernel has it delivers even so.  If nobody answers for a second the mark is taken
- * back: a collector that hangs has received nothing.
+ * what the kernel has it delivers even so.  If it takes much longer than usual to be answered the
+ * mark is taken back: a collector that hangs has received nothing.
  *
  * Between batches of its own it sends what dead processes left (orphan.c).
  *
@@ -31,11 +31,15 @@
 #include "exporter/sink.h"
 
 #define NS_PER_MS 1000000u
-#define SLICE_NS (10 * NS_PER_MS)    /* longest sleep that does not notice requests */
-#define TICK_MIN_NS (10 * NS_PER_MS) /* a schedule delay of 0 is not a busy loop */
-#define MARGIN_NS (10 * NS_PER_MS)   /* a flush ends so long before its deadline */
-#define ORPHANS_NS (100 * NS_PER_MS) /* longest that their spans hold up an end */
-#define ANSWER_NS (1000 * NS_PER_MS) /* who has the whole request answers in that time */
+#define SLICE_NS (10 * NS_PER_MS)     /* longest sleep that does not notice requests */
+#define TICK_MIN_NS (10 * NS_PER_MS)  /* a schedule delay of 0 is not a busy loop */
+#define MARGIN_NS (10 * NS_PER_MS)    /* a flush ends so long before its deadline */
+#define ORPHANS_NS (100 * NS_PER_MS)  /* longest that their spans hold up an end */
+#define HOLD_MIN_NS (500 * NS_PER_MS) /* after a batch that nobody took, doubled each time */
+#define HOLD_MAX_NS (10000 * NS_PER_MS)
+#define ANSWER_FIRST_NS (500 * NS_PER_MS) /* of a collector that has not answered yet */
+#define ANSWER_MIN_NS (200 * NS_PER_MS)
+#define ANSWER_MAX_NS (1000 * NS_PER_MS)
 
 struct exporter {
 	const struct atr_host *host;
@@ -46,10 +50,14 @@ struct exporter {
 
 	struct atr_buf flight; /* the places of its spans */
 	struct atr_orphans orphans;
+	size_t n_spans;	     /* of it */
 	bool foreign;	     /* it is of theirs */
 	bool last_foreign;   /* so was the last one */
 	uint64_t shipped_at; /* all of it was; 0: not yet, or nobody has answered */
+	uint64_t sent_at;    /* the same, whether it counts or not */
 
+	uint64_t hold_ns;    /* 0: the last batch was taken */
+	uint64_t hold_until; /* nothing is sent before, but by a flush */
 	uint64_t tick_ns;
 	uint64_t tick;	  /* when all that is queued becomes due */
 	uint64_t send_to; /* spans are due up to here (of queue.pushed) */
@@ -130,23 +138,57 @@ static void put_back(struct exporter *x)
 	x->host->rewind();
 }
 
+/* How long the collector takes to answer, smoothed; 0: not known.  A forked child knows it, too. */
+static uint64_t usual_answer;
+
+static void note_answer(uint64_t took)
+{
+	usual_answer = usual_answer ? usual_answer - usual_answer / 8 + took / 8 : took;
+}
+
+static uint64_t patience(void)
+{
+	uint64_t ns = usual_answer ? 8 * usual_answer : ANSWER_FIRST_NS;
+
+	return ns < ANSWER_MIN_NS ? ANSWER_MIN_NS : ns > ANSWER_MAX_NS ? ANSWER_MAX_NS : ns;
+}
+
+/* Its retries were in vain: the next attempt is a while away. */
+static void hold(struct exporter *x)
+{
+	x->hold_ns = x->hold_ns ? 2 * x->hold_ns : HOLD_MIN_NS;
+	if (x->hold_ns > HOLD_MAX_NS)
+		x->hold_ns = HOLD_MAX_NS;
+	x->hold_until = x->host->now() + x->hold_ns;
+}
+
+static bool holds(const struct exporter *x)
+{
+	return x->hold_until && !(x->wake & ATR_WAKE_FLUSH) && x->host->now() < x->hold_until;
+}
+
 /* The batch was delivered (or refused, which is as final), or nobody took it. */
 static void batch_over(struct exporter *x, enum atr_delivery_state state)
 {
 	bool lost = state == ATR_DELIVERY_FAILED;
 
 	x->sending = false;
+	if (!lost)
+		x->hold_ns = x->hold_until = 0;
+	if (!lost && x->sent_at)
+		note_answer(x->host->now() - x->sent_at);
+	x->sent_at = 0;
 	if (lost && x->foreign) {
 		unmark(x);
 		if (x->host->orphans_only)
 			atr_add(&x->host->stats->left, x->orphans.n_spans);
 		atr_orphans_let_go(&x->orphans);
-	} else if (lost && x->wake & ATR_WAKE_FLUSH) {
-		x->given_up = true;
-		put_back(x);
+	} else if (lost && in_flight(x)) {
+		put_back(x); /* until the rings are full: then what is new is dropped */
+		hold(x);
 	} else {
-		if (lost)
-			atr_add(&x->host->stats->failed, in_flight(x));
+		if (lost) /* their places were not kept, for want of memory */
+			atr_add(&x->host->stats->failed, x->n_spans);
 		settle(x, ATR_SETTLED);
 	}
 	if (lost && x->wake & ATR_WAKE_FLUSH)
@@ -160,7 +202,7 @@ static bool due(const struct exporter *x)
 {
 	size_t n = atr_batch_len(&x->queue);
 
-	if (x->sending || x->given_up || !n)
+	if (x->sending || x->given_up || !n || holds(x))
 		return false;
 	return n >= x->queue.max_batch || x->queue.popped < x->send_to ||
 	       atr_batch_room(&x->queue) == 0;
@@ -182,6 +224,7 @@ static void send_batch(struct exporter *x)
 	size_t n = atr_batch_front(&x->queue, &spans, &len);
 
 	x->foreign = false;
+	x->n_spans = n;
 	atr_buf_reset(&x->flight);
 	atr_buf_add(&x->flight, atr_batch_places(&x->queue), n * sizeof(struct atr_place));
 	if (x->flight.failed) { /* then they are settled before their time */
@@ -214,13 +257,13 @@ static void shipped(void *arg)
 	if (!x->sending)
 		return;
 	settle(x, ATR_SHIPPED);
-	x->shipped_at = x->host->now();
+	x->shipped_at = x->sent_at = x->host->now();
 }
 
 /* The mark is taken back when an attempt has failed, or nobody answers. */
 static void mark(struct exporter *x)
 {
-	if (!atr_delivery_sent(&x->sink.delivery) || x->host->now() - x->shipped_at > ANSWER_NS)
+	if (!atr_delivery_sent(&x->sink.delivery) || x->host->now() - x->shipped_at > patience())
 		unmark(x);
 }
 
