@@ -126,6 +126,10 @@ unit: $(UNIT_BIN) ## Run the unit tests
 e2e: all $(PROG_BIN) ## Run the end-to-end tests (K=pattern for some)
 	@B=$(B) SAN=$(SAN) K="$(K)" PYTHON=$(PYTHON) bash scripts/run-pytest tests/e2e tests/harmless
 
+suites: all ## Other people's test suites, bare and preloaded: the same verdicts (S=suite, ALL=1)
+	@B=$(B) K="$(K)" PYTHON=$(PYTHON) bash scripts/run-pytest tests/suites
+	@B=$(B) ALL=$(ALL) V=$(V) $(PYTHON) tests/suites/run.py $(S)
+
 check: all ## Symbols, self-calls, layers, style, documentation
 	@B=$(B) CC="$(CC)" bash scripts/run-checks
 
@@ -180,7 +184,7 @@ help: ## This list
 	@echo
 	@sed -n 's/^# \(Variables:.*\)/\1/p; s/^# \(           .*\)/\1/p' $(MAKEFILE_LIST)
 
-.PHONY: all setup demo test test-bin unit e2e check asan tsan fuzz bench lint format check-format install \
+.PHONY: all setup demo test test-bin unit e2e suites check asan tsan fuzz bench lint format check-format install \
 	uninstall clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -92,6 +92,7 @@ static struct {
 	bool at_exit;		 /* stop_at_exit() is registered */
 	bool gate_kept;		 /* by a stop that was not answered */
 	uint64_t no_flush_until; /* the last one was in vain (monotonic ns) */
+	bool owed;		 /* a vfork child recorded when there was no thread */
 } w;
 
 int (*atr_worker_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
@@ -524,16 +525,29 @@ static void wake(uint32_t bits)
 		atr_sys_futex_wake(&w.requests, 1);
 }
 
-static void start_once(void)
+/*
+ * A vfork child's thread would end with the child, in the middle of whatever it does, and
+ * with the loader's lock, in memory that is the parent's: the parent is to start it.
+ */
+static atr_noinline void start_first(void)
 {
 	uint32_t none = NONE;
 
-	if (atr_unlikely(atr_load(&w.state) == NONE) &&
-	    __atomic_compare_exchange_n(&w.state, &none, RUNNING, 0, __ATOMIC_ACQ_REL,
-					__ATOMIC_RELAXED)) {
-		if (!ATR_BUG(atr_debug_domains & ATR_DEBUG_BUG)) /* asked for, by tests */
-			start();
+	if (atr_process_foreign()) {
+		atr_store(&w.owed, true);
+		return;
 	}
+	if (!__atomic_compare_exchange_n(&w.state, &none, RUNNING, 0, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED))
+		return;
+	if (!ATR_BUG(atr_debug_domains & ATR_DEBUG_BUG)) /* asked for, by tests */
+		start();
+}
+
+static void start_once(void)
+{
+	if (atr_unlikely(atr_load(&w.state) == NONE))
+		start_first();
 }
 
 void atr_worker_committed(bool so_full)
@@ -584,10 +598,18 @@ static bool running(void)
 	return atr_load(&w.state) == RUNNING && atr_tls.inside != ATR_IN_BACKGROUND;
 }
 
+/* Before a flush: what a vfork child recorded is nobody's to send yet. */
+static void start_owed(void)
+{
+	if (atr_unlikely(atr_load(&w.owed) && atr_load(&w.state) == NONE))
+		start_first();
+}
+
 void atr_worker_flush(void)
 {
 	uint64_t now = atr_now();
 
+	start_owed();
 	/* A collector that hung a moment ago hangs still; a shell tries every directory of PATH. */
 	if (!running() || now < w.no_flush_until)
 		return;
@@ -607,8 +629,10 @@ static uint64_t end_until(void)
 
 void atr_worker_ending(void)
 {
-	uint64_t until = end_until();
+	uint64_t until;
 
+	start_owed();
+	until = end_until();
 	if (!running() || atr_load(&w.stop_asked))
 		return;
 	/* A fifth of the time is the stop's, in which what is left is counted. */
@@ -618,8 +642,11 @@ void atr_worker_ending(void)
 
 void atr_worker_stop(void)
 {
-	uint64_t until = end_until(), least = atr_now() + STOP_LEAST_NS;
+	uint64_t until, least;
 
+	start_owed();
+	until = end_until();
+	least = atr_now() + STOP_LEAST_NS;
 	if (!running() || __atomic_exchange_n(&w.stop_asked, 1, __ATOMIC_RELAXED))
 		return;
 	/* When it does not answer in time it must at least stay out of its

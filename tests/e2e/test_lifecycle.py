@@ -95,6 +95,17 @@ def test_a_silent_child_sends_nothing(receiver, shim, echo, mode):
     assert {s.resource["process.pid"] for s in receiver.spans} == {parent}
 
 
+@pytest.mark.skipif("thread" in harness.SAN, reason="libtsan makes vfork() a fork()")
+@pytest.mark.parametrize("end", [[], ["_exit"]])
+def test_a_vfork_child_records_and_its_parent_sends(receiver, shim, end):
+    """A thread of the child's would end with it, with the loader's lock: the parent hung."""
+    wanted = set()
+    for _ in range(20):
+        wanted.add(int(run([program("vfork-first"), *end], shim(), timeout=10).ok().out))
+    found = [s.resource["process.pid"] for s in receiver.wait(20) if s.name == "send"]
+    assert set(found) == wanted and len(found) == 20
+
+
 def test_fork_and_exec(receiver, shim, echo):
     """The child's new image is a process of its own; the parent goes on."""
     r = run([program("fork"), "exec", str(echo.port)], shim()).ok()
