@@ -27,6 +27,18 @@ TABLE = [
      "the exact length of a head that is too long: traceparent makes it longer"),
     ("node/http-*", "*/test-http-max-headers-count.js", "pass", "fail", PROPAGATORS,
      "the number of headers of a request: traceparent is one more"),
+    ("node/http-*", "*/test-http-client-default-headers-exist.js", "pass", "fail", PROPAGATORS,
+     "the names of all headers of a request: traceparent is one of them"),
+    ("node/http-*", "*/test-http-client-headers-array.js", "pass", "fail", PROPAGATORS,
+     "all headers of a request: traceparent is one of them"),
+    ("node/http-*", "*/test-http-content-length.js", "pass", "fail", PROPAGATORS,
+     "all headers of a request: traceparent is one of them"),
+    ("node/http-*", "*/test-http-header-overflow.js", "pass", "fail", PROPAGATORS,
+     "the exact length of a head that is too long: traceparent makes it longer"),
+    ("node/http-*", "*/test-http-raw-headers.js", "pass", "fail", PROPAGATORS,
+     "all headers of a request: traceparent is one of them"),
+    ("node/tls-*", "*/test-tls-over-http-tunnel.js", "pass", "fail", PROPAGATORS,
+     "all headers of a CONNECT: traceparent is one of them"),
 ]
 
 

@@ -41,5 +41,5 @@ def jobs(debian, directory):
         for i in range(0, len(scripts), CHUNK):
             made.append(Scripts("node", f"{kind}-{i // CHUNK}", argv=["/usr/bin/node"], cwd=where,
                                 env={"NODE_TEST_DIR": "{place}"}, scripts=scripts[i:i + CHUNK],
-                                usr=usr, seconds=20))
+                                usr=usr, seconds=20, spans=kind != "dns"))
     return made
