@@ -161,12 +161,15 @@ static void warn_bad(const struct reader *r, const char *env, const char *value,
 static void read_bool(const struct reader *r, const char *env, bool *field, bool *set)
 {
 	const char *v = value_of(r, env);
+	bool ours;
 
 	if (!v)
 		return;
+	/* The specification knows no other words; for names of our own 1 and 0 are clear enough. */
+	ours = strncmp(env, "AUTOTRACE_", 10) == 0;
 	*set = true;
-	*field = same_word(v, "true");
-	if (!*field && !same_word(v, "false"))
+	*field = same_word(v, "true") || (ours && same_word(v, "1"));
+	if (!*field && !same_word(v, "false") && !(ours && same_word(v, "0")))
 		warn_bad(r, env, v, "\"true\" or \"false\"", "false");
 }
 

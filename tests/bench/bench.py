@@ -355,22 +355,39 @@ def count_instructions(sink):
                 workload.stop()
 
 
+def spool_bytes(directory):
+    """What the files of a spool take up."""
+    return sum(os.stat(os.path.join(at, name)).st_blocks * 512
+               for at, _, names in os.walk(directory) for name in names)
+
+
+def memory_of(argv, env, spool):
+    """kB resident when all threads have worked and a second later; kB in the spool then."""
+    with subprocess.Popen(argv, env=dict(env, AUTOTRACE_SPOOL_DIR=spool),
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
+        first = int(p.stdout.readline().split()[0])
+        spooled = spool_bytes(spool) // 1024
+        later = int(p.stdout.readline().split()[0])
+        p.wait(LIMIT)
+    return first, later, spooled
+
+
 def resident(sink):
     """Memory that is added to a program whose threads have all recorded something."""
-    print("\nResident memory of N threads that live, kB (200 socket calls each; a second later)")
+    print("\nMemory of N threads that live, kB: resident, added to bare (200 socket calls each; a"
+          " second later); in the spool")
     print(f"    {'threads':>10}{'bare':>12}{'off':>12}{'full':>12}{'a second later':>17}"
-          f"{'added per thread':>19}")
+          f"{'added per thread':>19}{'spool':>12}")
     program = build("threads", "-pthread")
-    for n in 1, 64, 1000:
-        found = {}
-        for mode in "bare", "off", "full":
-            r = harness.run([program, str(n)], environment(mode, sink), timeout=LIMIT).ok()
-            found[mode] = [int(one.split()[0]) for one in r.out.split(b"\n")[:2]]
-        bare = found["bare"][0]
-        added = [found[mode][at] - bare for mode, at in (("off", 0), ("full", 0), ("full", 1))]
-        print(f"    {n:10}{bare:12,}{added[0]:+12,}{added[1]:+12,}{added[2]:+17,}"
-              f"{added[1] / n:19,.1f}")
-        sys.stdout.flush()
+    with tempfile.TemporaryDirectory(prefix="atr-spool.", dir="/dev/shm") as spool:
+        for n in 1, 64, 1000:
+            found = {mode: memory_of([program, str(n)], environment(mode, sink), spool)
+                     for mode in ("bare", "off", "full")}
+            bare = found["bare"][0]
+            full, later, spooled = found["full"]
+            print(f"    {n:10}{bare:12,}{found['off'][0] - bare:+12,}{full - bare:+12,}"
+                  f"{later - bare:+17,}{(full - bare) / n:19,.1f}{spooled:12,}")
+            sys.stdout.flush()
 
 
 def main():

@@ -166,6 +166,10 @@ TEST(only_true_in_any_case_is_true)
 		CHECK_INT(c.sdk_disabled, cases[i].is);
 		CHECK_INT(n_warnings, cases[i].warns);
 	}
+	/* The specification says that for its own names. */
+	CHECK(config_of("AUTOTRACE_ABORT_ON_BUG", "1").abort_on_bug && !n_warnings);
+	CHECK(!config_of("AUTOTRACE_ABORT_ON_BUG", "0").abort_on_bug && !n_warnings);
+	CHECK(!config_of("AUTOTRACE_ABORT_ON_BUG", "2").abort_on_bug && n_warnings == 1);
 }
 
 TEST(a_number_is_whole_decimal_and_within_its_bounds)

@@ -43,6 +43,7 @@ static void say(void)
 	if (f)
 		fclose(f);
 	printf("%ld %ld\n", all, shared);
+	fflush(stdout);
 }
 
 int main(int argc, char **argv)
