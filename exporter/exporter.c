@@ -37,9 +37,9 @@
 #define ORPHANS_NS (100 * NS_PER_MS)  /* longest that their spans hold up an end */
 #define HOLD_MIN_NS (500 * NS_PER_MS) /* after a batch that nobody took, doubled each time */
 #define HOLD_MAX_NS (10000 * NS_PER_MS)
-#define ANSWER_FIRST_NS (500 * NS_PER_MS) /* of a collector that has not answered yet */
-#define ANSWER_MIN_NS (200 * NS_PER_MS)
-#define ANSWER_MAX_NS (1000 * NS_PER_MS)
+#define ANSWER_FIRST_NS (1000 * NS_PER_MS) /* of a collector that has not answered yet */
+#define ANSWER_MIN_NS (1000 * NS_PER_MS)
+#define ANSWER_MAX_NS (5000 * NS_PER_MS)
 
 struct exporter {
 	const struct atr_host *host;

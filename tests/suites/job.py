@@ -96,7 +96,7 @@ class Place:
             # The defaults, but for our messages: a dropped span, a dead collector are told of on
             # standard error, which tests compare.
             self.env = harness.shim_env(endpoint, shim, AUTOTRACE_DEBUG=None,
-                                        AUTOTRACE_EXIT_TIMEOUT=None, OTEL_SERVICE_NAME="suites",
+                                        AUTOTRACE_EXIT_TIMEOUT="5000", OTEL_SERVICE_NAME="suites",
                                         OTEL_LOG_LEVEL="none", **more, **settings)
 
     def start(self, argv, limit, cwd=None, env=()):
