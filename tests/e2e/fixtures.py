@@ -15,6 +15,7 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 @pytest.fixture
 def receiver():
     """A collector; whatever it had to refuse fails the test."""
+    harness.spool_dir.cache_clear()  # another test's port may come again, and with it its orphans
     r = Receiver()
     yield r
     r.stop()
