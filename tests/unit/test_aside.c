@@ -83,13 +83,18 @@ TEST(a_limit_on_file_sizes_is_an_error_and_no_signal)
 	CHECK_INT(signals, 0);
 }
 
+static void answer(void *arg)
+{
+	*(int *)arg = 42;
+}
+
 static void *many(void *arg)
 {
 	for (int i = 0; i < 200; i++) {
 		int result = 0;
 
-		if (atr_aside(look, &result) && result != 42)
-			*(bool *)arg = false;
+		if (atr_aside(answer, &result) && result != 42)
+			atr_store((bool *)arg, false);
 	}
 	return NULL;
 }
