@@ -40,7 +40,7 @@ struct atr_pgconn *atr_pgconn_new(void)
 
 	if (!pg)
 		return NULL;
-	pg->conn = NULL;
+	atr_store(&pg->conn, NULL);
 	pg->dialling = NULL;
 	pg->warning[0] = pg->failure[0] = '\0';
 	pg->commented = NULL;
@@ -112,7 +112,8 @@ struct atr_pgconn *atr_pgconn_make(const void *conn)
 	pg = atr_pgconn_new();
 	if (!pg)
 		return NULL;
-	pg->conn = conn;
+	/* Pairs with the acquire in atr_pgconn_each(), which may have it from before. */
+	atr_store_release(&pg->conn, conn);
 	if (add(conn, pg))
 		return pg;
 	atr_pgconn_free(pg);
@@ -131,7 +132,7 @@ void atr_pgconn_forget(struct atr_pgconn *pg)
 		atr_store_release(&slots[i].conn, GONE);
 		break;
 	}
-	pg->conn = NULL;
+	atr_store(&pg->conn, NULL);
 }
 
 /* ---- who is at work with one ---- */
@@ -162,7 +163,7 @@ void atr_pgconn_each(void (*call)(struct atr_pgconn *pg))
 		if (!pg || !__atomic_compare_exchange_n(&pg->owner, &nobody, ENDING, 0,
 							__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 			continue;
-		if (pg->conn)
+		if (atr_load_acquire(&pg->conn))
 			call(pg);
 		atr_pgconn_release(pg);
 	}
