@@ -79,7 +79,7 @@ int atr_image_open(struct atr_image *image, const char *path)
 		image->fd = -1;
 		return err;
 	}
-	if (atr_sys(SYS_fstat, image->fd, &st, 0, 0, 0, 0) != 0 || !S_ISREG(st.st_mode))
+	if (atr_sys_stat(image->fd, "", &st) != 0 || !S_ISREG(st.st_mode))
 		return -ENOEXEC;
 	image->size = (uint64_t)st.st_size;
 	return read_sections(image);

@@ -29,16 +29,6 @@ struct move {
 
 /* ---- files ---- */
 
-static int stat_of(int fd, const char *name, struct stat *st)
-{
-#ifdef SYS_newfstatat
-	const long nr = SYS_newfstatat;
-#else
-	const long nr = SYS_fstatat;
-#endif
-	return (int)atr_sys(nr, fd, name, st, *name ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH, 0, 0);
-}
-
 static size_t read_at(int fd, void *to, size_t len, uint64_t at)
 {
 	size_t have = 0;
@@ -85,17 +75,6 @@ static void corrupt(struct atr_orphans *o)
 
 /* ---- who has died ---- */
 
-static uint64_t own_namespace(void)
-{
-	char text[64] = "";
-	unsigned long long ns = 0;
-	long n = atr_sys(SYS_readlinkat, AT_FDCWD, "/proc/self/ns/pid", text, sizeof(text) - 1, 0,
-			 0);
-
-	text[n > 0 ? n : 0] = '\0';
-	return sscanf(text, "pid:[%llu]", &ns) == 1 ? ns : 0;
-}
-
 /* When in doubt, no. */
 static bool is_dead(const struct atr_spool_name *who)
 {
@@ -117,35 +96,25 @@ static bool is_ours(const struct atr_orphans *o, const struct atr_spool_name *wh
 	       (!o->host->destination || who->destination == o->host->destination);
 }
 
-struct entry {
-	uint64_t ino;
-	int64_t off;
-	uint16_t reclen;
-	uint8_t type;
-	char name[];
-};
-
 static void look_at(struct atr_orphans *o, const char *name, uint64_t *used)
 {
 	struct atr_spool_name who;
 	struct stat st;
 
-	if (stat_of(o->dir, name, &st) == 0)
+	if (atr_sys_stat(o->dir, name, &st) == 0)
 		*used += (uint64_t)st.st_blocks * 512;
 	if (atr_spool_name_parse(name, &who) && is_ours(o, &who) && is_dead(&who) &&
 	    o->names.len < NAMES_MAX)
 		atr_buf_add(&o->names, name, strlen(name) + 1);
 }
 
-/* The same checks as of the one that made it (preload/spool.c). */
 static int open_dir(const char *path)
 {
 	int fd = atr_sys_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
-	struct stat st;
 
 	if (fd < 0)
 		return -1;
-	if (stat_of(fd, "", &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 07777) == 0700)
+	if (atr_spool_ours_alone(fd))
 		return fd;
 	(void)atr_sys_close(fd);
 	return -1;
@@ -164,7 +133,7 @@ void atr_orphans_scan(struct atr_orphans *o)
 		return;
 	while ((n = atr_sys(SYS_getdents64, o->dir, entries, sizeof(entries), 0, 0, 0)) > 0) {
 		for (long at = 0; at < n;) {
-			const struct entry *d = (const void *)(entries + at);
+			const struct atr_sys_entry *d = (const void *)(entries + at);
 
 			if (d->name[0] != '.')
 				look_at(o, d->name, &used);
@@ -264,7 +233,7 @@ static bool open_next(struct atr_orphans *o)
 			continue;
 		/* Gone meanwhile: somebody had it, and is done. */
 		if (atr_sys(SYS_flock, o->file, LOCK_EX | LOCK_NB, 0, 0, 0, 0) != 0 ||
-		    stat_of(o->file, "", &st) != 0 || !S_ISREG(st.st_mode) ||
+		    atr_sys_stat(o->file, "", &st) != 0 || !S_ISREG(st.st_mode) ||
 		    st.st_uid != geteuid() || st.st_nlink != 1) {
 			close_file(o);
 			continue;
@@ -444,7 +413,9 @@ void atr_orphans_let_go(struct atr_orphans *o)
 
 void atr_orphans_init(struct atr_orphans *o, const struct atr_host *host)
 {
-	*o = (struct atr_orphans){ .host = host, .ns = own_namespace(), .dir = -1, .file = -1 };
+	*o = (struct atr_orphans){
+		.host = host, .ns = atr_sys_pid_namespace(), .dir = -1, .file = -1
+	};
 }
 
 void atr_orphans_finish(struct atr_orphans *o)

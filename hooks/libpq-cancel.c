@@ -62,37 +62,34 @@ atr_export struct pg_cancel_conn *PQcancelCreate(struct pg_conn *conn)
 	return cancel;
 }
 
-atr_export int PQcancelBlocking(struct pg_cancel_conn *cancel)
+/* A cancellation has been sent, begun or refused. */
+static int asked(struct atr_op *op, struct pg_cancel_conn *cancel, int ret, bool goes_on)
 {
-	ATR_ENTER_LIBPQ(0, cancel, PQcancelBlocking, cancel);
-	ATR_DIALLING(op);
-	int ret = pq->PQcancelBlocking(cancel);
 	int saved_errno = errno;
 	struct atr_pgconn *pg = atr_libpq_known(cancel);
 
-	atr_dialled(&op, "cancel", pg, ret ? NULL : atr_dial_error());
+	if (ret && goes_on)
+		atr_dial_on(op, "cancel", pg);
+	else
+		atr_dialled(op, "cancel", pg, ret ? NULL : atr_dial_error());
 	if (pg)
 		atr_libpq_release(pg);
 	errno = saved_errno;
 	return ret;
 }
 
+atr_export int PQcancelBlocking(struct pg_cancel_conn *cancel)
+{
+	ATR_ENTER_LIBPQ(0, cancel, PQcancelBlocking, cancel);
+	ATR_DIALLING(op);
+	return asked(&op, cancel, pq->PQcancelBlocking(cancel), false);
+}
+
 atr_export int PQcancelStart(struct pg_cancel_conn *cancel)
 {
 	ATR_ENTER_LIBPQ(0, cancel, PQcancelStart, cancel);
 	ATR_DIALLING(op);
-	int ret = pq->PQcancelStart(cancel);
-	int saved_errno = errno;
-	struct atr_pgconn *pg = atr_libpq_known(cancel);
-
-	if (ret)
-		atr_dial_on(&op, "cancel", pg);
-	else
-		atr_dialled(&op, "cancel", pg, atr_dial_error());
-	if (pg)
-		atr_libpq_release(pg);
-	errno = saved_errno;
-	return ret;
+	return asked(&op, cancel, pq->PQcancelStart(cancel), true);
 }
 
 atr_export int PQcancelPoll(struct pg_cancel_conn *cancel)
@@ -101,9 +98,7 @@ atr_export int PQcancelPoll(struct pg_cancel_conn *cancel)
 	struct atr_pgconn *pg = atr_dial_step(cancel);
 	int ret = pq->PQcancelPoll(cancel);
 
-	atr_dial_stepped(pg, ret == ATR_PG_POLLING_OK	    ? ATR_DIAL_DONE
-			     : ret == ATR_PG_POLLING_FAILED ? ATR_DIAL_FAILED
-							    : ATR_DIAL_GOES_ON);
+	atr_dial_stepped(pg, atr_dial_went(ret));
 	return ret;
 }
 

@@ -220,9 +220,7 @@ atr_export struct pg_conn *PQconnectStartParams(const char *const *keywords,
 static int polled(const struct atr_libpq *pq, struct pg_conn *conn, struct atr_pgconn *pg, int ret)
 {
 	int saved_errno = errno;
-	enum atr_dial went = ret == ATR_PG_POLLING_OK	    ? ATR_DIAL_DONE
-			     : ret == ATR_PG_POLLING_FAILED ? ATR_DIAL_FAILED
-							    : ATR_DIAL_GOES_ON;
+	enum atr_dial went = atr_dial_went(ret);
 
 	if (pg && went != ATR_DIAL_GOES_ON)
 		atr_libpq_keep_attrs(pq, conn, pg);

@@ -28,7 +28,17 @@ void atr_dial_on(struct atr_op *op, const char *what, struct atr_pgconn *pg);
 
 /* Around a ...Poll(); NULL when nothing is known of it. */
 enum atr_dial { ATR_DIAL_GOES_ON, ATR_DIAL_DONE, ATR_DIAL_FAILED };
+
+/* What the ...Poll() has returned. */
+static inline enum atr_dial atr_dial_went(int ret)
+{
+	return ret == ATR_PG_POLLING_OK	      ? ATR_DIAL_DONE
+	       : ret == ATR_PG_POLLING_FAILED ? ATR_DIAL_FAILED
+					      : ATR_DIAL_GOES_ON;
+}
+
 struct atr_pgconn *atr_dial_step(const void *conn);
+
 void atr_dial_stepped(struct atr_pgconn *pg, enum atr_dial ret);
 
 /* The program has not waited for its end. */

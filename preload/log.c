@@ -39,15 +39,6 @@ static const struct {
 	{ "bug", ATR_DEBUG_BUG },
 };
 
-static int fd_stat(int fd, struct stat *st)
-{
-#ifdef SYS_newfstatat
-	return (int)atr_sys(SYS_newfstatat, fd, "", st, AT_EMPTY_PATH, 0, 0);
-#else
-	return (int)atr_sys(SYS_fstat, fd, st, 0, 0, 0, 0);
-#endif
-}
-
 static void read_domains(const char *s)
 {
 	while (*s) {
@@ -72,7 +63,7 @@ static void read_domains(const char *s)
 
 void atr_log_follow(void)
 {
-	have_stderr = fd_stat(2, &stderr_was) == 0;
+	have_stderr = atr_sys_stat(2, "", &stderr_was) == 0;
 }
 
 void atr_log_init(void)
@@ -112,7 +103,7 @@ static bool is_stderr(int fd)
 {
 	struct stat st;
 
-	return have_stderr && fd_stat(fd, &st) == 0 && st.st_dev == stderr_was.st_dev &&
+	return have_stderr && atr_sys_stat(fd, "", &st) == 0 && st.st_dev == stderr_was.st_dev &&
 	       st.st_ino == stderr_was.st_ino;
 }
 

@@ -101,16 +101,6 @@ struct making {
 	char dir[sizeof(dir)], name[ATR_SPOOL_NAME_MAX];
 };
 
-static int fd_stat(int fd, const char *name, struct stat *st)
-{
-#ifdef SYS_newfstatat
-	const long nr = SYS_newfstatat;
-#else
-	const long nr = SYS_fstatat;
-#endif
-	return (int)atr_sys(nr, fd, name, st, *name ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH, 0, 0);
-}
-
 static void *map(int fd, uint64_t at, size_t len, int *err)
 {
 	void *p = atr_sys_map_file(fd, at, len, err);
@@ -171,15 +161,6 @@ static struct atr_ring *map_ring(struct making *m, int fd, uint32_t index)
 
 /* ---- the directory ---- */
 
-static bool ours_alone(int fd)
-{
-	struct stat st;
-
-	return fd_stat(fd, "", &st) == 0 && S_ISDIR(st.st_mode) &&
-	       st.st_uid == (uid_t)atr_sys(SYS_geteuid, 0, 0, 0, 0, 0, 0) &&
-	       (st.st_mode & 07777) == 0700;
-}
-
 /* Opens <base>/autotrace-<uid>, made if need be; -errno. */
 static int open_dir(struct making *m, const char *base)
 {
@@ -193,19 +174,11 @@ static int open_dir(struct making *m, const char *base)
 	fd = atr_sys_open(m->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
 	if (fd < 0)
 		return fd;
-	if (ours_alone(fd))
+	if (atr_spool_ours_alone(fd))
 		return fd;
 	(void)atr_sys_close(fd);
 	return -EPERM;
 }
-
-struct entry {
-	uint64_t ino;
-	int64_t off;
-	uint16_t reclen;
-	uint8_t type;
-	char name[];
-};
 
 #define SCRATCH 32768
 
@@ -221,9 +194,9 @@ static uint64_t used_bytes(int fd, uint64_t enough)
 		return 0;
 	while (all < enough && (n = atr_sys(SYS_getdents64, fd, scratch, SCRATCH, 0, 0, 0)) > 0) {
 		for (long at = 0; at < n;) {
-			const struct entry *d = (const void *)(scratch + at);
+			const struct atr_sys_entry *d = (const void *)(scratch + at);
 
-			if (d->name[0] != '.' && fd_stat(fd, d->name, &st) == 0)
+			if (d->name[0] != '.' && atr_sys_stat(fd, d->name, &st) == 0)
 				all += (uint64_t)st.st_blocks * 512;
 			at += d->reclen;
 		}
@@ -234,18 +207,6 @@ static uint64_t used_bytes(int fd, uint64_t enough)
 
 /* ---- the file ---- */
 
-static uint64_t own_namespace(void)
-{
-	char text[64];
-	uint64_t ns = 0;
-	long n = atr_sys(SYS_readlinkat, AT_FDCWD, "/proc/self/ns/pid", text, sizeof(text), 0, 0);
-
-	for (long i = 0; i < n; i++) /* "pid:[4026531836]" */
-		if (text[i] >= '0' && text[i] <= '9')
-			ns = ns * 10 + (uint64_t)(text[i] - '0');
-	return ns;
-}
-
 static void identify(struct atr_spool_name *who, uint64_t nonce)
 {
 	char text[1024];
@@ -253,7 +214,7 @@ static void identify(struct atr_spool_name *who, uint64_t nonce)
 	ssize_t n = atr_sys_read_file("/proc/self/stat", text, sizeof(text));
 
 	*who = (struct atr_spool_name){
-		.ns = own_namespace(),
+		.ns = atr_sys_pid_namespace(),
 		.pid = (uint64_t)atr_process.pid,
 		.destination = destination,
 		.nonce = nonce,
@@ -300,7 +261,7 @@ static int make_file(struct making *m, int *ret_fd)
 			  O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600, 0, 0);
 	if (fd < 0)
 		return fd;
-	if (fd_stat(fd, "", &st) < 0)
+	if (atr_sys_stat(fd, "", &st) < 0)
 		err = -EIO;
 	if (!err)
 		err = allocate(fd, 0, ATR_SPOOL_HEADER);
@@ -365,7 +326,7 @@ static void make_ring(void *arg)
 	if (fd < 0)
 		return;
 	m->err = -ESTALE;
-	if (fd_stat(fd, "", &st) == 0 && st.st_dev == dev && st.st_ino == ino)
+	if (atr_sys_stat(fd, "", &st) == 0 && st.st_dev == dev && st.st_ino == ino)
 		m->ring = map_ring(m, fd, m->index);
 }
 

@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
+
+#include "preload/sys.h"
 
 /*
  * The spool: one file per process, which holds the rings of its threads and what
@@ -50,6 +53,16 @@ struct atr_spool_file {
 	/* An OTLP ResourceSpans without its ScopeSpans (exporter/otlp.h), padded to 8 bytes. */
 	uint8_t resource[ATR_SPOOL_RESOURCE];
 };
+
+/* Is this a directory that nobody else can look into? */
+static inline bool atr_spool_ours_alone(int fd)
+{
+	struct stat st;
+
+	return atr_sys_stat(fd, "", &st) == 0 && S_ISDIR(st.st_mode) &&
+	       st.st_uid == (uid_t)atr_sys(SYS_geteuid, 0, 0, 0, 0, 0, 0) &&
+	       (st.st_mode & 07777) == 0700;
+}
 
 /* ---- the shim's own side (preload/spool.c) ---- */
 

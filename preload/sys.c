@@ -23,6 +23,28 @@ void atr_sys_restore_signals(uint64_t mask)
 	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, 8, 0, 0);
 }
 
+int atr_sys_stat(int fd, const char *name, struct stat *st)
+{
+#ifdef SYS_newfstatat
+	const long nr = SYS_newfstatat;
+#else
+	const long nr = SYS_fstatat;
+#endif
+	return (int)atr_sys(nr, fd, name, st, *name ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH, 0, 0);
+}
+
+uint64_t atr_sys_pid_namespace(void)
+{
+	char text[64];
+	uint64_t ns = 0;
+	long n = atr_sys(SYS_readlinkat, AT_FDCWD, "/proc/self/ns/pid", text, sizeof(text), 0, 0);
+
+	for (long i = 0; i < n; i++) /* "pid:[4026531836]" */
+		if (text[i] >= '0' && text[i] <= '9')
+			ns = ns * 10 + (uint64_t)(text[i] - '0');
+	return ns;
+}
+
 /* ThreadSanitizer must be told that memory is new: what was there before is no race. */
 #ifdef __SANITIZE_THREAD__
 #define MAP(...) ((long)mmap(__VA_ARGS__))

@@ -98,6 +98,22 @@ static inline int atr_sys_ppoll(struct pollfd *fds, unsigned n, const struct tim
 	return (int)atr_sys(SYS_ppoll, fds, n, timeout, 0, 0, 0);
 }
 
+/* Of what `name` is in the directory fd, no link followed; "": of fd itself.  0 or -errno. */
+struct stat;
+int atr_sys_stat(int fd, const char *name, struct stat *st);
+
+/* One of SYS_getdents64. */
+struct atr_sys_entry {
+	uint64_t ino;
+	int64_t off;
+	uint16_t reclen;
+	uint8_t type;
+	char name[];
+};
+
+/* The number of this process's pid namespace; 0: not known. */
+uint64_t atr_sys_pid_namespace(void);
+
 /* All signals of this thread, but for glibc's own two; returns the mask as it was. */
 uint64_t atr_sys_block_signals(void);
 void atr_sys_restore_signals(uint64_t mask);

@@ -89,7 +89,7 @@ static void mend(uint8_t flags)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct atr_spool_name who = { own_namespace(), 0x7fffffff, 0, 0, 1, 1 };
+	const struct atr_spool_name who = { atr_sys_pid_namespace(), 0x7fffffff, 0, 0, 1, 1 };
 	struct atr_host host = { .stats = &stats, .spool_dir = spool_dir, .spool_used = used };
 	char name[ATR_SPOOL_NAME_MAX], path[256];
 	struct atr_orphans o;

@@ -52,7 +52,7 @@ static void finish(void)
 
 static void path_of(char path[static 256], uint32_t pid, uint32_t destination)
 {
-	struct atr_spool_name who = { own_namespace(), pid, 7, 9, destination, 1 };
+	struct atr_spool_name who = { atr_sys_pid_namespace(), pid, 7, 9, destination, 1 };
 	char name[ATR_SPOOL_NAME_MAX];
 
 	if (pid == (uint32_t)getpid())
