@@ -484,9 +484,23 @@ static void loop(struct exporter *x)
 	}
 }
 
+/* What is to stop goes on with a batch that is wholly on its way, for as long as an answer may
+ * take: let go of it would be sent again by the next who drains. */
+static bool lets_go(const struct exporter *x, uint64_t *since)
+{
+	uint64_t now = x->host->now();
+
+	if (!(x->host->pending() & ATR_WAKE_STOP))
+		return false;
+	if (!*since)
+		*since = now;
+	return !atr_delivery_sent(&x->sink.delivery) || now - *since > patience();
+}
+
 /* Nothing but what dead processes left, as long as there is somebody to take it. */
 static void loop_orphans(struct exporter *x)
 {
+	uint64_t stopping = 0;
 	bool lost = false;
 
 	if (x->sink.to_console)
@@ -495,7 +509,7 @@ static void loop_orphans(struct exporter *x)
 		x->wake = ATR_WAKE_FLUSH; /* who is not there is not waited for */
 		x->flush_by = x->host->deadline();
 		send_orphans(x);
-		while (x->sending && !(x->host->pending() & ATR_WAKE_STOP)) {
+		while (x->sending && !lets_go(x, &stopping)) {
 			sleep_until(x, atr_delivery_due(&x->sink.delivery));
 			deliver(x);
 			lost = !x->sending && !atr_orphans_any(&x->orphans);

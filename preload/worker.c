@@ -176,6 +176,14 @@ static uint64_t exit_timeout_ns(void)
 	return (uint64_t)atr_config.exit_timeout * 1000000u;
 }
 
+bool atr_worker_two_tasks(void)
+{
+	struct statx tasks;
+
+	return atr_sys(SYS_statx, AT_FDCWD, "/proc/self/task", 0, STATX_NLINK, &tasks, 0) == 0 &&
+	       tasks.stx_nlink == 2 + 2;
+}
+
 /*
  * Have all threads of the program ended?  Where libc ends them it ends the process with the
  * last one; but one that leaves by a system call of its own is not counted by anybody.
@@ -185,7 +193,6 @@ static bool alone(int *ret_status)
 	char stat[512], path[] = "/proc/self/stat";
 	ssize_t n = atr_sys_read_file(path, stat, sizeof(stat) - 1);
 	const char *p;
-	struct statx tasks;
 
 	if (n <= 0)
 		return false;
@@ -194,8 +201,7 @@ static bool alone(int *ret_status)
 	if (!p || strncmp(p, ") Z ", 4) != 0)
 		return false;
 	/* The first thread is dead, and stays in the list until the last has ended. */
-	if (atr_sys(SYS_statx, AT_FDCWD, "/proc/self/task", 0, STATX_NLINK, &tasks, 0) != 0 ||
-	    tasks.stx_nlink != 2 + 2)
+	if (!atr_worker_two_tasks())
 		return false;
 	p = strrchr(p, ' '); /* the last number is its status, as wait() has it */
 	for (*ret_status = 0; *++p >= '0' && *p <= '9';)
@@ -688,17 +694,20 @@ static bool ends_by_itself(void)
 	return true;
 }
 
-void atr_worker_leave(void)
+bool atr_worker_leave(void)
 {
 	uint64_t until = atr_now() + STOP_WAIT_NS;
 
-	if (atr_load(&w.state) == NONE || ends_by_itself() || !atr_load(&w.tid))
-		return;
+	if (atr_load(&w.state) == NONE || ends_by_itself())
+		return true;
+	if (!atr_load(&w.tid))
+		return false;
 	tell_leave(END);
 	if (w.gate_kept)
 		atr_forkgate_leave(); /* it waits there, and may not go back to its libraries */
 	while (atr_load_acquire(&w.leave) == END && atr_now() < until)
 		(void)atr_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+	return atr_load(&w.leave) == ENDING;
 }
 
 bool atr_worker_pause(void)

@@ -248,6 +248,10 @@ class Receiver:
         elif answer.what == "hang":
             self.stopping.wait(30)
             handler.close_connection = True
+        elif answer.what == "late":  # taken at once, said after a while
+            self.keep(spans)
+            self.stopping.wait(0.5)
+            handler.answer(200)
         elif answer.what == "close":
             handler.close_connection = True
         elif answer.what == "partial":
