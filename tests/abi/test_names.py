@@ -143,6 +143,8 @@ def test_a_name_is_of_a_form_or_of_none(kind, name, attrs, form):
     (("value", "network.transport", "tcp"), None),
     (("value", "network.transport", "sctp"), "none of its values"),
     (("value", "error.type", "whatever"), None),
+    (("value", "deployment.environment.name", "a,b"), None),
+    (("value", "db.system.name", "postgres"), "none of its values"),
     (("value", "telemetry.sdk.language", "c"), None),
     (("resource", "process.pid", "STRING"), "was STRING"),
     (("resource", "of.the.user", "STRING"), None),

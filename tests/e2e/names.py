@@ -228,6 +228,8 @@ def one_seen(tables, what, *rest):
     if what == "value":
         if second in tables.members(key) or {(key, second), (key, "*")} & tables.values:
             return None
+        if key not in tables.attributes and key not in tables.resources:
+            return None  # a user's
         return f"{key}: \"{second}\" is none of its values"
     table = tables.resources if what == "resource" else tables.attributes
     wanted = table.get(key)
