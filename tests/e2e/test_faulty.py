@@ -170,7 +170,7 @@ def sizes():
 
 def losses():
     for how in "close", "reset":
-        for phase in "accept", "head", "body", "sent", "status line", "answer body":
+        for phase in "accept", "head", "body", "sent", "status line", "answer head", "answer body":
             yield Row(f"{how}: {phase}", [leave(phase, how)], AGAIN,
                       LOST + " (RFC 9112 8: an answer cut off is incomplete)", gap=0)
     for name, bytes_ in (("nothing but noise", b"\x00\x01\x02\xff" * 500), ("SSH", b"SSH-2.0-x\r\n"),
