@@ -17,6 +17,18 @@
 #define N_FDS 8			/* one connection, perhaps two tried at once (IPv6, IPv4) */
 #define USER_AGENT "libautotrace/" ATR_VERSION " OTel-OTLP-Exporter-C/" ATR_VERSION
 
+/* Of a response that ends in the middle of its head, libcurl says it is complete. */
+static size_t take_head(char *line, size_t size, size_t n, void *arg)
+{
+	struct atr_http *http = arg;
+
+	if (n >= 5 && memcmp(line, "HTTP/", 5) == 0)
+		http->headed = false; /* what came before was a 1xx */
+	else if (line[0] == '\r' || line[0] == '\n')
+		http->headed = true;
+	return size * n;
+}
+
 static size_t take_body(char *bytes, size_t size, size_t n, void *arg)
 {
 	struct atr_http *http = arg;
@@ -97,6 +109,8 @@ static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
 	curl_easy_setopt(easy, CURLOPT_READDATA, http);
 	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, seek_body);
 	curl_easy_setopt(easy, CURLOPT_SEEKDATA, http);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_head);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, http);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, http);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, http->error);
@@ -161,7 +175,7 @@ int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len)
 {
 	set_addresses(http);
 	atr_buf_reset(&http->body);
-	http->too_long = http->sent = false;
+	http->headed = http->too_long = http->sent = false;
 	http->error[0] = '\0';
 	http->out = body;
 	http->out_len = len;
@@ -211,6 +225,8 @@ static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_rep
 	curl_off_t after = 0;
 	long status = 0;
 
+	if (code == CURLE_OK && !http->headed)
+		code = CURLE_PARTIAL_FILE;
 	(void)curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &status);
 	(void)curl_easy_getinfo(http->easy, CURLINFO_RETRY_AFTER, &after);
 	(void)curl_easy_getinfo(http->easy, CURLINFO_CONTENT_TYPE, &type);

@@ -29,6 +29,7 @@ struct atr_http {
 	size_t out_len, out_at;
 	void (*on_sent)(void *arg); /* called just before the last of a body goes to the kernel */
 	void *on_sent_arg;
+	bool headed;   /* the response's head came to its end */
 	bool too_long; /* the response */
 	struct atr_buf body;
 	char error[CURL_ERROR_SIZE];
