@@ -28,7 +28,7 @@ int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host)
 	int err;
 
 	*d = (struct atr_delivery){ .host = host };
-	err = atr_endpoint_init(&d->endpoint, host);
+	err = atr_endpoint_init(&d->endpoint, host, ATR_SIGNAL_TRACES);
 	return err ? err : atr_http_init(&d->http, host, &d->endpoint);
 }
 
@@ -176,14 +176,16 @@ static enum atr_delivery_state judge(struct atr_delivery *d, const struct atr_ht
 /* Nobody was there: perhaps the name means another address by now. */
 static void look_again(struct atr_delivery *d)
 {
+	struct atr_addresses *a = &d->endpoint.addresses, found;
 	const struct atr_host *host = d->host;
 	uint64_t now = host->now();
 
-	if (!d->endpoint.configured || (!host->resolved && !host->resolve_error) ||
-	    now < d->looked + LOOK_UP_EVERY_NS)
+	if ((!a->resolved[0] && !a->error) || now < d->looked + LOOK_UP_EVERY_NS)
 		return;
 	d->looked = now;
-	host->look_up();
+	host->look_up(d->endpoint.text, &found);
+	if (!found.error || !a->resolved[0]) /* what was once known is better than nothing */
+		*a = found;
 }
 
 static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery_haste haste)
@@ -195,8 +197,8 @@ static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery
 	d->told = false;
 	if (d->lost && haste == ATR_HASTE_NONE)
 		look_again(d);
-	if (d->endpoint.configured && host->resolve_error && !host->resolved)
-		return no_answer(d, host->resolve_error, true, haste);
+	if (d->endpoint.addresses.error)
+		return no_answer(d, d->endpoint.addresses.error, true, haste);
 	err = atr_http_start(&d->http, d->body, d->body_len);
 	if (err)
 		return no_answer(d, "out of memory", false, haste);

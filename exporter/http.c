@@ -63,11 +63,30 @@ static int seek_body(void *arg, curl_off_t to, int from)
 	return CURL_SEEKFUNC_OK;
 }
 
+static bool set_text(CURL *easy, CURLoption option, const char *text)
+{
+	return !text || curl_easy_setopt(easy, option, text) == CURLE_OK;
+}
+
+/*
+ * How to get there, and nowhere else: false without memory.  The environment is the
+ * program's, and it may be changing it: libcurl is not to look for proxies there.
+ */
+static bool set_way(CURL *easy, const struct atr_endpoint *ep)
+{
+	return set_text(easy, CURLOPT_URL, ep->url.url) &&
+	       set_text(easy, CURLOPT_UNIX_SOCKET_PATH, ep->url.socket) &&
+	       set_text(easy, CURLOPT_PROXY, ep->proxy ? ep->proxy : "") &&
+	       set_text(easy, CURLOPT_NOPROXY, "") &&
+	       set_text(easy, CURLOPT_CAINFO, ep->certificate) &&
+	       set_text(easy, CURLOPT_SSLCERT, ep->client_certificate) &&
+	       set_text(easy, CURLOPT_SSLKEY, ep->client_key);
+}
+
 static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
 {
 	CURL *easy = http->easy;
 
-	curl_easy_setopt(easy, CURLOPT_URL, ep->url);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, ep->headers);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, USER_AGENT);
 	curl_easy_setopt(easy, CURLOPT_POST, 1L);
@@ -108,13 +127,13 @@ int atr_http_init(struct atr_http *http, const struct atr_host *host,
 		  const struct atr_endpoint *endpoint)
 {
 	openssl_without_exit_handler();
-	*http = (struct atr_http){ .host = host, .fixed_host = endpoint->configured };
+	*http = (struct atr_http){ .host = host, .endpoint = endpoint };
 	if (curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK)
 		return -ENOMEM;
 	host->loaded();
 	http->multi = curl_multi_init();
 	http->easy = curl_easy_init();
-	if (!http->multi || !http->easy) {
+	if (!http->multi || !http->easy || !set_way(http->easy, endpoint)) {
 		atr_http_finish(http);
 		return -ENOMEM;
 	}
@@ -128,12 +147,13 @@ int atr_http_init(struct atr_http *http, const struct atr_host *host,
  */
 static void set_addresses(struct atr_http *http)
 {
-	if (!http->fixed_host || http->resolved == http->host->resolved)
+	const char *resolved = http->endpoint->addresses.resolved;
+
+	if (strcmp(http->resolve ? http->resolve->data : "", resolved) == 0)
 		return;
 	curl_easy_setopt(http->easy, CURLOPT_RESOLVE, NULL);
 	curl_slist_free_all(http->resolve);
-	http->resolved = http->host->resolved;
-	http->resolve = http->resolved ? curl_slist_append(NULL, http->resolved) : NULL;
+	http->resolve = resolved[0] ? curl_slist_append(NULL, resolved) : NULL;
 	curl_easy_setopt(http->easy, CURLOPT_RESOLVE, http->resolve);
 }
 

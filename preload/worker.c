@@ -39,10 +39,12 @@
 #include "preload/spoolname.h"
 #include "preload/stats.h"
 #include "preload/sys.h"
+#include "preload/target.h"
 #include "preload/text.h"
 #include "preload/thread.h"
 
 #define STACK_SIZE (512 * 1024)
+#define PROXY_PORT "1080" /* libcurl's, when none is named */
 #define EXPORTER_FILE "libautotrace-exporter.so"
 #define FORK_WAIT_NS 1000000000u  /* longest a fork waits for the gate: loading may take a while */
 #define RESOLVE_WAIT_NS 50000000u /* the same, while the collector's name is looked up */
@@ -267,14 +269,13 @@ static void host_flushed(void)
 }
 
 /* It may take long: a fork waits for it only a little, and is not told off for it. */
-static void host_look_up(void)
+static void host_look_up(const char *endpoint, struct atr_addresses *ret)
 {
-	const char *url = atr_config.otlp_traces_endpoint ? atr_config.otlp_traces_endpoint
-							  : atr_config.otlp_endpoint;
+	const char *proxy = atr_target_proxy(&atr_config, endpoint);
 
 	atr_store(&w.inside_library, false);
 	atr_store(&w.resolving, true);
-	atr_resolve(url, &host.resolved, &host.resolve_error);
+	atr_resolve(proxy ? proxy : endpoint, proxy ? PROXY_PORT : NULL, ret);
 	atr_store(&w.resolving, false);
 	if (atr_load(&w.leave) == END)
 		end_thread(0);
@@ -413,8 +414,10 @@ static void *run_thread(void *arg)
 	(void)atr_sys(SYS_prctl, PR_SET_NAME, "autotrace", 0, 0, 0, 0);
 	leave_fd_table();
 	library_enter();
-	if (atr_config.exporter == ATR_EXPORTER_OTLP)
-		host_look_up();
+	if (atr_config.exporter == ATR_EXPORTER_OTLP) {
+		host.looked_up = atr_target_endpoint(&atr_config, ATR_SIGNAL_TRACES);
+		host_look_up(host.looked_up, &host.addresses);
+	}
 	host.destination = atr_spool_destination(&atr_config);
 	run = load();
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");

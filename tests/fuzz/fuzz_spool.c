@@ -7,7 +7,7 @@
  * and the rest is the ring's data.
  */
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
-/* LINK: exporter/list.o exporter/buf.o exporter/otlp.pb-c.o preload/spoolname.o */
+/* LINK: exporter/list.o exporter/buf.o exporter/otlp.pb-c.o preload/spoolname.o preload/target.o */
 /* LINK: preload/sys.o preload/utf8.o -lprotobuf-c */
 #include "exporter/orphan.c"
 

@@ -222,6 +222,12 @@ static void fake_loaded(void)
 	fake.loaded++;
 }
 
+static void fake_look_up(const char *endpoint, struct atr_addresses *ret)
+{
+	(void)endpoint;
+	*ret = (struct atr_addresses){ 0 };
+}
+
 static void *fake_run(void *arg)
 {
 	atr_exporter_run_fn *run = *(atr_exporter_run_fn **)arg;
@@ -270,6 +276,7 @@ static void fake_init(void)
 		.log = fake_log,
 		.write_stderr = fake_write_stderr,
 		.loaded = fake_loaded,
+		.look_up = fake_look_up,
 	};
 }
 

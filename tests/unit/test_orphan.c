@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
-/* LINK: exporter/list.o exporter/buf.o exporter/otlp.pb-c.o preload/spoolname.o */
+/* LINK: exporter/list.o exporter/buf.o exporter/otlp.pb-c.o preload/spoolname.o preload/target.o */
 /* LINK: preload/sys.o preload/utf8.o -lprotobuf-c */
 #include "exporter/orphan.c"
 

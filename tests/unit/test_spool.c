@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: preload/aside.o preload/ring.o preload/spoolname.o preload/text.o preload/sys.o */
+/* LINK: preload/aside.o preload/ring.o preload/spoolname.o preload/target.o */
+/* LINK: preload/text.o preload/sys.o */
 #include "preload/spool.c"
 
 #include <dirent.h>
