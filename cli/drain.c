@@ -49,6 +49,7 @@ static const struct option options[] = {
 
 static struct atr_config config;
 static struct atr_stats stats;
+static struct atr_health health;
 static char spool[PATH_MAX];
 static volatile sig_atomic_t stopped;
 
@@ -181,6 +182,7 @@ static struct atr_host host = {
 	.resource = resource,
 	.orphans_only = true,
 	.object = object,
+	.health = &health,
 };
 
 /* ---- the command ---- */

@@ -24,11 +24,14 @@
 #include "exporter/exporter.h"
 
 #include <poll.h>
+#include <stdio.h>
 
 #include "exporter/batch.h"
 #include "exporter/code.h"
+#include "exporter/health.h"
 #include "exporter/orphan.h"
 #include "exporter/sink.h"
+#include "exporter/tally.h"
 
 #define NS_PER_MS 1000000u
 #define SLICE_NS (10 * NS_PER_MS)     /* longest sleep that does not notice requests */
@@ -46,6 +49,7 @@ struct exporter {
 	struct atr_batch queue;
 	struct atr_code code;
 	struct atr_sink sink;
+	struct atr_tally tally;
 	bool sending; /* a delivery is under way */
 
 	struct atr_buf flight; /* the places of its spans */
@@ -160,11 +164,49 @@ static void hold(struct exporter *x)
 	if (x->hold_ns > HOLD_MAX_NS)
 		x->hold_ns = HOLD_MAX_NS;
 	x->hold_until = x->host->now() + x->hold_ns;
+	x->host->health->hold_until = atr_wall_clock() + x->hold_ns;
 }
 
 static bool holds(const struct exporter *x)
 {
 	return x->hold_until && !(x->wake & ATR_WAKE_FLUSH) && x->host->now() < x->hold_until;
+}
+
+/* ---- what is known of it outside ---- */
+
+/* For `autotrace status`. */
+static void tell(const struct exporter *x)
+{
+	struct atr_health *h = x->host->health;
+
+	h->queued = atr_batch_len(&x->queue);
+	h->queue_max = x->queue.max_spans;
+	h->inflight = x->sending ? x->n_spans : 0;
+	h->backlog = atr_orphans_files(&x->orphans);
+}
+
+static void tell_endpoint(const struct exporter *x)
+{
+	struct atr_health *h = x->host->health;
+
+	(void)snprintf(h->endpoint, sizeof(h->endpoint), "%s",
+		       x->sink.to_console ? "standard error" : x->sink.delivery.endpoint.shown);
+}
+
+/* A batch is over; `back`: its spans are to be sent again. */
+static void tell_outcome(struct exporter *x, bool lost, bool back)
+{
+	static const struct atr_outcome stderr_gone = { .error = "_OTHER" };
+	const struct atr_outcome *o =
+		x->sink.to_console && lost ? &stderr_gone : &x->sink.delivery.outcome;
+
+	if (!x->foreign)
+		atr_tally_end(&x->tally, o, back, x->host->now());
+	if (x->sink.to_console && lost)
+		atr_health_error(x->host->health, "standard error cannot be written to");
+	else if (x->sink.to_console)
+		atr_health_ok(x->host->health);
+	x->host->health->hold_until = 0;
 }
 
 /* The batch was delivered (or refused, which is as final), or nobody took it. */
@@ -173,6 +215,7 @@ static void batch_over(struct exporter *x, enum atr_delivery_state state)
 	bool lost = state == ATR_DELIVERY_FAILED;
 
 	x->sending = false;
+	tell_outcome(x, lost, lost && in_flight(x));
 	if (!lost)
 		x->hold_ns = x->hold_until = 0;
 	if (!lost && x->sent_at)
@@ -225,6 +268,7 @@ static void send_batch(struct exporter *x)
 
 	x->foreign = false;
 	x->n_spans = n;
+	atr_tally_begin(&x->tally, n, x->host->now());
 	atr_buf_reset(&x->flight);
 	atr_buf_add(&x->flight, atr_batch_places(&x->queue), n * sizeof(struct atr_place));
 	if (x->flight.failed) { /* then they are settled before their time */
@@ -246,6 +290,7 @@ static void send_orphans(struct exporter *x)
 	if (!n)
 		return;
 	x->foreign = true;
+	x->n_spans = n;
 	begin_batch(x, atr_sink_start_foreign(&x->sink, o));
 }
 
@@ -434,6 +479,7 @@ static bool init(struct exporter *x, const struct atr_host *host)
 		return false;
 	x->sink.delivery.http.on_sent = shipped;
 	x->sink.delivery.http.on_sent_arg = x;
+	tell_endpoint(x);
 	if (!x->sink.to_console)
 		atr_orphans_scan(&x->orphans);
 	return true;
@@ -462,8 +508,10 @@ static void leave(struct exporter *x)
 static void loop(struct exporter *x)
 {
 	while (!(x->wake & ATR_WAKE_STOP)) {
-		unsigned wake = rest(x);
+		unsigned wake;
 
+		tell(x);
+		wake = rest(x);
 		if (wake & ATR_WAKE_FLUSH) {
 			run_flush(x, wake);
 			continue;

@@ -65,7 +65,7 @@ static void close_dir(struct atr_orphans *o)
 		(void)atr_sys_close(o->dir);
 	o->dir = -1;
 	atr_buf_reset(&o->names);
-	o->name = 0;
+	o->name = o->n_files = 0;
 }
 
 static void corrupt(struct atr_orphans *o)
@@ -104,8 +104,10 @@ static void look_at(struct atr_orphans *o, const char *name, uint64_t *used)
 	if (atr_sys_stat(o->dir, name, &st) == 0)
 		*used += (uint64_t)st.st_blocks * 512;
 	if (atr_spool_name_parse(name, &who) && is_ours(o, &who) && is_dead(&who) &&
-	    o->names.len < NAMES_MAX)
+	    o->names.len < NAMES_MAX) {
 		atr_buf_add(&o->names, name, strlen(name) + 1);
+		o->n_files++;
+	}
 }
 
 static int open_dir(const char *path)
@@ -226,6 +228,7 @@ static bool open_next(struct atr_orphans *o)
 		struct stat st;
 
 		o->name += strlen(name) + 1;
+		o->n_files--;
 		(void)snprintf(o->file_name, sizeof(o->file_name), "%s", name);
 		o->file = (int)atr_sys(SYS_openat, o->dir, name,
 				       O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, 0, 0);

@@ -27,6 +27,7 @@ struct atr_orphans {
 	int dir;	      /* -1: not open */
 	struct atr_buf names; /* of dead processes' files, each with its NUL */
 	size_t name;	      /* the next one of them */
+	size_t n_files;	      /* from there on */
 
 	int file; /* the one at hand, locked; -1: none */
 	char file_name[ATR_SPOOL_NAME_MAX];
@@ -50,6 +51,12 @@ void atr_orphans_scan(struct atr_orphans *o);
 
 /* Is there a file, as far as the last scan knows? */
 bool atr_orphans_any(const struct atr_orphans *o);
+
+/* How many, the one at hand included. */
+static inline size_t atr_orphans_files(const struct atr_orphans *o)
+{
+	return o->n_files + (o->file >= 0);
+}
 
 /* The next batch, of at most `max` spans, is in o->spans, its resource in o->head; its n_spans,
  * or 0: there is nothing left. */

@@ -20,6 +20,7 @@
 
 #include "hooks/hook.h"
 #include "preload/process.h"
+#include "preload/status.h"
 #include "preload/sys.h"
 #include "preload/worker.h"
 
@@ -90,6 +91,7 @@ static void sandboxed(void)
 	int saved_errno = errno;
 
 	if (ours_to_care()) {
+		atr_status_tracing(ATR_TRACING_SANDBOX);
 		atr_end();
 		(void)atr_worker_leave();
 		atr_gate_shut();

@@ -10,6 +10,7 @@
 #include "preload/config.h"
 #include "preload/record.h"
 #include "preload/stats.h"
+#include "preload/status.h"
 
 /*
  * The only door between libautotrace.so and libautotrace-exporter.so: the shim
@@ -146,6 +147,9 @@ struct atr_host {
 
 	/* The object that addresses with this index lay in (preload/object.h), or NULL. */
 	const struct atr_object *(*object)(unsigned index);
+
+	/* How exporting goes, for `autotrace status`; the callee's to write. */
+	struct atr_health *health;
 };
 
 /* The symbol looked up in libautotrace-exporter.so.  Returns after ATR_WAKE_STOP. */

@@ -36,6 +36,7 @@
 #include "preload/ring.h"
 #include "preload/spool.h"
 #include "preload/stats.h"
+#include "preload/status.h"
 #include "preload/sum.h"
 #include "preload/sys.h"
 #include "preload/worker.h"
@@ -435,4 +436,5 @@ void atr_thread_forked(void)
 	rings = NULL;
 	mapped = ahead = 0;
 	atr_spool_forked();
+	atr_status_forked();
 }

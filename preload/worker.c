@@ -38,6 +38,7 @@
 #include "preload/spool.h"
 #include "preload/spoolname.h"
 #include "preload/stats.h"
+#include "preload/status.h"
 #include "preload/sys.h"
 #include "preload/target.h"
 #include "preload/text.h"
@@ -219,6 +220,7 @@ static unsigned host_wait(uint64_t until)
 
 	if (bits)
 		return bits;
+	atr_status_write();
 	library_leave();
 	if (alone(&status)) {
 		__atomic_store_n(&w.deadline, atr_now() + exit_timeout_ns(), __ATOMIC_RELEASE);
@@ -245,6 +247,7 @@ static int host_sleep_fds(struct pollfd *fds, unsigned n, int timeout_ms)
 	};
 	int ret;
 
+	atr_status_write();
 	library_leave();
 	ret = atr_sys_ppoll(fds, n, timeout_ms < 0 ? NULL : &ts);
 	library_enter();
@@ -273,9 +276,11 @@ static void host_look_up(const char *endpoint, struct atr_addresses *ret)
 {
 	const char *proxy = atr_target_proxy(&atr_config, endpoint);
 
+	atr_status_working(ATR_WORKING_RESOLVING);
 	atr_store(&w.inside_library, false);
 	atr_store(&w.resolving, true);
 	atr_resolve(proxy ? proxy : endpoint, proxy ? PROXY_PORT : NULL, ret);
+	atr_status_working(ATR_WORKING_RUNNING);
 	atr_store(&w.resolving, false);
 	if (atr_load(&w.leave) == END)
 		end_thread(0);
@@ -327,6 +332,7 @@ static struct atr_host host = {
 	.spool_used = atr_spool_used,
 	.resource = atr_spool_resource,
 	.object = atr_object,
+	.health = &atr_health,
 };
 
 /* ---- the thread ---- */
@@ -414,6 +420,7 @@ static void *run_thread(void *arg)
 	(void)atr_sys(SYS_prctl, PR_SET_NAME, "autotrace", 0, 0, 0, 0);
 	leave_fd_table();
 	library_enter();
+	atr_status_working(ATR_WORKING_STARTED);
 	if (atr_config.exporter == ATR_EXPORTER_OTLP) {
 		host.looked_up = atr_target_endpoint(&atr_config, ATR_SIGNAL_TRACES);
 		host_look_up(host.looked_up, &host.addresses);
@@ -423,9 +430,12 @@ static void *run_thread(void *arg)
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
 	if (!run || atr_config.exporter != ATR_EXPORTER_OTLP)
 		host_loaded(); /* nothing more will be */
+	atr_status_working(run ? ATR_WORKING_RUNNING : ATR_WORKING_NO_EXPORTER);
 	if (run)
 		run(&host);
 	atr_debug(ATR_DEBUG_WORKER, "worker: stopped");
+	if (run)
+		atr_status_working(ATR_WORKING_STOPPED);
 	atr_thread_count_rest();
 	atr_store_release(&w.state, run ? STOPPED : FAILED);
 	(void)take_requests();
@@ -516,6 +526,7 @@ static void start(void)
 out:
 	if (err) {
 		atr_store(&w.state, FAILED);
+		atr_status_working(ATR_WORKING_NO_THREAD);
 		if (!atr_load(&w.end_until))
 			atr_log(ATR_LOG_WARN,
 				"no background thread could be started (%s); "

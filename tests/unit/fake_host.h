@@ -26,6 +26,7 @@ static struct {
 	struct atr_config config;
 	struct atr_stats stats;
 	struct atr_host host;
+	struct atr_health health;
 	pthread_t thread;
 
 	uint64_t added, drained; /* spans; their ids count from 1 */
@@ -277,6 +278,7 @@ static void fake_init(void)
 		.write_stderr = fake_write_stderr,
 		.loaded = fake_loaded,
 		.look_up = fake_look_up,
+		.health = &fake.health,
 	};
 }
 

@@ -4,7 +4,8 @@
  * thread, between a fake host and a fake collector.
  */
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
-/* LINK: exporter/orphan.o preload/spoolname.o preload/target.o */
+/* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
+/* LINK: preload/target.o */
 /* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
 /* LINK: exporter/symbols.o preload/attr.o -ldl */
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
@@ -536,6 +537,7 @@ TEST(a_stop_under_a_hanging_collector_ends_before_its_deadline)
 	int took;
 
 	BEGIN(steps);
+	fake.config.log_level = ATR_LOG_WARN; /* with INFO the process says what it dropped */
 	go();
 	fake_add(10);
 	CHECK(fake_wait_for(&col.requests, 1));
@@ -572,6 +574,7 @@ TEST(a_stop_with_nobody_there_ends_at_once)
 	close(fd);
 	aim(port);
 	fake.config.bsp_schedule_delay = 60000;
+	fake.config.log_level = ATR_LOG_WARN;
 	go();
 	fake_add(3000);
 	took = fake_stop(2000);

@@ -22,6 +22,11 @@ void atr_log(enum atr_LOG_LEVEL level, const char *fmt, ...)
 	logged++;
 }
 
+void atr_status_begin(struct atr_status *page)
+{
+	page->version = ATR_STATUS_VERSION;
+}
+
 bool atr_process_foreign(void)
 {
 	return getpid() != atr_process.pid;
