@@ -4,7 +4,7 @@
  * thread, between a fake host and a fake collector.
  */
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
-/* LINK: exporter/orphan.o preload/spoolname.o */
+/* LINK: exporter/limits.o exporter/orphan.o preload/spoolname.o */
 /* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
 /* LINK: exporter/symbols.o preload/attr.o -ldl */
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
