@@ -29,6 +29,7 @@
 #include "exporter/batch.h"
 #include "exporter/code.h"
 #include "exporter/health.h"
+#include "exporter/limits.h"
 #include "exporter/orphan.h"
 #include "exporter/sink.h"
 #include "exporter/tally.h"
@@ -48,6 +49,7 @@ struct exporter {
 	const struct atr_host *host;
 	struct atr_batch queue;
 	struct atr_code code;
+	struct atr_limits limits;
 	struct atr_sink sink;
 	struct atr_tally tally;
 	bool sending; /* a delivery is under way */
@@ -78,16 +80,18 @@ static void take(void *arg, const struct atr_record *record, const struct atr_pl
 {
 	struct exporter *x = arg;
 	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
-	const struct atr_buf *span;
-	bool pushed;
+	const uint8_t *span = record->span;
+	size_t len = record->span_len;
 
 	if (record->n_addrs) {
-		span = atr_code_span(&x->code, record, until);
-		pushed = span && atr_batch_push(&x->queue, span->bytes, span->len, place);
-	} else {
-		pushed = atr_batch_push(&x->queue, record->span, record->span_len, place);
+		const struct atr_buf *named = atr_code_span(&x->code, record, until);
+
+		span = named ? named->bytes : NULL;
+		len = named ? named->len : 0;
 	}
-	if (!pushed) {
+	if (span)
+		span = atr_limits_apply(&x->limits, span, &len);
+	if (!span || !atr_batch_push(&x->queue, span, len, place)) {
 		atr_add(&x->host->stats->no_memory, 1);
 		x->host->settle(place, ATR_SETTLED);
 	}
@@ -473,6 +477,7 @@ static bool init(struct exporter *x, const struct atr_host *host)
 			  "using %u",
 			  c->bsp_max_export_batch_size, c->bsp_max_queue_size);
 	atr_code_init(&x->code, host);
+	atr_limits_init(&x->limits, c);
 	atr_batch_init(&x->queue, c->bsp_max_queue_size, c->bsp_max_export_batch_size);
 	atr_orphans_init(&x->orphans, host);
 	if (!atr_sink_init(&x->sink, host))
@@ -588,4 +593,5 @@ void atr_exporter_run(const struct atr_host *host)
 	atr_buf_free(&x.flight);
 	atr_batch_finish(&x.queue);
 	atr_code_finish(&x.code);
+	atr_limits_finish(&x.limits);
 }

@@ -347,7 +347,9 @@ static bool take_ring(struct atr_orphans *o, size_t max)
 	struct reading g;
 	struct move m = { .ring = o->ring };
 	const struct atr_record *r;
+	const uint8_t *span;
 	bool all = false;
+	size_t len;
 
 	if (!read_ring(o, &g))
 		return true;
@@ -358,7 +360,12 @@ static bool take_ring(struct atr_orphans *o, size_t max)
 		all = !r;
 		if (all)
 			break;
-		atr_otlp_add_span(&o->spans, r->span, r->span_len);
+		len = r->span_len;
+		span = atr_limits_apply(&o->limits, r->span, &len);
+		if (span)
+			atr_otlp_add_span(&o->spans, span, len);
+		else
+			o->spans.failed = true;
 		m.end = g.pos;
 		o->n_spans++;
 	}
@@ -419,11 +426,13 @@ void atr_orphans_init(struct atr_orphans *o, const struct atr_host *host)
 	*o = (struct atr_orphans){
 		.host = host, .ns = atr_sys_pid_namespace(), .dir = -1, .file = -1
 	};
+	atr_limits_init(&o->limits, host->config);
 }
 
 void atr_orphans_finish(struct atr_orphans *o)
 {
 	close_dir(o);
+	atr_limits_finish(&o->limits);
 	atr_buf_free(&o->names);
 	atr_buf_free(&o->window);
 	atr_buf_free(&o->spans);

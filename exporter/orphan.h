@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "exporter/buf.h"
+#include "exporter/limits.h"
 #include "exporter/otlp.h"
 #include "exporter/resource.h"
 #include "preload/host.h"
@@ -40,6 +41,7 @@ struct atr_orphans {
 	struct atr_buf window; /* a part of a ring's data */
 	struct atr_buf spans;  /* the batch, as fields of ScopeSpans */
 	struct atr_buf moves;  /* how far it is of each ring */
+	struct atr_limits limits;
 	size_t n_spans;
 };
 

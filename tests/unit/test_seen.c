@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: cli/elf.o preload/config.o preload/text.o preload/spoolname.o preload/sys.o */
+/* LINK: cli/elf.o preload/config.o preload/text.o preload/spoolname.o preload/target.o preload/sys.o */
 #include "cli/seen.c"
 
 #include "tests/unit/spool_file.h"
