@@ -14,7 +14,6 @@ PART     some were rejected: counted, said if there is something to say, not sen
 KEPT     the collector is no use now: nothing is lost, `autotrace drain` brings it, each once
 """
 import collections
-import json
 import os
 import re
 import signal
@@ -223,6 +222,11 @@ def has_option(name):
 def has_protocol(name):
     words = re.search(r"^ENUM\(PROTOCOL,(.*?)\)\)", table(), re.M | re.S).group(1)
     return f'"{name}"' in words
+
+
+def has_exporter(name):
+    words = re.search(r"^ENUM\(EXPORTER,(.*?)\)\)", table(), re.M | re.S)
+    return f'"{name}"' in (words.group(1) if words else table())
 
 
 # ---- one row ----
