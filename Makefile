@@ -130,6 +130,9 @@ suites: all ## Other people's test suites, bare and preloaded: the same verdicts
 	@B=$(B) K="$(K)" PYTHON=$(PYTHON) bash scripts/run-pytest tests/suites
 	@B=$(B) ALL=$(ALL) V=$(V) $(PYTHON) tests/suites/run.py $(S)
 
+test-peers: all $(PROG_BIN) ## Real receivers of other people, built or fetched once, tell what they got
+	@B=$(B) SAN=$(SAN) K="$(K)" PYTHON=$(PYTHON) PYTEST_TIMEOUT=$${PYTEST_TIMEOUT:-3600} bash scripts/run-pytest tests/peers
+
 check: all ## Symbols, self-calls, layers, style, documentation
 	@B=$(B) CC="$(CC)" bash scripts/run-checks
 
@@ -184,7 +187,7 @@ help: ## This list
 	@echo
 	@sed -n 's/^# \(Variables:.*\)/\1/p; s/^# \(           .*\)/\1/p' $(MAKEFILE_LIST)
 
-.PHONY: all setup demo test test-bin unit e2e suites check asan tsan fuzz bench lint format check-format install \
+.PHONY: all setup demo test test-bin test-peers unit e2e suites check asan tsan fuzz bench lint format check-format install \
 	uninstall clean help
 .DELETE_ON_ERROR:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
