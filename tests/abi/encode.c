@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The encoder on a leash, for tests/abi/test_encoder.py: lines on standard input say
- * what spans are like, what comes out is the requests that hold them.  One word of a line
- * is a letter, a number or bytes in hex ("-": none at all).
+ * The encoder on a leash, for tests/abi/test_encoder.py: lines on standard input
+ * say what spans are like, what comes out is the requests that hold them.  One
+ * word of a line is a letter, a number or bytes in hex ("-": none at all).
  *
- *	R key value		a resource attribute, a string; I key number: an int
- *	L attributes characters	the limits
+ *	R key value	a resource attribute, a string; I key number: an int
+ *	L attributes characters
+ *			the limits
  *	S kind start end flags remote trace span parent local-root state
- *				a span begins ...
- *	s attr value		... has this string (u: known to be UTF-8), attr counted as in
- *attr.def i attr number		... and int a key value...		... and array of
- *strings E name error message	... and ends: "kept" or "dropped" is said
- *	B bytes			a span of somebody else's, as it is on the wire
- *	Q			the request: "protobuf LENGTH", the bytes, "json LENGTH", the bytes
+ *			a span begins ...
+ *	s attr value	... has this string (u: known to be UTF-8), attr counted as
+ *			in attr.def
+ *	i attr number	... and int
+ *	a key value...	... and array of strings
+ *	E name error message
+ *			... and ends: "kept" or "dropped" is said
+ *	B bytes		a span of somebody else's, as it is on the wire
+ *	Q		the request: "protobuf LENGTH", the bytes, "json LENGTH",
+ *			the bytes
  */
 /* LINK: exporter/limits.o exporter/otlp.o exporter/resource.o exporter/detect.o */
 /* LINK: exporter/container.o exporter/list.o exporter/buf.o */

@@ -37,8 +37,8 @@ static void make_room(void)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	size_t size = (ATR_RECORD_MAX + page - 1) / page * page;
-	uint8_t *map = mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			    -1, 0);
+	uint8_t *map =
+		mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (map == MAP_FAILED || mprotect(map + size, page, PROT_NONE) != 0)
 		_exit(1);
