@@ -72,7 +72,7 @@ $(B)/exporter/otlp.pb-c.c: exporter/otlp.proto
 	@echo "  PROTOC  $@"
 	$(Q)$(PROTOC_C) --c_out=$(B) -I. exporter/otlp.proto
 $(B)/exporter/otlp.pb-c.h: $(B)/exporter/otlp.pb-c.c ;
-$(EXPORTER_OBJ) $(UNIT_BIN) $(B)/fuzz/fuzz_spool: $(B)/exporter/otlp.pb-c.h
+$(EXPORTER_OBJ) $(UNIT_BIN) $(B)/fuzz/fuzz_spool $(B)/fuzz/fuzz_encode: $(B)/exporter/otlp.pb-c.h
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)

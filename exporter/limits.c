@@ -97,9 +97,9 @@ static size_t cut(const uint8_t *s, size_t len, size_t max)
 /* How long the content of a field becomes when it is cut, and that into `out` if there is one. */
 static size_t any_value(uint8_t *out, const struct field *any, size_t max, unsigned depth);
 
-static size_t put_field(uint8_t *out, unsigned number, const struct field *f, size_t max,
-			unsigned depth,
-			size_t content(uint8_t *, const struct field *, size_t, unsigned))
+static size_t put_nested(uint8_t *out, unsigned number, const struct field *f, size_t max,
+			 unsigned depth,
+			 size_t content(uint8_t *, const struct field *, size_t, unsigned))
 {
 	size_t len = content(NULL, f, max, depth);
 	size_t head = atr_pb_size(number << 3 | ATR_PB_LEN) + atr_pb_size(len);
@@ -138,7 +138,7 @@ static size_t put_part(uint8_t *out, const struct field *f, unsigned number, con
 		       size_t max, unsigned depth)
 {
 	if (f->number == number && f->type == ATR_PB_LEN)
-		return put_field(out, number, f, max, depth, any_value);
+		return put_nested(out, number, f, max, depth, any_value);
 	return put_bytes(out, f->start, (size_t)(end - f->start));
 }
 
@@ -161,11 +161,11 @@ static size_t any_value(uint8_t *out, const struct field *any, size_t max, unsig
 
 	if (depth < DEPTH_MAX && next(&f, &p, end) && f.type == ATR_PB_LEN) {
 		if (f.number == ANYVALUE_STRING)
-			return put_field(out, f.number, &f, max, depth, string);
+			return put_nested(out, f.number, &f, max, depth, string);
 		if (f.number == ANYVALUE_BYTES)
-			return put_field(out, f.number, &f, max, depth, bytes);
+			return put_nested(out, f.number, &f, max, depth, bytes);
 		if (f.number == ANYVALUE_ARRAY)
-			return put_field(out, f.number, &f, max, depth + 1, array);
+			return put_nested(out, f.number, &f, max, depth + 1, array);
 	}
 	return put_bytes(out, any->p, any->len);
 }
@@ -228,7 +228,7 @@ static uint64_t write_span(struct atr_limits *l, const uint8_t *span, size_t len
 		else if (f.number != SPAN_ATTRIBUTES || f.type != ATR_PB_LEN)
 			to += put_bytes(to, f.start, (size_t)(p - f.start));
 		else if (n++ < l->attributes)
-			to += put_field(to, f.number, &f, l->characters, 0, key_value);
+			to += put_nested(to, f.number, &f, l->characters, 0, key_value);
 		else
 			dropped++;
 	}

@@ -36,13 +36,20 @@ static void put_head(struct atr_pb *pb, enum atr_attr attr, size_t any_len)
 	atr_pb_put_varint(pb, any_len);
 }
 
+static bool continues(char c)
+{
+	return ((unsigned char)c & 0xc0) == 0x80;
+}
+
 size_t atr_attr_cut(const char *s, size_t len, size_t max)
 {
+	size_t cut = max;
+
 	if (len <= max)
 		return len;
-	for (int i = 0; i < 3 && max && ((unsigned char)s[max] & 0xc0) == 0x80; i++)
-		max--;
-	return max;
+	for (int i = 0; i < 3 && cut && continues(s[cut]); i++)
+		cut--;
+	return continues(s[cut]) ? max : cut; /* more than three: they are of no character */
 }
 
 /* Everything up to the string's bytes; false when there is no room for them. */

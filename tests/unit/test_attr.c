@@ -52,6 +52,33 @@ TEST(invalid_utf8_becomes_question_marks)
 	check_str("caf\xc3", 4, "caf?", 4);
 }
 
+/* What is left is how the whole would begin, also where bytes of no character are cut. */
+TEST(a_cut_amid_nonsense_spoils_no_character_before_it)
+{
+	static char value[ATR_VALUE_MAX + 32], whole[sizeof(value)];
+
+	for (size_t before = 0; before < 12; before++)
+		for (size_t strays = 0; strays < 16; strays++) {
+			struct atr_pb pb = { .p = buf, .end = buf + sizeof(buf) };
+			char *at = value + ATR_VALUE_MAX - before;
+			Atr__Otlp__Span *span;
+			size_t n;
+
+			memset(value, 'x', sizeof(value));
+			memcpy(at, "\xc3\xa4", 2);
+			memset(at + 2, 0x80, strays);
+			(void)atr_utf8_copy(whole, sizeof(whole), value, sizeof(value));
+			atr_attr_str(&pb, ATR_DB_QUERY_TEXT, value, sizeof(value));
+			span = decode(&pb);
+			if (!CHECK(span && span->n_attributes == 1))
+				return;
+			n = strlen(span->attributes[0]->value->string_value);
+			CHECK(n <= ATR_VALUE_MAX && n >= ATR_VALUE_MAX - 3);
+			CHECK_MEM(span->attributes[0]->value->string_value, whole, n);
+			atr__otlp__span__free_unpacked(span, NULL);
+		}
+}
+
 TEST(a_cut_never_splits_a_character)
 {
 	static char value[ATR_VALUE_MAX + 8];

@@ -9,62 +9,7 @@
 #include "preload/traceparent.h"
 #include "tests/unit/test.h"
 
-/* The thread's side, without rings: one record at a time in a guarded buffer. */
-__thread struct atr_tls atr_tls;
-struct atr_process atr_process;
-struct atr_stats atr_stats;
-
-static struct atr_thread self;
-static uint64_t counter;
-static uint8_t *room; /* ATR_RECORD_MAX bytes before an unreadable page */
-static struct atr_record *committed;
-static bool ring_is_full;
-static uint32_t inside_at_reserve;
-
-struct atr_thread *atr_thread_self(void)
-{
-	atr_tls.thread = &self;
-	self.tid = 77;
-	return &self;
-}
-
-uint64_t atr_thread_random(struct atr_thread *t)
-{
-	(void)t;
-	return ++counter * 0x9e3779b97f4a7c15u;
-}
-
-struct atr_record *atr_thread_reserve(struct atr_thread *t)
-{
-	(void)t;
-	inside_at_reserve = atr_tls.inside;
-	if (!room)
-		room = test_edge(NULL, ATR_RECORD_MAX);
-	return ring_is_full ? NULL : (struct atr_record *)room;
-}
-
-void atr_thread_commit(struct atr_thread *t, struct atr_record *record)
-{
-	(void)t;
-	committed = record;
-}
-
-/* Addresses: 100 + n in the stack, 7 the site; nothing is walked. */
-struct atr_config atr_config;
-static uint64_t site;
-static unsigned n_stack;
-
-uint64_t atr_stack_site(void)
-{
-	return site;
-}
-
-unsigned atr_stack_trace(uint64_t addrs[static ATR_STACK_MAX])
-{
-	for (unsigned i = 0; i < n_stack; i++)
-		addrs[i] = 100 + i;
-	return n_stack;
-}
+#include "tests/unit/fake_op.h"
 
 static void fresh(enum atr_SAMPLER sampler)
 {
