@@ -133,7 +133,8 @@ static void atr_printf(2, 3) say(enum atr_LOG_LEVEL level, const char *fmt, ...)
 	va_end(args);
 }
 
-static int write_stderr(const char *bytes, size_t len)
+/* Of a terminal here, whichever of the two it would be in a program. */
+static int write_out(const char *bytes, size_t len)
 {
 	return fwrite(bytes, 1, len, stdout) == len && fflush(stdout) == 0 ? 0 : -EIO;
 }
@@ -174,7 +175,8 @@ static struct atr_host host = {
 	.deadline = deadline,
 	.flushed = nothing,
 	.log = say,
-	.write_stderr = write_stderr,
+	.write_stderr = write_out,
+	.write_stdout = write_out,
 	.loaded = nothing,
 	.look_up = look_up,
 	.spool_dir = spool_dir,

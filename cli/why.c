@@ -118,7 +118,7 @@ static void settings(struct why *w)
 	if (c->sdk_disabled)
 		because(w, ATR_VERDICT_NONE, "disabled",
 			"OTEL_SDK_DISABLED=true in its environment.");
-	else if (c->exporter == ATR_EXPORTER_NONE)
+	else if (!atr_config_exports(c))
 		because(w, ATR_VERDICT_NONE, "exporter_none",
 			"OTEL_TRACES_EXPORTER=none in its environment: it propagates, and records "
 			"nothing.");

@@ -212,9 +212,9 @@ void atr_console_init(struct atr_console *c, const struct atr_resource *r)
 {
 	const struct atr_attr *name = atr_resource_get(r, "service.name");
 	const struct atr_attr *pid = atr_resource_get(r, "process.pid");
-
 	char number[24];
 
+	atr_buf_reset(&c->who);
 	if (name && name->text)
 		atr_buf_escaped(&c->who, name->text, strlen(name->text));
 	if (pid) {

@@ -23,6 +23,7 @@ struct atr_console {
 	struct atr_buf text; /* of the last batch */
 };
 
+/* Whose spans come next; may be called again. */
 void atr_console_init(struct atr_console *c, const struct atr_resource *r);
 void atr_console_finish(struct atr_console *c);
 

@@ -57,6 +57,7 @@ struct exporter {
 	struct atr_buf flight; /* the places of its spans */
 	struct atr_orphans orphans;
 	size_t n_spans;	     /* of it */
+	uint64_t n_copied;   /* in the end, to those beside the collector */
 	bool foreign;	     /* it is of theirs */
 	bool last_foreign;   /* so was the last one */
 	uint64_t shipped_at; /* all of it was; 0: not yet, or nobody has answered */
@@ -193,22 +194,20 @@ static void tell_endpoint(const struct exporter *x)
 {
 	struct atr_health *h = x->host->health;
 
-	(void)snprintf(h->endpoint, sizeof(h->endpoint), "%s",
-		       x->sink.to_console ? "standard error" : x->sink.delivery.endpoint.shown);
+	(void)snprintf(h->endpoint, sizeof(h->endpoint), "%s", atr_sink_shown(&x->sink));
 }
 
 /* A batch is over; `back`: its spans are to be sent again. */
 static void tell_outcome(struct exporter *x, bool lost, bool back)
 {
-	static const struct atr_outcome stderr_gone = { .error = "_OTHER" };
-	const struct atr_outcome *o =
-		x->sink.to_console && lost ? &stderr_gone : &x->sink.delivery.outcome;
+	struct atr_outcome o = atr_sink_outcome(&x->sink);
 
 	if (!x->foreign)
-		atr_tally_end(&x->tally, o, back, x->host->now());
-	if (x->sink.to_console && lost)
-		atr_health_error(x->host->health, "standard error cannot be written to");
-	else if (x->sink.to_console)
+		atr_tally_end(&x->tally, &o, back, x->host->now());
+	/* A collector's delivery says more, and has said it. */
+	if (!x->sink.delivery && lost)
+		atr_health_error(x->host->health, "it cannot be written to");
+	else if (!x->sink.delivery)
 		atr_health_ok(x->host->health);
 	x->host->health->hold_until = 0;
 }
@@ -312,7 +311,7 @@ static void shipped(void *arg)
 /* The mark is taken back when an attempt has failed, or nobody answers. */
 static void mark(struct exporter *x)
 {
-	if (!atr_delivery_sent(&x->sink.delivery) || x->host->now() - x->shipped_at > patience())
+	if (!atr_sink_sent(&x->sink) || x->host->now() - x->shipped_at > patience())
 		unmark(x);
 }
 
@@ -326,15 +325,13 @@ static enum atr_delivery_haste haste(const struct exporter *x)
 static void deliver(struct exporter *x)
 {
 	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
-	enum atr_delivery_state state = atr_delivery_step(&x->sink.delivery, until, haste(x));
+	bool crowded = !atr_batch_room(&x->queue);
+	enum atr_delivery_state state = atr_sink_step(&x->sink, until, haste(x), crowded);
 
-	if (state == ATR_DELIVERY_BUSY) {
+	if (state == ATR_DELIVERY_BUSY)
 		mark(x);
-		return;
-	}
-	if (state == ATR_DELIVERY_FAILED)
-		(void)atr_delivery_cancel(&x->sink.delivery);
-	batch_over(x, state);
+	else
+		batch_over(x, state);
 }
 
 /* ---- waiting ---- */
@@ -353,7 +350,7 @@ static void sleep_until(struct exporter *x, uint64_t until)
 /* Waits for whatever comes next: a request of the host, the tick, the next attempt. */
 static unsigned rest(struct exporter *x)
 {
-	uint64_t until = x->sending ? atr_delivery_due(&x->sink.delivery) : x->tick;
+	uint64_t until = x->sending ? atr_sink_due(&x->sink) : x->tick;
 
 	if (until > x->tick && atr_batch_room(&x->queue))
 		until = x->tick;
@@ -375,7 +372,7 @@ static void tick(struct exporter *x)
 	x->tick = now + x->tick_ns;
 	x->send_to = x->queue.pushed;
 	atr_code_rest(&x->code);
-	if (!x->foreign && !x->sink.to_console)
+	if (!x->foreign && atr_sink_collects(&x->sink))
 		atr_orphans_scan(&x->orphans);
 }
 
@@ -389,7 +386,7 @@ static void begin_flush(struct exporter *x, unsigned wake)
 	x->flush_by = deadline > MARGIN_NS ? deadline - MARGIN_NS : 0;
 	x->flush_to = UINT64_MAX;
 	x->given_up = false;
-	atr_delivery_hurry(&x->sink.delivery);
+	atr_sink_hurry(&x->sink);
 }
 
 static bool flush_over(const struct exporter *x)
@@ -399,7 +396,7 @@ static bool flush_over(const struct exporter *x)
 	if (now >= x->flush_by || x->given_up)
 		return true;
 	if (x->sending)
-		return atr_delivery_due(&x->sink.delivery) >= x->flush_by;
+		return atr_sink_due(&x->sink) >= x->flush_by;
 	return x->queue.popped >= x->flush_to;
 }
 
@@ -414,8 +411,8 @@ static void flush(struct exporter *x)
 	if (!x->sending)
 		return;
 	deliver(x);
-	if (x->sending && atr_delivery_due(&x->sink.delivery) < x->flush_by)
-		sleep_until(x, atr_delivery_due(&x->sink.delivery));
+	if (x->sending && atr_sink_due(&x->sink) < x->flush_by)
+		sleep_until(x, atr_sink_due(&x->sink));
 }
 
 /* A program that never lives for a whole tick does its part when it ends, if that is quick. */
@@ -428,7 +425,7 @@ static void send_orphans_until(struct exporter *x, uint64_t until)
 	while (x->host->now() < until && (x->sending || atr_orphans_any(&x->orphans))) {
 		if (!x->sending)
 			send_orphans(x);
-		else if (atr_delivery_due(&x->sink.delivery) >= until)
+		else if (atr_sink_due(&x->sink) >= until)
 			return;
 		else
 			deliver(x);
@@ -482,12 +479,29 @@ static bool init(struct exporter *x, const struct atr_host *host)
 	atr_orphans_init(&x->orphans, host);
 	if (!atr_sink_init(&x->sink, host))
 		return false;
-	x->sink.delivery.http.on_sent = shipped;
-	x->sink.delivery.http.on_sent_arg = x;
+	atr_sink_on_sent(&x->sink, shipped, x);
 	tell_endpoint(x);
-	if (!x->sink.to_console)
+	if (atr_sink_collects(&x->sink))
 		atr_orphans_scan(&x->orphans);
 	return true;
+}
+
+/* What the collector will not be asked to take any more is the others' all the same. */
+static void copy_rest(struct exporter *x, uint64_t until)
+{
+	const uint8_t *spans;
+	size_t len, n;
+
+	if (!atr_sink_has_copies(&x->sink))
+		return;
+	do {
+		(void)drain(x);
+		n = atr_batch_front(&x->queue, &spans, &len);
+		if (n)
+			atr_sink_copy_rest(&x->sink, spans, len, n);
+		atr_batch_pop(&x->queue, n, len);
+		x->n_copied += n;
+	} while (n && x->host->now() < until);
 }
 
 static void take_none(void *arg, const struct atr_record *record, const struct atr_place *place)
@@ -500,11 +514,13 @@ static void take_none(void *arg, const struct atr_record *record, const struct a
 /* What is left, in the rings too, is told, and for the host to count. */
 static void leave(struct exporter *x)
 {
-	uint64_t n = atr_batch_len(&x->queue) + in_flight(x);
+	uint64_t n = in_flight(x);
 
 	if (x->foreign)
 		batch_over(x, ATR_DELIVERY_FAILED);
-	(void)atr_delivery_cancel(&x->sink.delivery);
+	atr_sink_cancel(&x->sink);
+	copy_rest(x, x->flush_by);
+	n += atr_batch_len(&x->queue) + x->n_copied;
 	n += x->host->drain(SIZE_MAX, take_none, NULL);
 	put_back(x);
 	atr_sink_say_unsent(&x->sink, n);
@@ -547,7 +563,7 @@ static bool lets_go(const struct exporter *x, uint64_t *since)
 		return false;
 	if (!*since)
 		*since = now;
-	return !atr_delivery_sent(&x->sink.delivery) || now - *since > patience();
+	return !atr_sink_sent(&x->sink) || now - *since > patience();
 }
 
 /* Nothing but what dead processes left, as long as there is somebody to take it. */
@@ -556,14 +572,14 @@ static void loop_orphans(struct exporter *x)
 	uint64_t stopping = 0;
 	bool lost = false;
 
-	if (x->sink.to_console)
+	if (!atr_sink_collects(&x->sink))
 		atr_orphans_scan(&x->orphans);
 	while (!lost && atr_orphans_any(&x->orphans) && !(x->host->pending() & ATR_WAKE_STOP)) {
 		x->wake = ATR_WAKE_FLUSH; /* who is not there is not waited for */
 		x->flush_by = x->host->deadline();
 		send_orphans(x);
 		while (x->sending && !lets_go(x, &stopping)) {
-			sleep_until(x, atr_delivery_due(&x->sink.delivery));
+			sleep_until(x, atr_sink_due(&x->sink));
 			deliver(x);
 			lost = !x->sending && !atr_orphans_any(&x->orphans);
 		}

@@ -442,8 +442,8 @@ bool atr_otlp_json_message(struct atr_buf *out, const ProtobufCMessageDescriptor
 	return good;
 }
 
-bool atr_otlp_json(struct atr_buf *out, const struct atr_otlp_head *head, const uint8_t *spans,
-		   size_t len)
+bool atr_otlp_json_counted(struct atr_buf *out, const struct atr_otlp_head *head,
+			   const uint8_t *spans, size_t len, uint64_t *lost)
 {
 	const ProtobufCMessageDescriptor *resource = &atr__otlp__resource_spans__descriptor,
 					 *scope = &atr__otlp__scope_spans__descriptor;
@@ -461,5 +461,14 @@ bool atr_otlp_json(struct atr_buf *out, const struct atr_otlp_head *head, const 
 	good = good && !out->failed;
 	if (!good)
 		out->len = before;
+	*lost += w.lost;
 	return good;
+}
+
+bool atr_otlp_json(struct atr_buf *out, const struct atr_otlp_head *head, const uint8_t *spans,
+		   size_t len)
+{
+	uint64_t lost = 0;
+
+	return atr_otlp_json_counted(out, head, spans, len, &lost);
 }

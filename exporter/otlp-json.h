@@ -27,6 +27,10 @@ struct atr_otlp_head;
 bool atr_otlp_json(struct atr_buf *out, const struct atr_otlp_head *head, const uint8_t *spans,
 		   size_t len);
 
+/* The same; *lost as below. */
+bool atr_otlp_json_counted(struct atr_buf *out, const struct atr_otlp_head *head,
+			   const uint8_t *spans, size_t len, uint64_t *lost);
+
 /*
  * The same for any message of otlp.proto.  *lost is increased for every field that is not
  * shown: unknown ones, those of another type, a message that comes twice where there can

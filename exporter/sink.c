@@ -1,20 +1,104 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/sink.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "exporter/orphan.h"
-#include "exporter/resource.h"
 #include "preload/host.h"
+
+#define NS_PER_MS 1000000u
+#define HOLD_MIN_NS (500 * NS_PER_MS) /* of one who failed beside others, doubled each time */
+#define HOLD_MAX_NS (10000 * NS_PER_MS)
+#define CROWDED_NS (1000 * NS_PER_MS) /* longest that one who does not answer holds up others */
+
+/* The first one that is asked for is the one that counts. */
+static const struct atr_form *const all[ATR_FORMS_MAX] = {
+	&atr_form_otlp, &atr_form_zipkin, &atr_form_file, &atr_form_stdout, &atr_form_console,
+};
+
+/* ---- the collector ---- */
+
+static void *otlp_new(const struct atr_host *host)
+{
+	struct atr_delivery *d = calloc(1, sizeof(*d));
+
+	if (d && atr_delivery_init(d, host) != 0) {
+		atr_delivery_finish(d);
+		free(d);
+		d = NULL;
+	}
+	return d;
+}
+
+static enum atr_delivery_state otlp_start(void *self, const struct atr_form_batch *b)
+{
+	if (atr_delivery_start(self, b->head, b->spans, b->len, b->n_spans, b->foreign) == 0)
+		return ATR_DELIVERY_BUSY;
+	if (b->foreign)
+		return ATR_DELIVERY_FAILED;
+	atr_add(b->no_memory, b->n_spans);
+	return ATR_DELIVERY_DONE;
+}
+
+static enum atr_delivery_state otlp_step(void *self, uint64_t until, enum atr_delivery_haste haste)
+{
+	enum atr_delivery_state state = atr_delivery_step(self, until, haste);
+
+	if (state == ATR_DELIVERY_FAILED)
+		(void)atr_delivery_cancel(self);
+	return state;
+}
+
+static uint64_t otlp_due(const void *self)
+{
+	return atr_delivery_due(self);
+}
+
+static void otlp_hurry(void *self)
+{
+	atr_delivery_hurry(self);
+}
+
+static void otlp_cancel(void *self)
+{
+	(void)atr_delivery_cancel(self);
+}
+
+static void otlp_free(void *self)
+{
+	atr_delivery_finish(self);
+	free(self);
+}
+
+static const char *otlp_shown(const void *self)
+{
+	return ((const struct atr_delivery *)self)->endpoint.shown;
+}
+
+const struct atr_form atr_form_otlp = {
+	.bit = ATR_EXPORTER_OTLP,
+	.collects = true,
+	.remote = true,
+	.make = otlp_new,
+	.start = otlp_start,
+	.step = otlp_step,
+	.due = otlp_due,
+	.hurry = otlp_hurry,
+	.cancel = otlp_cancel,
+	.free = otlp_free,
+	.shown = otlp_shown,
+};
+
+/* ---- the sink ---- */
 
 static void use_resource(struct atr_sink *sink)
 {
 	const struct atr_host *host = sink->host;
 	const struct atr_config *c = host->config;
-	struct atr_resource r = { 0 };
 	char shown[256];
 
-	if (!atr_resource_build(&r, c->resource_attributes, c->service_name)) {
+	if (!atr_resource_build(&sink->resource, c->resource_attributes, c->service_name)) {
 		(void)atr_escape(shown, sizeof(shown), c->resource_attributes,
 				 strlen(c->resource_attributes));
 		host->log(ATR_LOG_WARN,
@@ -22,78 +106,290 @@ static void use_resource(struct atr_sink *sink)
 			  "none of it is used",
 			  shown);
 	}
-	if (sink->to_console)
-		atr_console_init(&sink->console, &r);
-	if (atr_otlp_head_init(&sink->head, &r) != 0 || r.failed)
+	if (atr_otlp_head_init(&sink->head, &sink->resource) != 0 || sink->resource.failed)
 		host->log(ATR_LOG_ERROR, "out of memory: resource attributes are missing");
 	else
 		host->resource(sink->head.resource.bytes, sink->head.resource.len);
-	atr_resource_finish(&r);
+}
+
+static bool wanted(const struct atr_config *c, const struct atr_form *form)
+{
+	return form->bit ? (c->exporters & form->bit) != 0 : c->file != NULL;
 }
 
 bool atr_sink_init(struct atr_sink *sink, const struct atr_host *host)
 {
-	*sink = (struct atr_sink){
-		.host = host,
-		.to_console = host->config->exporter == ATR_EXPORTER_CONSOLE,
-	};
+	*sink = (struct atr_sink){ .host = host };
 	use_resource(sink);
-	return sink->to_console || atr_delivery_init(&sink->delivery, host) == 0;
+	for (size_t i = 0; i < ATR_FORMS_MAX; i++) {
+		struct atr_sink_form *f = &sink->forms[sink->n_forms];
+
+		if (!wanted(host->config, all[i]))
+			continue;
+		*f = (struct atr_sink_form){
+			.form = all[i],
+			.self = all[i]->make(host),
+			.state = ATR_DELIVERY_DONE,
+		};
+		if (!f->self)
+			return false;
+		if (all[i] == &atr_form_otlp)
+			sink->delivery = f->self;
+		sink->n_forms++;
+	}
+	return true;
 }
 
-static enum atr_delivery_state print(struct atr_sink *sink, const uint8_t *spans, size_t len,
-				     size_t n_spans)
+bool atr_sink_collects(const struct atr_sink *sink)
 {
-	const struct atr_buf *text = atr_console_batch(&sink->console, spans, len);
+	return sink->n_forms && sink->forms[0].form->collects;
+}
 
-	if (!text) {
-		atr_add(&sink->host->stats->no_memory, n_spans);
-		return ATR_DELIVERY_DONE;
+/* ---- one batch ---- */
+
+static bool started(const struct atr_sink *sink, unsigned i)
+{
+	return i == 0 || !sink->foreign;
+}
+
+/* Where what form i takes of the batch is counted. */
+static void count_at(const struct atr_sink *sink, unsigned i, struct atr_form_batch *b)
+{
+	struct atr_stats *s = sink->host->stats;
+
+	b->delivered = i ? &s->copied : b->foreign ? &s->adopted : &s->exported;
+	b->refused = i ? &s->copies_lost : b->foreign ? &s->adopted : &s->rejected;
+	b->no_memory = i ? &s->copies_lost : &s->no_memory;
+}
+
+/* Somebody else has it: this one goes without, and is left alone for a while. */
+static void goes_without(struct atr_sink *sink, unsigned i)
+{
+	struct atr_stats *s = sink->host->stats;
+
+	atr_add(i ? &s->copies_lost : &s->missed, sink->n_spans);
+}
+
+static void hold(struct atr_sink *sink, struct atr_sink_form *f)
+{
+	if (sink->n_forms == 1)
+		return;
+	f->hold_ns = f->hold_ns ? 2 * f->hold_ns : HOLD_MIN_NS;
+	if (f->hold_ns > HOLD_MAX_NS)
+		f->hold_ns = HOLD_MAX_NS;
+	f->hold_until = sink->host->now() + f->hold_ns;
+}
+
+/* BUSY while anybody is; DONE when anybody took it. */
+static enum atr_delivery_state outcome(struct atr_sink *sink)
+{
+	unsigned done = 0;
+
+	for (unsigned i = 0; i < sink->n_forms; i++) {
+		if (started(sink, i) && sink->forms[i].state == ATR_DELIVERY_BUSY)
+			return ATR_DELIVERY_BUSY;
+		done += started(sink, i) && sink->forms[i].state == ATR_DELIVERY_DONE;
 	}
-	if (sink->host->write_stderr((const char *)text->bytes, text->len) != 0)
-		return ATR_DELIVERY_FAILED;
-	atr_add(&sink->host->stats->exported, n_spans);
-	return ATR_DELIVERY_DONE;
+	for (unsigned i = 0; done && i < sink->n_forms; i++)
+		if (started(sink, i) && sink->forms[i].state == ATR_DELIVERY_FAILED)
+			goes_without(sink, i);
+	return done ? ATR_DELIVERY_DONE : ATR_DELIVERY_FAILED;
+}
+
+static void note(struct atr_sink *sink, struct atr_sink_form *f, enum atr_delivery_state state)
+{
+	f->state = state;
+	if (state == ATR_DELIVERY_FAILED)
+		hold(sink, f);
+	else if (state == ATR_DELIVERY_DONE)
+		f->hold_ns = f->hold_until = 0;
+}
+
+static enum atr_delivery_state start(struct atr_sink *sink, struct atr_form_batch *b)
+{
+	uint64_t now = sink->host->now();
+
+	sink->n_spans = b->n_spans;
+	sink->foreign = b->foreign;
+	sink->started = now;
+	for (unsigned i = 0; i < sink->n_forms && started(sink, i); i++) {
+		struct atr_sink_form *f = &sink->forms[i];
+
+		if (now < f->hold_until) {
+			f->state = ATR_DELIVERY_FAILED;
+			continue;
+		}
+		count_at(sink, i, b);
+		note(sink, f, f->form->start(f->self, b));
+	}
+	return outcome(sink);
 }
 
 enum atr_delivery_state atr_sink_start(struct atr_sink *sink, const uint8_t *spans, size_t len,
 				       size_t n_spans)
 {
-	if (sink->to_console)
-		return print(sink, spans, len, n_spans);
-	if (atr_delivery_start(&sink->delivery, &sink->head, spans, len, n_spans, false) == 0)
-		return ATR_DELIVERY_BUSY;
-	atr_add(&sink->host->stats->no_memory, n_spans);
-	return ATR_DELIVERY_DONE;
+	struct atr_form_batch b = {
+		.head = &sink->head,
+		.resource = &sink->resource,
+		.spans = spans,
+		.len = len,
+		.n_spans = n_spans,
+	};
+
+	return start(sink, &b);
 }
 
 enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink, const struct atr_orphans *o)
 {
-	enum atr_delivery_state state;
-	struct atr_console own;
+	struct atr_form_batch b = {
+		.head = &o->head,
+		.resource = &o->resource,
+		.spans = o->spans.bytes,
+		.len = o->spans.len,
+		.n_spans = o->n_spans,
+		.foreign = true,
+	};
 
-	if (!sink->to_console)
-		return atr_delivery_start(&sink->delivery, &o->head, o->spans.bytes, o->spans.len,
-					  o->n_spans, true) == 0
-			       ? ATR_DELIVERY_BUSY
-			       : ATR_DELIVERY_FAILED;
-	own = sink->console;
-	sink->console = (struct atr_console){ 0 };
-	atr_console_init(&sink->console, &o->resource);
-	state = print(sink, o->spans.bytes, o->spans.len, o->n_spans);
-	atr_console_finish(&sink->console);
-	sink->console = own;
-	return state;
+	return start(sink, &b);
+}
+
+static bool busy(const struct atr_sink *sink, unsigned i)
+{
+	return started(sink, i) && sink->forms[i].state == ATR_DELIVERY_BUSY;
+}
+
+static bool anybody_has_it(const struct atr_sink *sink)
+{
+	for (unsigned i = 0; i < sink->n_forms; i++)
+		if (started(sink, i) && sink->forms[i].state == ATR_DELIVERY_DONE)
+			return true;
+	return false;
+}
+
+enum atr_delivery_state atr_sink_step(struct atr_sink *sink, uint64_t until,
+				      enum atr_delivery_haste haste, bool crowded)
+{
+	for (unsigned i = 0; i < sink->n_forms; i++) {
+		struct atr_sink_form *f = &sink->forms[i];
+
+		if (!busy(sink, i))
+			continue;
+		note(sink, f, f->form->step(f->self, until, haste));
+		if (f->state == ATR_DELIVERY_BUSY && crowded && anybody_has_it(sink) &&
+		    sink->host->now() - sink->started > CROWDED_NS) {
+			f->form->cancel(f->self);
+			note(sink, f, ATR_DELIVERY_FAILED);
+		}
+	}
+	return outcome(sink);
+}
+
+uint64_t atr_sink_due(const struct atr_sink *sink)
+{
+	uint64_t due = UINT64_MAX;
+
+	for (unsigned i = 0; i < sink->n_forms; i++) {
+		const struct atr_sink_form *f = &sink->forms[i];
+		uint64_t at = busy(sink, i) ? f->form->due(f->self) : UINT64_MAX;
+
+		if (at < due)
+			due = at;
+	}
+	return due;
+}
+
+void atr_sink_hurry(struct atr_sink *sink)
+{
+	for (unsigned i = 0; i < sink->n_forms; i++)
+		if (busy(sink, i))
+			sink->forms[i].form->hurry(sink->forms[i].self);
+}
+
+void atr_sink_cancel(struct atr_sink *sink)
+{
+	for (unsigned i = 0; i < sink->n_forms; i++) {
+		if (!busy(sink, i))
+			continue;
+		sink->forms[i].form->cancel(sink->forms[i].self);
+		sink->forms[i].state = ATR_DELIVERY_FAILED;
+	}
+}
+
+bool atr_sink_sent(const struct atr_sink *sink)
+{
+	for (unsigned i = 0; i < sink->n_forms; i++)
+		if (busy(sink, i) && sink->forms[i].form != &atr_form_otlp)
+			return false;
+	return sink->delivery && atr_delivery_sent(sink->delivery);
+}
+
+void atr_sink_on_sent(struct atr_sink *sink, void (*sent)(void *arg), void *arg)
+{
+	if (!sink->delivery)
+		return;
+	sink->delivery->http.on_sent = sent;
+	sink->delivery->http.on_sent_arg = arg;
+}
+
+const char *atr_sink_shown(const struct atr_sink *sink)
+{
+	return sink->n_forms ? sink->forms[0].form->shown(sink->forms[0].self) : "nowhere";
+}
+
+struct atr_outcome atr_sink_outcome(const struct atr_sink *sink)
+{
+	bool lost = sink->n_forms && sink->forms[0].state == ATR_DELIVERY_FAILED;
+
+	if (sink->delivery)
+		return sink->delivery->outcome;
+	return (struct atr_outcome){ .error = lost ? "_OTHER" : NULL };
+}
+
+/* ---- the end ---- */
+
+bool atr_sink_has_copies(const struct atr_sink *sink)
+{
+	bool remote = false, local = false;
+
+	for (unsigned i = 0; i < sink->n_forms; i++) {
+		remote = remote || sink->forms[i].form->remote;
+		local = local || !sink->forms[i].form->remote;
+	}
+	return remote && local;
+}
+
+void atr_sink_copy_rest(struct atr_sink *sink, const uint8_t *spans, size_t len, size_t n_spans)
+{
+	struct atr_form_batch b = {
+		.head = &sink->head,
+		.resource = &sink->resource,
+		.spans = spans,
+		.len = len,
+		.n_spans = n_spans,
+	};
+
+	for (unsigned i = 0; i < sink->n_forms; i++) {
+		struct atr_sink_form *f = &sink->forms[i];
+
+		if (f->form->remote)
+			continue;
+		count_at(sink, i, &b);
+		if (f->form->start(f->self, &b) == ATR_DELIVERY_DONE)
+			continue;
+		if (f->form->cancel)
+			f->form->cancel(f->self);
+		atr_add(&sink->host->stats->copies_lost, n_spans);
+	}
 }
 
 void atr_sink_say_unsent(struct atr_sink *sink, uint64_t n_spans)
 {
-	const struct atr_delivery *d = &sink->delivery;
+	const struct atr_delivery *d = sink->delivery;
 	const char *dir = sink->host->spool_dir();
 
 	if (!dir && sink->host->config->log_level >= ATR_LOG_INFO)
 		return; /* the process says what it dropped, and why, in one line */
-	if (n_spans && !sink->to_console && !d->down)
+	if (n_spans && d && !d->down)
 		sink->host->log(ATR_LOG_WARN, "export to %s failed: %s; %llu spans %s%s",
 				d->endpoint.shown, d->error[0] ? d->error : "no answer in time",
 				(unsigned long long)n_spans, dir ? "are left in " : "were not sent",
@@ -102,7 +398,10 @@ void atr_sink_say_unsent(struct atr_sink *sink, uint64_t n_spans)
 
 void atr_sink_finish(struct atr_sink *sink)
 {
-	atr_delivery_finish(&sink->delivery);
-	atr_console_finish(&sink->console);
+	for (unsigned i = 0; i < sink->n_forms; i++)
+		sink->forms[i].form->free(sink->forms[i].self);
+	sink->n_forms = 0;
+	sink->delivery = NULL;
 	atr_otlp_head_finish(&sink->head);
+	atr_resource_finish(&sink->resource);
 }

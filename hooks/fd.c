@@ -66,8 +66,8 @@ atr_export int fclose(FILE *file)
 		int fd = number(file);                                        \
 		FILE *ret = atr_real.name(path, mode, file);                  \
 		forget(fd);                                                   \
-		if (fd == STDERR_FILENO)                                      \
-			atr_log_follow();                                     \
+		if (fd == STDOUT_FILENO || fd == STDERR_FILENO)               \
+			atr_log_follow(fd);                                   \
 		return ret;                                                   \
 	}
 
@@ -148,8 +148,8 @@ static int duplicated(int fd, int new_fd)
 
 	if (new_fd >= 0)
 		atr_conn_dup(fd, new_fd);
-	if (new_fd == STDERR_FILENO && !atr_process_foreign())
-		atr_log_follow();
+	if ((new_fd == STDOUT_FILENO || new_fd == STDERR_FILENO) && !atr_process_foreign())
+		atr_log_follow(new_fd);
 	errno = saved_errno;
 	return new_fd;
 }

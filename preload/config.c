@@ -42,11 +42,20 @@ struct word {
 
 #define WORD(constant, spelling) { constant, spelling },
 #define ENUM(name, words) static const struct word words_##name[] = { words{ -1, NULL } };
+#define SET ENUM
 #include "preload/config.def"
 
 static char lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+/* Is the word the first len bytes of s? */
+static bool same_part(const char *word, const char *s, size_t len)
+{
+	for (; len && *word && lower(*word) == lower(*s); len--, word++, s++)
+		;
+	return !len && !*word;
 }
 
 static bool same_word(const char *a, const char *b)
@@ -204,12 +213,20 @@ static void read_string(const struct reader *r, const char *env, const char **fi
 		warn_bad(r, env, "(long)", "storable: no memory", *field ? *field : "nothing");
 }
 
+/* "one of otlp, console" */
+static void list_words(char *text, size_t size, const char *first, const struct word *words)
+{
+	size_t n = atr_format(text, size, "%s", first);
+
+	for (const struct word *w = words; w->spelling; w++)
+		n += atr_format(text + n, size - n, "%s %s", w == words ? "" : ",", w->spelling);
+}
+
 static int read_enum(const struct reader *r, const char *env, const struct word *words, int def,
 		     bool *set)
 {
 	const char *v = value_of(r, env);
-	char want[256] = "one of";
-	size_t n = strlen(want);
+	char want[256];
 
 	if (!v)
 		return def;
@@ -218,11 +235,61 @@ static int read_enum(const struct reader *r, const char *env, const struct word 
 		if (same_word(v, w->spelling))
 			return w->value;
 	*set = false;
-	for (const struct word *w = words; w->spelling; w++)
-		n += atr_format(want + n, sizeof(want) - n, "%s %s", w == words ? "" : ",",
-				w->spelling);
+	list_words(want, sizeof(want), "one of", words);
 	warn_bad(r, env, v, want, spelling(words, def));
 	return def;
+}
+
+/* One item of a list; false: there is no such word. */
+static bool add_word(const struct word *words, const char *item, size_t len, unsigned *bits)
+{
+	for (; words->spelling; words++)
+		if (same_part(words->spelling, item, len))
+			*bits |= (unsigned)words->value;
+	return *bits != 0;
+}
+
+/* The bits of a list's items; those that are none are warned about where `used` is told. */
+static unsigned read_words(const struct reader *r, const char *env, const char *s,
+			   const struct word *words, const char *used)
+{
+	char want[256], line[512];
+	unsigned all = 0;
+
+	list_words(want, sizeof(want), "one of", words);
+	for (const char *next; s; s = next) {
+		size_t len = strcspn(s, ",");
+		unsigned bits = 0;
+
+		next = s[len] ? s + len + 1 : NULL;
+		for (; len && (*s == ' ' || *s == '\t'); len--)
+			s++;
+		while (len && (s[len - 1] == ' ' || s[len - 1] == '\t'))
+			len--;
+		if (len && !add_word(words, s, len, &bits) && used) {
+			(void)atr_format(line, sizeof(line), "%s: \"%.*s\" is not %s; %s", env,
+					 (int)(len < 100 ? len : 100), s, want, used);
+			r->warn(line);
+		}
+		all |= bits;
+	}
+	return all;
+}
+
+static void read_set(const struct reader *r, const char *env, const struct word *words,
+		     unsigned *field, bool *set)
+{
+	const char *v = value_of(r, env);
+	char used[64] = "leaving it out";
+	unsigned all = v ? read_words(r, env, v, words, NULL) : 0;
+
+	if (v && !all)
+		(void)atr_format(used, sizeof(used), "using %s", spelling(words, (int)*field));
+	if (v)
+		(void)read_words(r, env, v, words, used);
+	*set = all != 0;
+	if (all)
+		*field = all;
 }
 
 static void read_ratio_option(const struct reader *r, const char *env, double *field, bool *set)
@@ -252,7 +319,8 @@ static void read_ratio_option(const struct reader *r, const char *env, double *f
 #define READ_WORDS(c, r, f, env, name) \
 	c->f = (enum atr_##name)read_enum(r, env, words_##name, (int)c->f, &c->f##_set)
 #define READ_SAMPLER(c, r, f, env, min, max) READ_WORDS(c, r, f, env, SAMPLER)
-#define READ_EXPORTER(c, r, f, env, min, max) READ_WORDS(c, r, f, env, EXPORTER)
+#define READ_EXPORTERS(c, r, f, env, min, max) read_set(r, env, words_EXPORTERS, &c->f, &c->f##_set)
+#define READ_CONSOLE(c, r, f, env, min, max) READ_WORDS(c, r, f, env, CONSOLE)
 #define READ_PROTOCOL(c, r, f, env, min, max) READ_WORDS(c, r, f, env, PROTOCOL)
 #define READ_COMPRESSION(c, r, f, env, min, max) READ_WORDS(c, r, f, env, COMPRESSION)
 #define READ_LOG_LEVEL(c, r, f, env, min, max) READ_WORDS(c, r, f, env, LOG_LEVEL)
@@ -264,6 +332,20 @@ static bool wants_ratio(const struct atr_config *c)
 {
 	return c->sampler_set && (c->sampler == ATR_SAMPLER_TRACEIDRATIO ||
 				  c->sampler == ATR_SAMPLER_PARENTBASED_TRACEIDRATIO);
+}
+
+/* "none" is nothing beside others; a file is one of them, and alone it is all. */
+static void use_exporters(struct atr_config *c, const struct reader *r)
+{
+	unsigned others = c->exporters & ~(unsigned)ATR_EXPORTER_NONE;
+
+	if (others && c->exporters != others) {
+		r->warn("OTEL_TRACES_EXPORTER: \"none\" is not to be combined with others; "
+			"leaving it out");
+		c->exporters = others;
+	}
+	if (c->file && !c->exporters_set)
+		c->exporters = ATR_EXPORTER_NONE;
 }
 
 static void set_defaults(struct atr_config *config)
@@ -284,6 +366,7 @@ void atr_config_read(struct atr_config *config, const char *(*get)(const char *n
 #define INHERIT(field, other) config->field = config->other;
 #define OPTION(field, type, env, def, min, max, doc) READ_##type(config, r, field, env, min, max);
 #include "preload/config.def"
+	use_exporters(config, r);
 }
 
 /* ---- for people ---- */
@@ -375,6 +458,18 @@ static void show_ratio(struct lines *to, const char *env, double value)
 	show_line(to, env, text, n);
 }
 
+static void show_words(struct lines *to, const char *env, const struct word *words, unsigned bits)
+{
+	char text[128] = "";
+	size_t n = 0;
+
+	for (; words->spelling; words++)
+		if (bits & (unsigned)words->value)
+			n += atr_format(text + n, sizeof(text) - n, "%s%s", n ? "," : "",
+					words->spelling);
+	show_string(to, env, text);
+}
+
 /* One SHOW_<TYPE> per type of config.def. */
 #define SHOW_BOOL(to, env, v) show_string(to, env, (v) ? "true" : "false")
 #define SHOW_INT(to, env, v) show_number(to, env, v)
@@ -383,7 +478,8 @@ static void show_ratio(struct lines *to, const char *env, double value)
 #define SHOW_RATIO(to, env, v) show_ratio(to, env, v)
 #define SHOW_STRING(to, env, v) show_string(to, env, (v) ? (v) : "")
 #define SHOW_SAMPLER(to, env, v) show_string(to, env, spelling(words_SAMPLER, v))
-#define SHOW_EXPORTER(to, env, v) show_string(to, env, spelling(words_EXPORTER, v))
+#define SHOW_EXPORTERS(to, env, v) show_words(to, env, words_EXPORTERS, v)
+#define SHOW_CONSOLE(to, env, v) show_string(to, env, spelling(words_CONSOLE, v))
 #define SHOW_PROTOCOL(to, env, v) show_string(to, env, spelling(words_PROTOCOL, v))
 #define SHOW_COMPRESSION(to, env, v) show_string(to, env, spelling(words_COMPRESSION, v))
 #define SHOW_LOG_LEVEL(to, env, v) show_string(to, env, spelling(words_LOG_LEVEL, v))

@@ -11,6 +11,14 @@
 #define ENUM(name, words) enum atr_##name{ words };
 #include "preload/config.def"
 
+/* One of bits per SET row. */
+#define WORD(constant, spelling) constant##_AT,
+#define SET(name, words) enum { words };
+#include "preload/config.def"
+#define WORD(constant, spelling) constant = 1 << constant##_AT,
+#define SET(name, words) enum atr_##name{ words };
+#include "preload/config.def"
+
 #define ATR_TYPE_BOOL bool
 #define ATR_TYPE_INT uint32_t
 #define ATR_TYPE_DURATION uint32_t
@@ -18,7 +26,8 @@
 #define ATR_TYPE_RATIO double
 #define ATR_TYPE_STRING const char *
 #define ATR_TYPE_SAMPLER enum atr_SAMPLER
-#define ATR_TYPE_EXPORTER enum atr_EXPORTER
+#define ATR_TYPE_EXPORTERS unsigned /* bits of enum atr_EXPORTERS */
+#define ATR_TYPE_CONSOLE enum atr_CONSOLE
 #define ATR_TYPE_PROTOCOL enum atr_PROTOCOL
 #define ATR_TYPE_COMPRESSION enum atr_COMPRESSION
 #define ATR_TYPE_LOG_LEVEL enum atr_LOG_LEVEL
@@ -36,6 +45,12 @@ struct atr_config {
 
 /* The process's settings.  Written once by atr_config_read(), read by anybody after. */
 extern struct atr_config atr_config;
+
+/* Do spans go anywhere at all? */
+static inline bool atr_config_exports(const struct atr_config *c)
+{
+	return c->exporters != ATR_EXPORTER_NONE || c->file;
+}
 
 /*
  * Reads all settings.  get() is getenv() or a test's stand-in; warn() gets one

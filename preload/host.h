@@ -111,6 +111,9 @@ struct atr_host {
 	 * Returns 0 or -errno. */
 	int (*write_stderr)(const char *bytes, size_t len);
 
+	/* The same for standard output (OTEL_TRACES_EXPORTER=otlp/stdout). */
+	int (*write_stdout)(const char *bytes, size_t len);
+
 	/*
 	 * To be called once after curl_global_init(): registers the shim's stop so
 	 * that it runs before the exit handlers of the libraries just loaded.

@@ -156,12 +156,30 @@ static void warn(const char *line)
 	atr_log(ATR_LOG_WARN, "%s", line);
 }
 
+/* The program may go elsewhere before there is a first span. */
+static void fix_file(void)
+{
+	static char path[4096];
+	const char *file = atr_config.file;
+	long len;
+
+	if (!file || file[0] == '/')
+		return;
+	len = atr_sys(SYS_getcwd, path, sizeof(path), 0, 0, 0, 0);
+	if (len <= 0 || path[0] != '/' || (size_t)len + strlen(file) >= sizeof(path))
+		return;
+	path[len - 1] = '/';
+	memcpy(path + len, file, strlen(file) + 1);
+	atr_config.file = path;
+}
+
 static bool step_config(void)
 {
 	atr_process.pid = atr_sys_getpid();
 	atr_config.log_level = ATR_LOG_INFO; /* for warnings about settings before it is read */
 	atr_log_init();
 	atr_config_read(&atr_config, env, warn);
+	fix_file();
 	atr_log_init();
 	/* Propagators that were asked for are not disabled with it (specification). */
 	return !atr_config.sdk_disabled || atr_config.propagators_set;
@@ -170,7 +188,7 @@ static bool step_config(void)
 static bool step_sampler(void)
 {
 	atr_sampler_init(atr_config.sampler, atr_config.sampler_set ? atr_config.sampler_arg : 1.0,
-			 atr_config.exporter != ATR_EXPORTER_NONE && !atr_config.sdk_disabled);
+			 atr_config_exports(&atr_config) && !atr_config.sdk_disabled);
 	atr_sampler_passive = atr_config.sdk_disabled;
 	return true;
 }

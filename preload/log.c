@@ -25,8 +25,9 @@
 
 unsigned atr_debug_domains;
 
-static struct stat stderr_was;
-static bool have_stderr;
+/* Standard output and error as they were; the first is written to only where that is asked for. */
+static struct stat was[3];
+static bool have[3];
 
 static const struct {
 	const char *name;
@@ -61,14 +62,15 @@ static void read_domains(const char *s)
 	}
 }
 
-void atr_log_follow(void)
+void atr_log_follow(int fd)
 {
-	have_stderr = atr_sys_stat(2, "", &stderr_was) == 0;
+	have[fd] = atr_sys_stat(fd, "", &was[fd]) == 0;
 }
 
 void atr_log_init(void)
 {
-	atr_log_follow();
+	atr_log_follow(1);
+	atr_log_follow(2);
 	if (atr_config.debug)
 		read_domains(atr_config.debug);
 }
@@ -99,30 +101,43 @@ static int write_all(int fd, const char *bytes, size_t len, int wait_ms)
 	return 0;
 }
 
-static bool is_stderr(int fd)
+/* Is this still what was open under that number? */
+static bool is(int number, int fd)
 {
 	struct stat st;
 
-	return have_stderr && atr_sys_stat(fd, "", &st) == 0 && st.st_dev == stderr_was.st_dev &&
-	       st.st_ino == stderr_was.st_ino;
+	return have[number] && atr_sys_stat(fd, "", &st) == 0 && st.st_dev == was[number].st_dev &&
+	       st.st_ino == was[number].st_ino;
 }
 
-int atr_log_write(const char *bytes, size_t len)
+static int write_to(int number, const char *bytes, size_t len)
 {
+	char path[] = "/proc/self/fd/0";
 	int pidfd = (int)atr_sys(SYS_pidfd_open, atr_process.pid, 0, 0, 0, 0, 0);
 	int fd = -EBADF, ret;
 
 	if (pidfd >= 0) {
-		fd = (int)atr_sys(SYS_pidfd_getfd, pidfd, 2, 0, 0, 0, 0);
+		fd = (int)atr_sys(SYS_pidfd_getfd, pidfd, number, 0, 0, 0, 0);
 		(void)atr_sys_close(pidfd);
 	}
+	path[sizeof(path) - 2] = (char)('0' + number);
 	if (fd < 0)
-		fd = atr_sys_open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY, 0);
+		fd = atr_sys_open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY, 0);
 	if (fd < 0)
 		return fd;
-	ret = is_stderr(fd) ? write_all(fd, bytes, len, 1000) : -EBADF;
+	ret = is(number, fd) ? write_all(fd, bytes, len, 1000) : -EBADF;
 	(void)atr_sys_close(fd);
 	return ret;
+}
+
+int atr_log_write(const char *bytes, size_t len)
+{
+	return write_to(2, bytes, len);
+}
+
+int atr_log_write_stdout(const char *bytes, size_t len)
+{
+	return write_to(1, bytes, len);
 }
 
 /*
@@ -136,7 +151,7 @@ static void write_from_program(const char *bytes, size_t len)
 	const struct timespec now = { 0 };
 	uint64_t before = 0, pending = 0;
 
-	if (!is_stderr(2))
+	if (!is(2, 2))
 		return;
 	(void)atr_sys(SYS_rt_sigprocmask, SIG_BLOCK, &both, &before, 8, 0, 0);
 	(void)atr_sys(SYS_rt_sigpending, &pending, 8, 0, 0, 0, 0);

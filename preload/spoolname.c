@@ -143,8 +143,11 @@ static uint32_t hash(uint32_t h, const char *s)
 
 uint32_t atr_spool_destination(const struct atr_config *c)
 {
-	uint32_t h = hash(2166136261u, c->exporter == ATR_EXPORTER_OTLP ? "otlp" : "console");
+	const char kinds[] = { (char)('a' + c->exporters), '\0' };
+	uint32_t h = hash(hash(2166136261u, kinds), c->file);
 
+	if (c->exporters & ATR_EXPORTER_ZIPKIN)
+		h = hash(h, c->zipkin_endpoint);
 	h = hash(h, atr_target_endpoint(c, ATR_SIGNAL_TRACES));
 	return hash(h, c->otlp_traces_headers ? c->otlp_traces_headers : c->otlp_headers) | 1;
 }

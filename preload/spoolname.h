@@ -22,7 +22,7 @@ struct atr_spool_name {
 
 #define ATR_SPOOL_NAME_MAX 128
 
-/* Where spans go by these settings: exporter, endpoint and headers.  Never 0. */
+/* Where spans go by these settings: exporters, endpoints, headers and file.  Never 0. */
 struct atr_config;
 uint32_t atr_spool_destination(const struct atr_config *config);
 

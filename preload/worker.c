@@ -326,6 +326,7 @@ static struct atr_host host = {
 	.flushed = host_flushed,
 	.log = atr_log,
 	.write_stderr = atr_log_write,
+	.write_stdout = atr_log_write_stdout,
 	.loaded = host_loaded,
 	.look_up = host_look_up,
 	.spool_dir = atr_spool_dir,
@@ -421,14 +422,14 @@ static void *run_thread(void *arg)
 	leave_fd_table();
 	library_enter();
 	atr_status_working(ATR_WORKING_STARTED);
-	if (atr_config.exporter == ATR_EXPORTER_OTLP) {
+	if (atr_config.exporters & ATR_EXPORTER_OTLP) {
 		host.looked_up = atr_target_endpoint(&atr_config, ATR_SIGNAL_TRACES);
 		host_look_up(host.looked_up, &host.addresses);
 	}
 	host.destination = atr_spool_destination(&atr_config);
 	run = load();
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
-	if (!run || atr_config.exporter != ATR_EXPORTER_OTLP)
+	if (!run || !(atr_config.exporters & (ATR_EXPORTER_OTLP | ATR_EXPORTER_ZIPKIN)))
 		host_loaded(); /* nothing more will be */
 	atr_status_working(run ? ATR_WORKING_RUNNING : ATR_WORKING_NO_EXPORTER);
 	if (run)

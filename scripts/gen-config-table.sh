@@ -36,6 +36,7 @@ static const struct word {
 } words[] = {
 #define WORD(c, s) { NULL, #c, s },
 #define ENUM(name, list) { #name, NULL, NULL }, list
+#define SET ENUM
 #include DEF
 	{ "", NULL, NULL },
 };
@@ -67,6 +68,13 @@ static int enumerated(const char *type, const char *what)
 	return found;
 }
 
+static int is_set(const char *type)
+{
+#define SET(name, list) if (!strcmp(type, #name)) return 1;
+#include DEF
+	return 0;
+}
+
 static void cell(const char *text)
 {
 	for (; *text; text++)
@@ -90,8 +98,10 @@ static int row(const struct option *o)
 		printf("%s to %s", o->min, o->max);
 	else if (!strcmp(o->type, "STRING"))
 		printf("text");
-	else
+	else {
+		printf("%s", is_set(o->type) ? "list of " : "");
 		known = enumerated(o->type, NULL);
+	}
 
 	printf(" | ");
 	if (!strcmp(o->def, "NULL"))

@@ -106,8 +106,9 @@ void atr_worker_flush(void)
 {
 }
 
-void atr_log_follow(void)
+void atr_log_follow(int fd)
 {
+	(void)fd;
 }
 
 void atr_op_begin(struct atr_op *op, enum atr_kind kind)

@@ -40,9 +40,11 @@ static struct {
 	unsigned asked, seen, flushed;
 	bool returned;
 	unsigned loaded;
-	int stderr_error;
+	int stderr_error, stdout_error;
 	char log[FAKE_LOG];
 	char out[FAKE_LOG];
+	char stdout_text[1 << 20];
+	size_t stdout_len;
 } fake;
 
 static uint64_t fake_now(void)
@@ -218,6 +220,19 @@ static int fake_write_stderr(const char *bytes, size_t len)
 	return 0;
 }
 
+static int fake_write_stdout(const char *bytes, size_t len)
+{
+	if (fake.stdout_error)
+		return fake.stdout_error;
+	pthread_mutex_lock(&fake.lock);
+	if (len < sizeof(fake.stdout_text) - fake.stdout_len) {
+		memcpy(fake.stdout_text + fake.stdout_len, bytes, len);
+		fake.stdout_len += len;
+	}
+	pthread_mutex_unlock(&fake.lock);
+	return 0;
+}
+
 static void fake_loaded(void)
 {
 	fake.loaded++;
@@ -276,6 +291,7 @@ static void fake_init(void)
 		.flushed = fake_flushed,
 		.log = fake_log,
 		.write_stderr = fake_write_stderr,
+		.write_stdout = fake_write_stdout,
 		.loaded = fake_loaded,
 		.look_up = fake_look_up,
 		.health = &fake.health,

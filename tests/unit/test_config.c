@@ -56,7 +56,8 @@ static bool same_string(const char *a, const char *b)
 #define SAME_RATIO(a, b) ((a) == (b))
 #define SAME_STRING(a, b) same_string(a, b)
 #define SAME_SAMPLER(a, b) ((a) == (b))
-#define SAME_EXPORTER(a, b) ((a) == (b))
+#define SAME_EXPORTERS(a, b) ((a) == (b))
+#define SAME_CONSOLE(a, b) ((a) == (b))
 #define SAME_PROTOCOL(a, b) ((a) == (b))
 #define SAME_COMPRESSION(a, b) ((a) == (b))
 #define SAME_LOG_LEVEL(a, b) ((a) == (b))
@@ -95,7 +96,8 @@ TEST(what_is_unset_or_empty_has_its_default_and_is_not_warned_about)
 #define BAD_RATIO "1.5"
 #define BAD_STRING NULL
 #define BAD_SAMPLER "NoSuch Word"
-#define BAD_EXPORTER "NoSuch Word"
+#define BAD_EXPORTERS "NoSuch Word"
+#define BAD_CONSOLE "NoSuch Word"
 #define BAD_PROTOCOL "NoSuch Word"
 #define BAD_COMPRESSION "NoSuch Word"
 #define BAD_LOG_LEVEL "NoSuch Word"
@@ -114,7 +116,8 @@ TEST(what_is_unset_or_empty_has_its_default_and_is_not_warned_about)
 #define USED_RATIO(def) USED_NUMBER(def)
 #define USED_STRING(def) ((void)0)
 #define USED_SAMPLER(def) USED_WORD(SAMPLER, def)
-#define USED_EXPORTER(def) USED_WORD(EXPORTER, def)
+#define USED_EXPORTERS(def) USED_WORD(EXPORTERS, def)
+#define USED_CONSOLE(def) USED_WORD(CONSOLE, def)
 #define USED_PROTOCOL(def) USED_WORD(PROTOCOL, def)
 #define USED_COMPRESSION(def) USED_WORD(COMPRESSION, def)
 #define USED_LOG_LEVEL(def) USED_WORD(LOG_LEVEL, def)
@@ -238,6 +241,7 @@ TEST(every_word_is_known_in_any_case)
 		const char *spelling; \
 		int value;            \
 	} all_##name[] = { words };
+#define SET ENUM
 #include "preload/config.def"
 #define CHECK_WORDS(name, field, env)                                                         \
 	for (size_t i = 0; i < ATR_ARRAY_LEN(all_##name); i++) {                              \
@@ -255,7 +259,8 @@ TEST(every_word_is_known_in_any_case)
 		CHECK_INT(n_warnings, 0);                                                     \
 	}
 	CHECK_WORDS(SAMPLER, sampler, "OTEL_TRACES_SAMPLER")
-	CHECK_WORDS(EXPORTER, exporter, "OTEL_TRACES_EXPORTER")
+	CHECK_WORDS(EXPORTERS, exporters, "OTEL_TRACES_EXPORTER")
+	CHECK_WORDS(CONSOLE, console, "AUTOTRACE_CONSOLE")
 	CHECK_WORDS(PROTOCOL, otlp_protocol, "OTEL_EXPORTER_OTLP_PROTOCOL")
 	CHECK_WORDS(COMPRESSION, otlp_compression, "OTEL_EXPORTER_OTLP_COMPRESSION")
 	CHECK_WORDS(LOG_LEVEL, log_level, "OTEL_LOG_LEVEL")
@@ -278,6 +283,52 @@ TEST(an_unknown_word_is_ignored_and_shown_as_the_user_wrote_it)
 	/* Neither the beginning of a word nor more than one is the word. */
 	CHECK_INT(config_of("OTEL_TRACES_SAMPLER", "always").sampler_set, false);
 	CHECK_INT(config_of("OTEL_TRACES_SAMPLER", "always_offf").sampler_set, false);
+}
+
+TEST(a_list_of_words_is_all_of_them_but_those_that_are_none)
+{
+	const char *env = "OTEL_TRACES_EXPORTER";
+	struct atr_config c = config_of(env, " otlp , Console,,otlp/STDOUT\t");
+
+	CHECK_INT(c.exporters, ATR_EXPORTER_OTLP | ATR_EXPORTER_CONSOLE | ATR_EXPORTER_STDOUT);
+	CHECK(c.exporters_set);
+	CHECK_INT(n_warnings, 0);
+	c = config_of(env, "jaeger,zipkin,logging,otlp/std");
+	CHECK_INT(c.exporters, ATR_EXPORTER_ZIPKIN);
+	CHECK_INT(n_warnings, 3);
+	CHECK_STR(warnings[0], "OTEL_TRACES_EXPORTER: \"jaeger\" is not one of otlp, console, "
+			       "otlp/stdout, zipkin, none; leaving it out");
+	CHECK(strstr(warnings[1], "\"logging\"") && strstr(warnings[2], "\"otlp/std\""));
+	/* Nothing left is as if nothing had been said. */
+	c = config_of(env, "jaeger");
+	CHECK_INT(c.exporters, ATR_EXPORTER_OTLP);
+	CHECK(!c.exporters_set);
+	CHECK(strstr(warnings[0], "; using otlp") != NULL);
+	c = config_of(env, " , ,");
+	CHECK_INT(c.exporters, ATR_EXPORTER_OTLP);
+	CHECK_INT(n_warnings, 0);
+}
+
+TEST(none_is_nothing_beside_others_and_a_file_is_one_of_them)
+{
+	struct atr_config c = config_of("OTEL_TRACES_EXPORTER", "none");
+
+	CHECK_INT(c.exporters, ATR_EXPORTER_NONE);
+	CHECK(!atr_config_exports(&c));
+	CHECK_INT(n_warnings, 0);
+	c = config_of("OTEL_TRACES_EXPORTER", "none,console");
+	CHECK_INT(c.exporters, ATR_EXPORTER_CONSOLE);
+	CHECK_INT(n_warnings, 1);
+	CHECK(strstr(warnings[0], "OTEL_TRACES_EXPORTER") && strstr(warnings[0], "none"));
+	c = config_of("AUTOTRACE_FILE", "/x");
+	CHECK_INT(c.exporters, ATR_EXPORTER_NONE);
+	CHECK(atr_config_exports(&c));
+	variables[1][0] = "OTEL_TRACES_EXPORTER";
+	variables[1][1] = "otlp";
+	atr_config_read(&c, get, warn);
+	CHECK_INT(c.exporters, ATR_EXPORTER_OTLP);
+	CHECK_STR(c.file, "/x");
+	CHECK_INT(n_warnings, 0);
 }
 
 TEST(a_ratio_is_a_number_from_0_to_1_in_every_locale)

@@ -6,6 +6,7 @@
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
 /* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
 /* LINK: preload/target.o exporter/limits.o */
+/* LINK: exporter/file.o exporter/jsonl.o exporter/otlp-json.o exporter/zipkin.o -lm */
 /* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
 /* LINK: exporter/symbols.o preload/attr.o -ldl */
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
@@ -735,7 +736,7 @@ TEST(a_name_that_was_resolved_is_reached_without_asking)
 TEST(the_console_prints_every_span)
 {
 	fake_init();
-	fake.config.exporter = ATR_EXPORTER_CONSOLE;
+	fake.config.exporters = ATR_EXPORTER_CONSOLE;
 	fake.config.service_name = "shop";
 	fake.config.bsp_schedule_delay = 60000;
 	go();

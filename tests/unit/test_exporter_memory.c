@@ -4,6 +4,7 @@
  * nothing is leaked (the sanitizer build sees to that), every span is counted.
  * What the libraries allocate inside is theirs; that their calls fail is tried.
  */
+/* LINK: exporter/file.o exporter/jsonl.o exporter/otlp-json.o exporter/zipkin.o -lm */
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
 /* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
 /* LINK: preload/target.o exporter/limits.o */
@@ -64,7 +65,7 @@ static void run_failing(const struct atr_host *host)
 static const struct step always_ok[] = { { .status = 200 } };
 
 /* One life of the exporter in which the n-th allocation fails; false when there were fewer. */
-static bool life(enum atr_EXPORTER kind, unsigned long n)
+static bool life(unsigned kind, unsigned long n)
 {
 	char endpoint[64];
 	const struct atr_stats *s = &fake.stats;
@@ -76,7 +77,7 @@ static bool life(enum atr_EXPORTER kind, unsigned long n)
 	fake.config.otlp_compression = ATR_COMPRESSION_GZIP;
 	fake.config.resource_attributes = "a=b,c=d";
 	fake.config.bsp_max_export_batch_size = 10;
-	fake.config.exporter = kind;
+	fake.config.exporters = kind;
 	calls = 0;
 	fail_at = n;
 	fake_start(run_failing);

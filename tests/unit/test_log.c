@@ -66,7 +66,7 @@ TEST(a_descriptor_2_that_became_something_else_is_not_written_to)
 	atr_log(ATR_LOG_ERROR, "lost");
 	CHECK_STR(caught(other[0]), "");
 	CHECK_INT(atr_log_write("lost", 4), -EBADF);
-	atr_log_follow(); /* put there by dup2(): nginx's error_log */
+	atr_log_follow(2); /* put there by dup2(): nginx's error_log */
 	CHECK_INT(atr_log_write("found", 5), 0);
 	CHECK_STR(caught(other[0]), "found");
 	(void)close(2);

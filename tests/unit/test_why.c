@@ -36,7 +36,7 @@ static void well(void)
 		.library = "/usr/lib/libautotrace.so",
 		.mapped = true,
 		.config_known = true,
-		.config = { .exporter = ATR_EXPORTER_OTLP,
+		.config = { .exporters = ATR_EXPORTER_OTLP,
 			    .sampler = ATR_SAMPLER_PARENTBASED_ALWAYS_ON,
 			    .sampler_arg = 1,
 			    .spool_max_bytes = 1 },
@@ -117,7 +117,7 @@ TEST(without_a_file_the_settings_say_why)
 	is("sampler_ratio", ATR_VERDICT_NONE, "=0:");
 	seen.config.sampler = ATR_SAMPLER_ALWAYS_OFF;
 	is("sampler_off", ATR_VERDICT_NONE, "always_off");
-	seen.config.exporter = ATR_EXPORTER_NONE;
+	seen.config.exporters = ATR_EXPORTER_NONE;
 	is("exporter_none", ATR_VERDICT_NONE, "none");
 	seen.config.sdk_disabled = true;
 	is("disabled", ATR_VERDICT_NONE, "OTEL_SDK_DISABLED");

@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spans in files, on standard output, on the console and for Zipkin; several of them at once."""
+import base64
+import collections
+import glob
+import http.server
+import json
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from google.protobuf import json_format
+
+import harness
+import receiver as receiving
+from harness import end, program, run
+from receiver import Answer
+from test_export import client, operations
+from test_spool import Counts, each_once, files
+
+DEAD = "http://127.0.0.1:9"
+IDS = ("traceId", "spanId", "parentSpanId")
+
+
+def unhexed(item, key=None):
+    """OTLP's exception undone: protobuf's own mapping has ids in base64."""
+    if isinstance(item, dict):
+        return {k: unhexed(v, k) for k, v in item.items()}
+    if isinstance(item, list):
+        return [unhexed(v, key) for v in item]
+    return base64.b64encode(bytes.fromhex(item)).decode() if key in IDS else item
+
+
+def said(result):
+    """Lines of ours, but the one that sums up at the end."""
+    return [line for line in result.err.splitlines() if " spans were dropped: " not in line]
+
+
+class Lines:
+    """What stands in lines of OTLP JSON, as strictly seen as what a collector gets."""
+
+    def __init__(self):
+        self.spans, self.seen, self.torn, self.n = [], set(), 0, 0
+
+    def add(self, text):
+        assert "\r" not in text
+        lines = text.split("\n")
+        self.torn += lines[-1] != ""
+        for line in lines[:-1]:
+            if line:
+                self.line(line)
+        return self
+
+    def line(self, line):
+        try:
+            item = json.loads(line)
+        except ValueError:
+            self.torn += 1
+            return
+        assert list(item) == ["resourceSpans"] and len(line) < 1 << 20
+        request = json_format.ParseDict(unhexed(item),
+                                        receiving.load_proto().ExportTraceServiceRequest())
+        self.n += 1
+        self.spans += receiving.walk(request, self.seen, self.n)
+
+    def files(self, *paths):
+        for path in paths:
+            with open(path, encoding="utf-8", newline="") as f:
+                self.add(f.read())
+        return self
+
+
+def written(pattern):
+    return Lines().files(*sorted(glob.glob(str(pattern))))
+
+
+@pytest.fixture
+def counts(tmp_path):
+    return Counts(tmp_path / "counts")
+
+
+@pytest.fixture
+def spool(tmp_path):
+    os.makedirs(tmp_path / "spool")
+    return str(tmp_path / "spool")
+
+
+@pytest.fixture
+def file_env(tmp_path, spool):
+    """Nothing but a file: no collector at all."""
+    def env(where, **more):
+        return harness.shim_env(DEAD, AUTOTRACE_FILE=str(tmp_path / where),
+                                AUTOTRACE_SPOOL_DIR=spool, **more)
+    return env
+
+
+# ---- files ----
+
+def test_a_file_holds_what_the_program_did(file_env, echo, tmp_path):
+    r = run(client(echo, 3, 20), file_env("spans.jsonl")).ok()
+    n = operations(r)
+    got = written(tmp_path / "spans.jsonl")
+    assert each_once(got.spans) == n == r.total("exported") and got.torn == 0
+    assert r.total("requests") == 0 and r.total("fields_lost") == 0 and r.err == ""
+    assert collections.Counter(s.name for s in got.spans)["send"] > 0
+    assert os.stat(tmp_path / "spans.jsonl").st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["there", "made"])
+def test_a_directory_holds_a_file_for_each_process(file_env, echo, tmp_path, made):
+    if made:
+        os.makedirs(tmp_path / "d")
+    where = "d" if made else "d/"
+    n = 0
+    for i in range(3):
+        env = file_env(where, OTEL_SERVICE_NAME=f"shop/{i}")
+        env["AUTOTRACE_FILE"] = str(tmp_path) + "/" + where
+        n += operations(run(client(echo, 1, 3), env).ok())
+    names = sorted(os.listdir(tmp_path / "d"))
+    assert len(names) == 3
+    assert all(re.fullmatch(r"shop_\d-\d+-[0-9a-f]{8}\.jsonl", name) for name in names), names
+    got = written(tmp_path / "d" / "*")
+    assert each_once(got.spans) == n
+    assert {s.resource["service.name"] for s in got.spans} == {f"shop/{i}" for i in range(3)}
+
+
+def test_the_name_is_that_of_where_the_program_began(file_env, tmp_path, echo):
+    env = file_env("x", OTEL_BSP_SCHEDULE_DELAY="60000")
+    env["AUTOTRACE_FILE"] = "relative.jsonl"
+    r = run(["sh", "-c", 'cd / && exec "$@"', "sh"] + client(echo, 1, 1), env, cwd=str(tmp_path))
+    assert r.rc == 0
+    # the shell began there; the program it became began in /
+    assert not (tmp_path / "relative.jsonl").exists() or written(tmp_path / "relative.jsonl")
+    r = run(client(echo, 1, 1), env, cwd=str(tmp_path)).ok()
+    assert len(written(tmp_path / "relative.jsonl").spans) == operations(r)
+
+
+def test_many_processes_share_a_file(file_env, echo, tmp_path):
+    env = file_env("shared.jsonl", OTEL_BSP_SCHEDULE_DELAY="10")
+    ps = [subprocess.Popen(client(echo, 2, 150), env=env, stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL, start_new_session=True) for _ in range(6)]
+    n = 0
+    for p in ps:
+        out, _ = p.communicate(timeout=30 * harness.SLOW)
+        assert p.returncode == 0
+        did = json.loads(out)
+        n += did["connects"] + did["sends"] + did["receives"] + did["queries"]
+    got = written(tmp_path / "shared.jsonl")
+    assert got.torn == 0 and each_once(got.spans) == n
+
+
+def test_a_file_that_grows_is_rotated_and_the_oldest_goes(file_env, echo, tmp_path):
+    env = file_env("r.jsonl", AUTOTRACE_FILE_MAX_BYTES="65536", AUTOTRACE_FILE_MAX_FILES="3",
+                   OTEL_BSP_MAX_EXPORT_BATCH_SIZE="20")
+    r = run(client(echo, 2, 100), env).ok()
+    names = sorted(os.listdir(tmp_path))
+    assert [n for n in names if n.startswith("r.jsonl")] == ["r.jsonl", "r.jsonl.1", "r.jsonl.2"]
+    sizes = [os.path.getsize(tmp_path / n) for n in names if n.startswith("r.jsonl")]
+    assert max(sizes) <= 65536 < sum(sizes)
+    got = written(tmp_path / "r.jsonl*")
+    n = each_once(got.spans)
+    assert got.torn == 0 and 0 < n < operations(r) == r.total("exported")
+
+
+def test_rotation_loses_nothing_while_there_is_room(file_env, echo, tmp_path):
+    env = file_env("r.jsonl", AUTOTRACE_FILE_MAX_BYTES="65536", AUTOTRACE_FILE_MAX_FILES="1000",
+                   OTEL_BSP_MAX_EXPORT_BATCH_SIZE="20", OTEL_BSP_SCHEDULE_DELAY="10")
+    ps = [subprocess.Popen(client(echo, 2, 100), env=env, stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL, start_new_session=True) for _ in range(4)]
+    n = 0
+    for p in ps:
+        out, _ = p.communicate(timeout=30 * harness.SLOW)
+        did = json.loads(out)
+        n += did["connects"] + did["sends"] + did["receives"] + did["queries"]
+    assert len(glob.glob(str(tmp_path / "r.jsonl.*"))) > 3
+    got = written(tmp_path / "r.jsonl*")
+    assert got.torn == 0 and each_once(got.spans) == n
+
+
+def test_a_file_that_is_taken_away_is_made_again(file_env, counts, tmp_path):
+    path = tmp_path / "spans.jsonl"
+    env = file_env("spans.jsonl", OTEL_BSP_SCHEDULE_DELAY="20")
+    p = subprocess.Popen([program("doomed"), "never", counts.path, "0", "1"], env=env,
+                         stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        harness.wait_for(lambda: path.exists() and path.stat().st_size, "the file")
+        os.rename(path, tmp_path / "old.jsonl")
+        harness.wait_for(lambda: path.exists() and path.stat().st_size, "another file")
+        os.unlink(path)
+        harness.wait_for(lambda: path.exists() and path.stat().st_size, "a third file")
+    finally:
+        end(p, signal.SIGTERM)
+    assert each_once(written(tmp_path / "old.jsonl").spans) > 0
+
+
+def limited():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000))
+
+
+TROUBLES = {
+    "gone": "no/such/dir/spans.jsonl",
+    "a pipe": "pipe",
+    "read-only": "locked",
+    "limit": "limited.jsonl",
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_what_cannot_be_written_is_said_once_and_left(file_env, echo, tmp_path, spool, trouble):
+    if trouble == "read-only":
+        if os.geteuid() == 0:
+            pytest.skip("root may write everything")
+        os.makedirs(tmp_path / "locked", mode=0o500)
+    if trouble == "a pipe":
+        os.mkfifo(tmp_path / "pipe")
+    bare = run(client(echo, 2, 60), harness.bare_env()).ok()
+    r = run(client(echo, 2, 60),
+            file_env(TROUBLES[trouble], AUTOTRACE_EXIT_TIMEOUT=None, OTEL_BSP_MAX_EXPORT_BATCH_SIZE="20",
+                     AUTOTRACE_SPOOL_MAX_BYTES="0"),
+            preexec_fn=limited if trouble == "limit" else None).ok()
+    assert json.loads(r.out).keys() == json.loads(bare.out).keys()
+    n = operations(r)
+    assert len(said(r)) == 1 and "AUTOTRACE_FILE: " in r.err and "(error " in r.err
+    assert r.total("recorded") == n == r.total("exported") + r.total("left") + r.total("unsent")
+    assert (r.total("exported") > 0) == (trouble == "limit"), "up to the limit"
+    if trouble == "limit":
+        assert len(written(tmp_path / "limited.jsonl").spans) == r.total("exported")
+
+
+def test_a_disk_that_was_full_gets_all_when_there_is_room(file_env, counts, tmp_path):
+    """The directory comes later: until then the spans wait in the rings."""
+    path = tmp_path / "later" / "spans.jsonl"
+    env = file_env("later/spans.jsonl", OTEL_BSP_SCHEDULE_DELAY="20")
+    p = subprocess.Popen([program("doomed"), "never", counts.path, "0", "1"], env=env,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        harness.wait_for(lambda: counts()[1] >= 100, "operations")
+        time.sleep(0.3)
+        os.makedirs(tmp_path / "later")
+        harness.wait_for(lambda: path.exists() and path.stat().st_size, "the file", timeout=20)
+        time.sleep(0.3)
+    finally:
+        end(p, signal.SIGTERM)
+    err = p.stderr.read().decode()
+    assert "cannot be written (error 2)" in err and "can be written again" in err, err
+    assert each_once(written(path).spans) >= 100
+
+
+def test_killed_in_the_middle_of_a_line(file_env, counts, tmp_path, spool):
+    """kill -9 at any moment: at most the last line of each is torn, and nothing is there twice."""
+    rng = random.Random(11)
+    env = file_env("k.jsonl", OTEL_BSP_SCHEDULE_DELAY="10")
+    for _ in range(20):
+        p = subprocess.Popen([program("doomed"), "never", counts.path, "0", "3"], env=env,
+                             stdout=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(rng.random() * 0.15 * harness.SLOW)
+        end(p, signal.SIGKILL)
+    # half a line, as a kill within a write would leave it
+    with open(tmp_path / "k.jsonl", "ab") as f:
+        f.write(b'{"resourceSpans":[{"reso')
+    # what they left, under the same settings, goes where they would have put it
+    r = run([os.path.join(harness.B, "autotrace"), "drain", "--same"],
+            {k: v for k, v in env.items() if k != "LD_PRELOAD"}, timeout=30)
+    assert r.rc == 0, r.raw_err
+    begun, ended = counts()
+    got = written(tmp_path / "k.jsonl")
+    ids = [(s.trace, s.span) for s in got.spans]
+    # killed between write() and settling it, a batch is written by the next one as well
+    n = len(set(ids))
+    assert ended <= n <= begun and ended > 100 and len(ids) - n < n / 20
+    assert got.torn == 1 and files(spool) == []
+
+
+# ---- standard output and console ----
+
+def test_standard_output_only_because_it_was_asked_for(shim, echo):
+    r = run(client(echo, 2, 5), shim(OTEL_TRACES_EXPORTER="otlp/stdout")).ok()
+    own = [line for line in r.out.decode().split("\n") if not line.startswith('{"resourceSpans"')]
+    lines = [line for line in r.out.decode().split("\n") if line.startswith('{"resourceSpans"')]
+    got = Lines().add("\n".join(lines) + "\n")
+    did = json.loads("".join(own))
+    n = did["connects"] + did["sends"] + did["receives"] + did["queries"]
+    assert each_once(got.spans) == n == r.total("exported") and got.torn == 0
+    assert r.err == ""
+
+
+@pytest.mark.parametrize("exporter", ["otlp", "console", "none", "zipkin"])
+def test_otherwise_standard_output_is_the_programs(shim, echo, exporter):
+    r = run(client(echo, 1, 2), shim(OTEL_TRACES_EXPORTER=exporter, AUTOTRACE_CONSOLE="json",
+                                     OTEL_EXPORTER_ZIPKIN_ENDPOINT=DEAD))
+    assert b"resourceSpans" not in r.out and json.loads(r.out)
+
+
+def test_a_standard_output_that_is_gone_hurts_nobody(shim, echo):
+    r = run(["sh", "-c", 'exec "$@" >&-', "sh"] + client(echo, 1, 2),
+            shim(OTEL_TRACES_EXPORTER="otlp/stdout", AUTOTRACE_EXIT_TIMEOUT=None))
+    assert r.rc in (0, 1) and r.total("exported") == 0
+    assert r.total("recorded") == r.total("left") + r.total("unsent") > 0
+
+
+def test_the_console_prints_lines_where_they_are_wanted(shim, echo):
+    r = run(client(echo, 2, 5), shim(OTEL_TRACES_EXPORTER="console", AUTOTRACE_CONSOLE="json")).ok()
+    got = Lines().add(r.err)
+    assert each_once(got.spans) == operations(r) == r.total("exported") and got.torn == 0
+
+
+# ---- several at once ----
+
+def test_a_collector_a_file_and_the_console_get_the_same(receiver, shim, echo, tmp_path):
+    r = run(client(echo, 2, 20), shim(OTEL_TRACES_EXPORTER="console,otlp", AUTOTRACE_CONSOLE="json",
+                                      AUTOTRACE_FILE=str(tmp_path / "f.jsonl"))).ok()
+    n = operations(r)
+    assert each_once(receiver.wait(n)) == n == r.total("exported")
+    there = {(s.trace, s.span, s.name, s.start, s.end, str(s.attrs)) for s in receiver.spans}
+    for got in (written(tmp_path / "f.jsonl"), Lines().add(r.err)):
+        assert each_once(got.spans) == n
+        assert {(s.trace, s.span, s.name, s.start, s.end, str(s.attrs)) for s in got.spans} == there
+    assert r.total("copied") == 2 * n and r.total("copies_lost") == 0
+
+
+def test_a_dead_collector_keeps_nothing_from_the_file(shim, echo, tmp_path):
+    r = run(client(echo, 2, 100), shim(OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=DEAD,
+                                       AUTOTRACE_FILE=str(tmp_path / "f.jsonl"),
+                                       AUTOTRACE_EXIT_TIMEOUT=None)).ok()
+    n = operations(r)
+    got = written(tmp_path / "f.jsonl")
+    assert each_once(got.spans) == n, "each once, all of them"
+    assert r.total("exported") == 0 and r.total("copied") == n
+    assert r.total("recorded") == n == r.total("missed") + r.total("left") + r.total("unsent")
+    assert len(said(r)) == 1
+
+
+def test_a_full_disk_keeps_nothing_from_the_collector(receiver, shim, echo, tmp_path):
+    r = run(client(echo, 2, 20), shim(OTEL_TRACES_EXPORTER="otlp",
+                                      AUTOTRACE_FILE=str(tmp_path / "no" / "such" / "f.jsonl"))).ok()
+    n = operations(r)
+    assert each_once(receiver.wait(n)) == n == r.total("exported") == r.total("copies_lost")
+    assert len(said(r)) == 1 and "cannot be written (error 2)" in r.err
+
+
+def test_a_collector_that_comes_back_gets_nothing_twice(receiver, shim, counts, tmp_path):
+    """While it is away the file gets all; what it missed then it does not get, what comes later it does."""
+    receiver.script += [Answer(503)] * 6
+    env = shim(OTEL_TRACES_EXPORTER="otlp", AUTOTRACE_FILE=str(tmp_path / "f.jsonl"),
+               OTEL_BSP_SCHEDULE_DELAY="20", OTEL_EXPORTER_OTLP_TIMEOUT="300")
+    p = subprocess.Popen([program("doomed"), "never", counts.path, "0", "1"], env=env,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        receiver.wait(20, timeout=30)
+    finally:
+        end(p, signal.SIGTERM)
+    got = written(tmp_path / "f.jsonl")
+    assert each_once(receiver.spans) >= 20
+    there, here = {(s.trace, s.span) for s in receiver.spans}, {(s.trace, s.span) for s in got.spans}
+    assert each_once(got.spans) and len(here & there) > 0
+
+
+def test_unknown_exporters_are_named_each_and_the_others_work(receiver, shim, echo):
+    r = run(client(echo, 1, 2), shim(OTEL_TRACES_EXPORTER="otlp,jaeger,logging,none")).ok()
+    n = operations(r)
+    assert len(receiver.wait(n)) == n
+    lines = r.err.splitlines()
+    assert len(lines) == 3 and '"jaeger"' in lines[0] and '"logging"' in lines[1] and '"none"' in lines[2]
+
+
+# ---- Zipkin ----
+
+class Zipkin:
+    """Keeps what is posted; the real one is in tests/peers."""
+
+    def __init__(self):
+        zipkin = self
+        self.spans, self.types, self.script = [], set(), []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args):
+                pass
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status = zipkin.script.pop(0) if zipkin.script else 202
+                if status == 202:
+                    zipkin.types.add((self.path, self.headers["Content-Type"]))
+                    zipkin.spans += json.loads(body)
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/api/v2/spans"
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def zipkin():
+    z = Zipkin()
+    yield z
+    z.stop()
+
+
+def text(value):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, (list, dict)) else str(value)
+
+
+def test_zipkin_gets_what_the_collector_gets(receiver, shim, echo, zipkin):
+    zipkin.script += [503]
+    r = run(client(echo, 2, 10), shim(OTEL_TRACES_EXPORTER="zipkin,otlp", AUTOTRACE_EXIT_TIMEOUT="9000",
+                                      OTEL_EXPORTER_ZIPKIN_ENDPOINT=zipkin.url)).ok()
+    n = operations(r)
+    assert len(receiver.wait(n)) == n == len(zipkin.spans) == r.total("copied")
+    assert zipkin.types == {("/api/v2/spans", "application/json")}
+    there = {s["id"]: s for s in zipkin.spans}
+    assert len(there) == n
+    for s in receiver.spans:
+        z = there[s.span]
+        assert z["traceId"] == s.trace and z["name"] == s.name
+        assert z.get("parentId", "") == (s.parent or "")
+        assert z.get("kind", "INTERNAL") == s.kind
+        assert z["timestamp"] == s.start // 1000 and z["duration"] == max((s.end - s.start) // 1000, 1)
+        assert z["localEndpoint"] == {"serviceName": "e2e"}
+        for key, value in s.attrs.items():
+            assert z["tags"][key] == text(value), key
+        assert z["tags"].get("otel.status_code", "") == s.status
+        assert ("error" in z["tags"]) == (s.status == "ERROR")
+        assert z["tags"]["otel.scope.name"] == "libautotrace"
+        remote = z.get("remoteEndpoint")
+        if s.kind == "CLIENT" and "server.address" in s.attrs:
+            assert remote["serviceName"] == s.attrs["server.address"]
+        elif s.kind == "CLIENT":
+            assert remote == {"ipv4": "127.0.0.1", "port": echo.port}
+        else:
+            assert remote is None
+
+
+def test_a_zipkin_alone_counts_as_a_collector(shim, echo, zipkin):
+    r = run(client(echo, 1, 5), shim(OTEL_TRACES_EXPORTER="zipkin",
+                                     OTEL_EXPORTER_ZIPKIN_ENDPOINT=zipkin.url)).ok()
+    assert len(zipkin.spans) == operations(r) == r.total("exported")
+    zipkin.script += [400]
+    r = run(client(echo, 1, 5), shim(OTEL_TRACES_EXPORTER="zipkin",
+                                     OTEL_EXPORTER_ZIPKIN_ENDPOINT=zipkin.url)).ok()
+    assert r.total("rejected") == operations(r) and "HTTP 400" in r.err and len(said(r)) == 1
+    r = run(client(echo, 1, 5), shim(OTEL_TRACES_EXPORTER="zipkin", AUTOTRACE_EXIT_TIMEOUT=None,
+                                     OTEL_EXPORTER_ZIPKIN_ENDPOINT=DEAD)).ok()
+    assert r.total("left") == operations(r) and r.seconds < 1.5 * harness.SLOW
