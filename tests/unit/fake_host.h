@@ -218,6 +218,14 @@ static int fake_write_stderr(const char *bytes, size_t len)
 	return 0;
 }
 
+static void fake_count(struct atr_counts *ret)
+{
+	pthread_mutex_lock(&fake.lock);
+	*ret = (struct atr_counts){ .unread = fake.added - fake.drained };
+	ret->started[ATR_ORIGIN_NONE][1] = fake.added;
+	pthread_mutex_unlock(&fake.lock);
+}
+
 static void fake_loaded(void)
 {
 	fake.loaded++;
@@ -278,6 +286,7 @@ static void fake_init(void)
 		.write_stderr = fake_write_stderr,
 		.loaded = fake_loaded,
 		.look_up = fake_look_up,
+		.count = fake_count,
 		.health = &fake.health,
 	};
 }
