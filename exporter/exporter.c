@@ -25,12 +25,14 @@
 
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "exporter/batch.h"
 #include "exporter/code.h"
 #include "exporter/health.h"
 #include "exporter/limits.h"
 #include "exporter/orphan.h"
+#include "exporter/reader.h"
 #include "exporter/sink.h"
 #include "exporter/tally.h"
 
@@ -52,6 +54,7 @@ struct exporter {
 	struct atr_limits limits;
 	struct atr_sink sink;
 	struct atr_tally tally;
+	struct atr_reader reader;
 	bool sending; /* a delivery is under way */
 
 	struct atr_buf flight; /* the places of its spans */
@@ -315,6 +318,45 @@ static void mark(struct exporter *x)
 		unmark(x);
 }
 
+/* ---- metrics ---- */
+
+static void collect(const struct exporter *x, struct atr_numbers *ret)
+{
+	struct atr_counts counts;
+
+	x->host->count(&counts);
+	*ret = (struct atr_numbers){
+		.queue_size = counts.unread + atr_batch_len(&x->queue),
+		.queue_capacity = x->queue.max_spans,
+		.queue_full = atr_load(&x->host->stats->ring_full),
+		.tally = x->tally,
+	};
+	_Static_assert(sizeof(ret->started) == sizeof(counts.started), "the same table");
+	memcpy(ret->started, counts.started, sizeof(ret->started));
+}
+
+/* Nothing waits for them. */
+static void send_metrics(struct exporter *x)
+{
+	uint64_t now = x->host->now();
+	struct atr_numbers numbers;
+
+	if (!atr_reader_wants(&x->reader, now))
+		return;
+	collect(x, &numbers);
+	atr_reader_step(&x->reader, &x->sink.head, &numbers, now);
+}
+
+static void send_last_metrics(struct exporter *x)
+{
+	struct atr_numbers numbers;
+
+	if (x->reader.to == ATR_READER_OFF)
+		return;
+	collect(x, &numbers);
+	atr_reader_end(&x->reader, &x->sink.head, &numbers, x->flush_by);
+}
+
 static enum atr_delivery_haste haste(const struct exporter *x)
 {
 	if (!(x->wake & ATR_WAKE_FLUSH))
@@ -350,10 +392,13 @@ static void sleep_until(struct exporter *x, uint64_t until)
 /* Waits for whatever comes next: a request of the host, the tick, the next attempt. */
 static unsigned rest(struct exporter *x)
 {
-	uint64_t until = x->sending ? atr_sink_due(&x->sink) : x->tick;
+	uint64_t until = x->sending ? atr_sink_due(&x->sink) : x->tick, metrics;
 
 	if (until > x->tick && atr_batch_room(&x->queue))
 		until = x->tick;
+	metrics = atr_reader_due(&x->reader, x->host->now());
+	if (until > metrics)
+		until = metrics;
 	if (due(x) || until <= x->host->now() || (!x->sending && atr_orphans_any(&x->orphans)))
 		return x->host->pending();
 	if (atr_batch_room(&x->queue))
@@ -443,6 +488,7 @@ static void run_flush(struct exporter *x, unsigned wake)
 		flush(x);
 	while (!flush_over(x));
 	if (wake & ATR_WAKE_STOP) {
+		send_last_metrics(x);
 		if (!x->given_up && !x->sending)
 			send_orphans_until(x, x->flush_by);
 		return; /* the host counts that as flushed when run() is back */
@@ -481,6 +527,11 @@ static bool init(struct exporter *x, const struct atr_host *host)
 		return false;
 	atr_sink_on_sent(&x->sink, shipped, x);
 	tell_endpoint(x);
+	if (!atr_reader_init(&x->reader, host, atr_sink_component(&x->sink),
+			     x->sink.delivery ? x->sink.delivery->endpoint.url.url : NULL)) {
+		host->log(ATR_LOG_ERROR, "out of memory: there are no metrics");
+		x->reader.to = ATR_READER_OFF;
+	}
 	if (atr_sink_collects(&x->sink))
 		atr_orphans_scan(&x->orphans);
 	return true;
@@ -550,6 +601,7 @@ static void loop(struct exporter *x)
 			send_orphans(x);
 		if (x->sending)
 			deliver(x);
+		send_metrics(x);
 	}
 }
 
@@ -605,6 +657,7 @@ void atr_exporter_run(const struct atr_host *host)
 		host->log(ATR_LOG_ERROR, "out of memory: nothing will be exported");
 	}
 	atr_orphans_finish(&x.orphans);
+	atr_reader_finish(&x.reader);
 	atr_sink_finish(&x.sink);
 	atr_buf_free(&x.flight);
 	atr_batch_finish(&x.queue);

@@ -360,6 +360,7 @@ static void file_free(void *self)
 }
 
 const struct atr_form atr_form_file = {
+	.component = "file_span_exporter",
 	.collects = true,
 	.make = file_new,
 	.start = file_start,

@@ -29,9 +29,10 @@ struct atr_form_batch {
 };
 
 struct atr_form {
-	unsigned bit;  /* of OTEL_TRACES_EXPORTER; 0: AUTOTRACE_FILE */
-	bool collects; /* it takes what dead processes left */
-	bool remote;   /* it waits for somebody's answer */
+	const char *component; /* otel.component.type; NULL: as the collector's protocol says */
+	unsigned bit;	       /* of OTEL_TRACES_EXPORTER; 0: AUTOTRACE_FILE */
+	bool collects;	       /* it takes what dead processes left */
+	bool remote;	       /* it waits for somebody's answer */
 
 	/* NULL without memory. */
 	void *(*make)(const struct atr_host *host);

@@ -130,6 +130,7 @@ static void stream_free(void *self)
 }
 
 const struct atr_form atr_form_stdout = {
+	.component = "stdout_span_exporter",
 	.bit = ATR_EXPORTER_STDOUT,
 	.make = stdout_new,
 	.start = stream_start,
@@ -138,6 +139,7 @@ const struct atr_form atr_form_stdout = {
 };
 
 const struct atr_form atr_form_console = {
+	.component = "console_span_exporter",
 	.bit = ATR_EXPORTER_CONSOLE,
 	.make = console_new,
 	.start = stream_start,

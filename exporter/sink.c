@@ -336,6 +336,18 @@ const char *atr_sink_shown(const struct atr_sink *sink)
 	return sink->n_forms ? sink->forms[0].form->shown(sink->forms[0].self) : "nowhere";
 }
 
+const char *atr_sink_component(const struct atr_sink *sink)
+{
+	static const char *const types[] = {
+		[ATR_PROTOCOL_HTTP_PROTOBUF] = "otlp_http_span_exporter",
+		[ATR_PROTOCOL_HTTP_JSON] = "otlp_http_json_span_exporter",
+		[ATR_PROTOCOL_GRPC] = "otlp_grpc_span_exporter",
+	};
+	const char *other = sink->n_forms ? sink->forms[0].form->component : NULL;
+
+	return other || !sink->delivery ? other : types[sink->delivery->endpoint.protocol];
+}
+
 struct atr_outcome atr_sink_outcome(const struct atr_sink *sink)
 {
 	bool lost = sink->n_forms && sink->forms[0].state == ATR_DELIVERY_FAILED;

@@ -72,6 +72,9 @@ void atr_sink_on_sent(struct atr_sink *sink, void (*sent)(void *arg), void *arg)
 const char *atr_sink_shown(const struct atr_sink *sink);
 struct atr_outcome atr_sink_outcome(const struct atr_sink *sink);
 
+/* otel.component.type of the first exporter. */
+const char *atr_sink_component(const struct atr_sink *sink);
+
 /* Does it take what dead processes left?  The console does not, but when it is all there is to do.
  */
 bool atr_sink_collects(const struct atr_sink *sink);

@@ -597,6 +597,7 @@ static void zipkin_cancel(void *self)
 }
 
 const struct atr_form atr_form_zipkin = {
+	.component = "zipkin_http_span_exporter",
 	.bit = ATR_EXPORTER_ZIPKIN,
 	.collects = true,
 	.remote = true,

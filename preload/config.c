@@ -323,6 +323,9 @@ static void read_ratio_option(const struct reader *r, const char *env, double *f
 #define READ_CONSOLE(c, r, f, env, min, max) READ_WORDS(c, r, f, env, CONSOLE)
 #define READ_PROTOCOL(c, r, f, env, min, max) READ_WORDS(c, r, f, env, PROTOCOL)
 #define READ_COMPRESSION(c, r, f, env, min, max) READ_WORDS(c, r, f, env, COMPRESSION)
+#define READ_METRICS_EXPORTER(c, r, f, env, min, max) READ_WORDS(c, r, f, env, METRICS_EXPORTER)
+#define READ_TEMPORALITY(c, r, f, env, min, max) READ_WORDS(c, r, f, env, TEMPORALITY)
+#define READ_HISTOGRAM(c, r, f, env, min, max) READ_WORDS(c, r, f, env, HISTOGRAM)
 #define READ_LOG_LEVEL(c, r, f, env, min, max) READ_WORDS(c, r, f, env, LOG_LEVEL)
 #define READ_SOCKET_SPANS(c, r, f, env, min, max) READ_WORDS(c, r, f, env, SOCKET_SPANS)
 #define READ_CALL_SITES(c, r, f, env, min, max) READ_WORDS(c, r, f, env, CALL_SITES)
@@ -425,8 +428,9 @@ static void show_string(struct lines *to, const char *env, const char *value)
 	len = strlen(value);
 	for (host = value; *host && strncmp(host, "://", 3) != 0;)
 		host++;
-	if (*host) { /* a URL: no user name, no query */
-		host += 3;
+	host = *host ? host + 3 : value;
+	if (host != value || contains(env, "ENDPOINT") || contains(env, "roxy") ||
+	    contains(env, "PROXY")) { /* a URL: no user name, no query */
 		len = strcspn(value, "?#");
 		for (const char *p = host; p < value + len && *p != '/'; p++)
 			at = *p == '@' ? p + 1 : at;
@@ -482,6 +486,9 @@ static void show_words(struct lines *to, const char *env, const struct word *wor
 #define SHOW_CONSOLE(to, env, v) show_string(to, env, spelling(words_CONSOLE, v))
 #define SHOW_PROTOCOL(to, env, v) show_string(to, env, spelling(words_PROTOCOL, v))
 #define SHOW_COMPRESSION(to, env, v) show_string(to, env, spelling(words_COMPRESSION, v))
+#define SHOW_METRICS_EXPORTER(to, env, v) show_string(to, env, spelling(words_METRICS_EXPORTER, v))
+#define SHOW_TEMPORALITY(to, env, v) show_string(to, env, spelling(words_TEMPORALITY, v))
+#define SHOW_HISTOGRAM(to, env, v) show_string(to, env, spelling(words_HISTOGRAM, v))
 #define SHOW_LOG_LEVEL(to, env, v) show_string(to, env, spelling(words_LOG_LEVEL, v))
 #define SHOW_SOCKET_SPANS(to, env, v) show_string(to, env, spelling(words_SOCKET_SPANS, v))
 #define SHOW_CALL_SITES(to, env, v) show_string(to, env, spelling(words_CALL_SITES, v))

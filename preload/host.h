@@ -40,6 +40,13 @@ enum atr_wake {
 struct atr_object;
 struct pollfd;
 
+/* Spans begun, for metrics: by where their parent is, and whether they are sampled. */
+enum atr_origin { ATR_ORIGIN_NONE, ATR_ORIGIN_LOCAL, ATR_ORIGIN_REMOTE, ATR_ORIGINS };
+struct atr_counts {
+	uint64_t started[ATR_ORIGINS][2];
+	uint64_t unread; /* records in the rings that were not drained */
+};
+
 /* What a look-up found. */
 struct atr_addresses {
 	/* CURLOPT_RESOLVE's form, "host:port:addr,addr"; empty when there is nothing to look up (a
@@ -150,6 +157,9 @@ struct atr_host {
 
 	/* The object that addresses with this index lay in (preload/object.h), or NULL. */
 	const struct atr_object *(*object)(unsigned index);
+
+	/* For metrics; NULL: there are no rings. */
+	void (*count)(struct atr_counts *ret);
 
 	/* How exporting goes, for `autotrace status`; the callee's to write. */
 	struct atr_health *health;

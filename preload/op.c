@@ -110,10 +110,29 @@ static struct atr_thread *begin(struct atr_op *op, enum atr_kind kind,
 	return t;
 }
 
+/*
+ * For otel.sdk.span.started.  What is recorded counts when it ends, for only then is it
+ * certain that it is a span (a call may move nothing); what is not, when that is decided.
+ */
+static void count_started(struct atr_thread *t, bool has_parent, bool remote, bool sampled)
+{
+	enum atr_origin origin = !has_parent ? ATR_ORIGIN_NONE
+				 : remote    ? ATR_ORIGIN_REMOTE
+					     : ATR_ORIGIN_LOCAL;
+	uint64_t *n;
+
+	if (atr_likely(atr_config.metrics_exporter == ATR_METRICS_NONE) || !t)
+		return;
+	n = &t->started[origin][sampled];
+	atr_store(n, *n + 1);
+}
+
 static void decided(struct atr_op *op, bool sampled)
 {
-	if (!sampled)
+	if (!sampled) {
+		count_started(atr_tls.thread, op->has_parent, op->parent_remote, false);
 		return;
+	}
 	op->context.flags |= ATR_FLAG_SAMPLED;
 	op->recording = atr_sampler_recorded;
 	if (op->recording && atr_config.call_sites == ATR_CALL_SITES_ON)
@@ -126,8 +145,10 @@ void atr_op_begin(struct atr_op *op, enum atr_kind kind)
 	uint32_t was;
 
 	atr_op_none(op);
-	if (!parent && atr_sampler_roots_off())
+	if (!parent && atr_sampler_roots_off()) {
+		count_started(atr_tls.thread, false, false, false);
 		return;
+	}
 	/* A signal handler's call in between would be given the same ids. */
 	was = atr_self_enter();
 	if (begin(op, kind, parent, NULL) && atr_likely(!atr_sampler_passive))
@@ -252,6 +273,7 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 	if (!t)
 		return false;
 	span->inside = atr_self_enter();
+	count_started(t, op->has_parent, op->parent_remote, true);
 	span->record = atr_thread_reserve(t);
 	if (!span->record) {
 		atr_self_leave(span->inside);

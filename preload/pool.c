@@ -83,3 +83,8 @@ void atr_pool_give(struct atr_pool *pool, void *p)
 	} while (!__atomic_compare_exchange_n(&pool->free, &head, next, 0, __ATOMIC_RELEASE,
 					      __ATOMIC_RELAXED));
 }
+
+void *atr_pool_at(struct atr_pool *pool, uint32_t index)
+{
+	return object(pool, index);
+}

@@ -37,4 +37,7 @@ void atr_pool_give(struct atr_pool *pool, void *object);
 /* Like take, but only what was given back before; NULL when there is nothing. */
 void *atr_pool_take_again(struct atr_pool *pool);
 
+/* The object of that index, below pool->n_made; whoever has it may be using it. */
+void *atr_pool_at(struct atr_pool *pool, uint32_t index);
+
 #endif

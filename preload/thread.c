@@ -429,8 +429,38 @@ bool atr_thread_empty(void)
 	return true;
 }
 
+void atr_thread_counts(struct atr_counts *ret)
+{
+	uint64_t written = 0;
+
+	*ret = (struct atr_counts){ 0 };
+	for (uint32_t i = 0; i < atr_load(&threads.n_made); i++) {
+		const struct atr_thread *t = atr_pool_at(&threads, i);
+
+		for (int o = 0; o < ATR_ORIGINS; o++) {
+			ret->started[o][0] += atr_load(&t->started[o][0]);
+			ret->started[o][1] += atr_load(&t->started[o][1]);
+		}
+	}
+	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
+		written += atr_load(&link->ring->written);
+	ret->unread = written - atr_load(&atr_stats.recorded);
+}
+
+/* What its parent's threads counted. */
+static void forget_counts(void)
+{
+	for (uint32_t i = 0; i < threads.n_made; i++) {
+		struct atr_thread *t = atr_pool_at(&threads, i);
+
+		memset(t->started, 0, sizeof(t->started));
+	}
+}
+
 void atr_thread_forked(void)
 {
+	if (atr_config.metrics_exporter != ATR_METRICS_NONE)
+		forget_counts();
 	/* The links stay in their pool as they are: the parent's other threads may
 	 * have been using them.  A few bytes per ring and fork. */
 	rings = NULL;

@@ -38,6 +38,7 @@ struct atr_thread {
 	uint32_t depth;
 	struct atr_cell cells[ATR_DEPTH_MAX]; /* of the spans open at each depth */
 	struct atr_put_off put_off;	      /* by the event loop that the thread runs */
+	uint64_t started[ATR_ORIGINS][2];     /* spans; counted where metrics are wanted */
 	char *scratch;	     /* ATR_SCRATCH_SIZE bytes, for hooks/exec.c; NULL: not needed yet */
 	uint32_t scratch_of; /* process id of who has it: a vfork child never gives it back */
 };
@@ -124,6 +125,9 @@ void atr_thread_count_rest(void);
 /* Is there a ring in a file?  Is there no record that is not settled? */
 bool atr_thread_spooled(void);
 bool atr_thread_empty(void);
+
+/* For the background thread: what all threads counted. */
+void atr_thread_counts(struct atr_counts *ret);
 
 /* In a forked child: the rings were the parent's. */
 void atr_thread_forked(void);

@@ -333,6 +333,7 @@ static struct atr_host host = {
 	.spool_used = atr_spool_used,
 	.resource = atr_spool_resource,
 	.object = atr_object,
+	.count = atr_thread_counts,
 	.health = &atr_health,
 };
 

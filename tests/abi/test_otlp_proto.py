@@ -23,6 +23,8 @@ MODULES = [
     "opentelemetry.proto.resource.v1.resource_pb2",
     "opentelemetry.proto.trace.v1.trace_pb2",
     "opentelemetry.proto.collector.trace.v1.trace_service_pb2",
+    "opentelemetry.proto.metrics.v1.metrics_pb2",
+    "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2",
 ]
 
 # google.rpc.Status is in another package; its two fields are given here.
@@ -124,7 +126,7 @@ def differences(mine, theirs):
 
 def test_every_field_of_ours_is_official(official, ours, tmp_path):
     mine = by_name(compiled(ours, str(tmp_path)))
-    assert len(mine) >= 18 and sum(len(getattr(m, "field", [])) for m in mine.values()) >= 55
+    assert len(mine) >= 29 and sum(len(getattr(m, "field", [])) for m in mine.values()) >= 91
     assert differences(mine, official) == []
 
 
@@ -148,7 +150,10 @@ def test_the_rpc_status_is_that_of_google(ours, tmp_path):
     ("name", (r"bytes trace_id = 1;\n  bytes span_id = 2;\n  string trace_state = 3;\n  bytes p",
               "bytes id = 1;\n  bytes span_id = 2;\n  string trace_state = 3;\n  bytes p"),
      "Span.id"),
-    ("oneof", (r"oneof value \{(.*?)\n  \}", r"\1"), "AnyValue.string_value"),
+    ("oneof", (r"message AnyValue \{\n  oneof value \{(.*?)\n  \}", r"message AnyValue {\1"),
+     "AnyValue.string_value"),
+    ("presence", (r"oneof _sum \{\n    double sum = 5;\n  \}", "double sum = 5;"), "HistogramDataPoint.sum"),
+    ("metric", (r"sfixed64 as_int = 6;", "int64 as_int = 6;"), "NumberDataPoint.as_int"),
 ])
 def test_a_change_is_noticed(official, ours, tmp_path, what, change, place):
     changed, n = re.subn(change[0], change[1], ours, flags=re.S)

@@ -208,6 +208,42 @@ def as_user(name):
         if os.geteuid() == 0 else []
 
 
+# Sends a byte as often as it is told, a line each time.
+PAIRS = """
+import os, socket, sys, time
+s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+c = socket.create_connection(s.getsockname()); a = s.accept()[0]
+for line in sys.stdin:
+    for _ in range(int(line)):
+        c.send(b"x")
+    print("did", flush=True)
+"""
+
+
+class Sender:
+    """A traced program that sends as often as it is told: a span each."""
+
+    def __init__(self, env, argv=("/usr/bin/python3", "-c", PAIRS)):
+        self.process = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL, start_new_session=True)
+        self.pid = self.process.pid
+
+    def send(self, n):
+        self.process.stdin.write(b"%d\n" % n)
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == b"did\n"
+
+    def finish(self):
+        """Let it end by itself; its exit status."""
+        self.process.stdin.close()
+        return self.process.wait(20 * SLOW)
+
+    def stop(self, sig=signal.SIGKILL):
+        end(self.process, sig)
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
 class Postgres:
     """A throwaway PostgreSQL that logs every statement it is sent."""
 

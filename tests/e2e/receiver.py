@@ -158,12 +158,54 @@ def walk(request, seen, number):
                            span.dropped_attributes_count)
 
 
+# One request's metrics: points by (name, attributes as a sorted tuple).
+Point = collections.namedtuple("Point", "unit kind temporality monotonic start time value sum buckets")
+
+
+def check_metrics(request):
+    points = {}
+    for resource_metrics in request.resource_metrics:
+        if not attributes(resource_metrics.resource.attributes, "resource").get("service.name"):
+            raise Violation("no service.name")
+        for scope in resource_metrics.scope_metrics:
+            if not scope.scope.name or not scope.schema_url.startswith(SCHEMA_URL):
+                raise Violation("a scope without name or schema")
+            for metric in scope.metrics:
+                walk_metric(metric, points)
+    if not points:
+        raise Violation("empty request")
+    return points
+
+
+def walk_metric(metric, points):
+    kind = metric.WhichOneof("data")
+    data = getattr(metric, kind)
+    if not data.data_points or not metric.unit or not metric.description:
+        raise Violation(f"{metric.name}: nothing in it, or no unit")
+    for p in data.data_points:
+        key = metric.name, tuple(sorted(attributes(p.attributes, metric.name).items()))
+        if key in points:
+            raise Violation(f"{key} twice")
+        if not 0 < p.start_time_unix_nano <= p.time_unix_nano <= time.time_ns() + 10**9:
+            raise Violation(f"{key}: from {p.start_time_unix_nano} to {p.time_unix_nano}")
+        if kind == "histogram":
+            if sum(p.bucket_counts) != p.count or len(p.bucket_counts) != len(p.explicit_bounds) + 1:
+                raise Violation(f"{key}: buckets")
+            if list(p.explicit_bounds) != sorted(p.explicit_bounds):
+                raise Violation(f"{key}: bounds")
+        points[key] = Point(metric.unit, kind, data.aggregation_temporality,
+                            getattr(data, "is_monotonic", None), p.start_time_unix_nano,
+                            p.time_unix_nano, p.count if kind == "histogram" else p.as_int,
+                            getattr(p, "sum", None), list(getattr(p, "bucket_counts", [])))
+
+
 class Receiver:
     def __init__(self):
         self.spans, self.violations, self.script = [], [], collections.deque()
         self.connections = self.requests = 0
         self.request_headers, self.request_times = [], []
         self.rejected = 0
+        self.metrics, self.metric_script = [], collections.deque()
         self.seen = set()
         self.lock = threading.Lock()
         self.stopping = threading.Event()
@@ -228,7 +270,34 @@ class Receiver:
         with self.lock:
             self.violations.append(what)
 
+    def post_metrics(self, handler, body):
+        with self.lock:
+            answer = self.metric_script.popleft() if self.metric_script else None
+        try:
+            if handler.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            request = load_proto().ExportMetricsServiceRequest()
+            request.ParseFromString(body)
+            no_unknown_fields(request, "request")
+            points = check_metrics(request)
+        except Exception as e:  # DecodeError, KeyError: whatever the runtime raises
+            self.violate(f"metrics: {e}")
+            handler.answer(400)
+            return
+        if answer is None:
+            with self.lock:
+                self.metrics.append(points)
+            handler.answer(200)
+        elif answer.what == "hang":
+            self.stopping.wait(30)
+            handler.close_connection = True
+        else:
+            handler.answer(answer.what)
+
     def post(self, handler, body):
+        if handler.path == "/v1/metrics":
+            self.post_metrics(handler, body)
+            return
         with self.lock:
             self.requests += 1
             number = self.requests

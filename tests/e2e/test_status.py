@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,19 +13,10 @@ import time
 import pytest
 
 import harness
-from harness import B, bare_env, end, program, run, wait_for
+from harness import B, PAIRS, Sender, bare_env, end, program, run, wait_for
 from receiver import Answer
 
 AUTOTRACE = os.path.join(B, "autotrace")
-PAIRS = """
-import os, socket, sys, time
-s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
-c = socket.create_connection(s.getsockname()); a = s.accept()[0]
-for line in sys.stdin:
-    for _ in range(int(line)):
-        c.send(b"x")
-    print("did", flush=True)
-"""
 
 
 def status(*pids, spool=None, **more):
@@ -46,25 +36,6 @@ def of(pid, spool=None):
 
 def codes(one):
     return [w["code"] for w in one["why"]]
-
-
-class Sender:
-    """A traced program that sends as often as it is told: a span each."""
-
-    def __init__(self, env, argv=(sys.executable, "-c", PAIRS)):
-        self.process = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, start_new_session=True)
-        self.pid = self.process.pid
-
-    def send(self, n):
-        self.process.stdin.write(b"%d\n" % n)
-        self.process.stdin.flush()
-        assert self.process.stdout.readline() == b"did\n"
-
-    def stop(self, sig=signal.SIGKILL):
-        end(self.process, sig)
-        self.process.stdin.close()
-        self.process.stdout.close()
 
 
 @pytest.fixture
@@ -176,6 +147,8 @@ def test_a_stopped_process_is_told_and_not_disturbed(receiver, sender, spool):
     os.kill(s.pid, signal.SIGSTOP)
     wait_for(lambda: "stopped" in codes(of(s.pid, spool)), "the stop")
     os.kill(s.pid, signal.SIGCONT)
+    wait_for(lambda: codes(of(s.pid, spool)) == ["ok"], "it goes on")
+    time.sleep(0.2)  # its main thread waits for us again
     before = open(f"/proc/{s.pid}/status", encoding="ascii", errors="replace").read()
     for _ in range(5):
         assert codes(of(s.pid, spool)) == ["ok"]

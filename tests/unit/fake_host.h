@@ -233,6 +233,14 @@ static int fake_write_stdout(const char *bytes, size_t len)
 	return 0;
 }
 
+static void fake_count(struct atr_counts *ret)
+{
+	pthread_mutex_lock(&fake.lock);
+	*ret = (struct atr_counts){ .unread = fake.added - fake.drained };
+	ret->started[ATR_ORIGIN_NONE][1] = fake.added;
+	pthread_mutex_unlock(&fake.lock);
+}
+
 static void fake_loaded(void)
 {
 	fake.loaded++;
@@ -294,6 +302,7 @@ static void fake_init(void)
 		.write_stdout = fake_write_stdout,
 		.loaded = fake_loaded,
 		.look_up = fake_look_up,
+		.count = fake_count,
 		.health = &fake.health,
 	};
 }

@@ -60,6 +60,9 @@ static bool same_string(const char *a, const char *b)
 #define SAME_CONSOLE(a, b) ((a) == (b))
 #define SAME_PROTOCOL(a, b) ((a) == (b))
 #define SAME_COMPRESSION(a, b) ((a) == (b))
+#define SAME_METRICS_EXPORTER(a, b) ((a) == (b))
+#define SAME_TEMPORALITY(a, b) ((a) == (b))
+#define SAME_HISTOGRAM(a, b) ((a) == (b))
 #define SAME_LOG_LEVEL(a, b) ((a) == (b))
 #define SAME_SOCKET_SPANS(a, b) ((a) == (b))
 #define SAME_CALL_SITES(a, b) ((a) == (b))
@@ -100,6 +103,9 @@ TEST(what_is_unset_or_empty_has_its_default_and_is_not_warned_about)
 #define BAD_CONSOLE "NoSuch Word"
 #define BAD_PROTOCOL "NoSuch Word"
 #define BAD_COMPRESSION "NoSuch Word"
+#define BAD_METRICS_EXPORTER "NoSuch Word"
+#define BAD_TEMPORALITY "NoSuch Word"
+#define BAD_HISTOGRAM "NoSuch Word"
 #define BAD_LOG_LEVEL "NoSuch Word"
 #define BAD_SOCKET_SPANS "NoSuch Word"
 #define BAD_CALL_SITES "NoSuch Word"
@@ -120,6 +126,9 @@ TEST(what_is_unset_or_empty_has_its_default_and_is_not_warned_about)
 #define USED_CONSOLE(def) USED_WORD(CONSOLE, def)
 #define USED_PROTOCOL(def) USED_WORD(PROTOCOL, def)
 #define USED_COMPRESSION(def) USED_WORD(COMPRESSION, def)
+#define USED_METRICS_EXPORTER(def) USED_WORD(METRICS_EXPORTER, def)
+#define USED_TEMPORALITY(def) USED_WORD(TEMPORALITY, def)
+#define USED_HISTOGRAM(def) USED_WORD(HISTOGRAM, def)
 #define USED_LOG_LEVEL(def) USED_WORD(LOG_LEVEL, def)
 #define USED_SOCKET_SPANS(def) USED_WORD(SOCKET_SPANS, def)
 #define USED_CALL_SITES(def) USED_WORD(CALL_SITES, def)
@@ -263,6 +272,11 @@ TEST(every_word_is_known_in_any_case)
 	CHECK_WORDS(CONSOLE, console, "AUTOTRACE_CONSOLE")
 	CHECK_WORDS(PROTOCOL, otlp_protocol, "OTEL_EXPORTER_OTLP_PROTOCOL")
 	CHECK_WORDS(COMPRESSION, otlp_compression, "OTEL_EXPORTER_OTLP_COMPRESSION")
+	CHECK_WORDS(METRICS_EXPORTER, metrics_exporter, "OTEL_METRICS_EXPORTER")
+	CHECK_WORDS(TEMPORALITY, otlp_temporality,
+		    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE")
+	CHECK_WORDS(HISTOGRAM, otlp_histogram,
+		    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION")
 	CHECK_WORDS(LOG_LEVEL, log_level, "OTEL_LOG_LEVEL")
 	CHECK_WORDS(SOCKET_SPANS, socket_spans, "AUTOTRACE_SOCKET_SPANS")
 	CHECK_WORDS(CALL_SITES, call_sites, "AUTOTRACE_CALL_SITES");

@@ -5,8 +5,8 @@
  */
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
 /* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
-/* LINK: preload/target.o exporter/limits.o */
-/* LINK: exporter/file.o exporter/jsonl.o exporter/otlp-json.o exporter/zipkin.o -lm */
+/* LINK: preload/target.o exporter/limits.o exporter/file.o exporter/jsonl.o */
+/* LINK: exporter/otlp-json.o exporter/zipkin.o -lm exporter/metrics.o exporter/reader.o */
 /* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
 /* LINK: exporter/symbols.o preload/attr.o -ldl */
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: cli/elf.o preload/config.o preload/text.o preload/spoolname.o preload/sys.o */
-/* LINK: preload/target.o */
+/* LINK: cli/elf.o preload/config.o preload/text.o preload/spoolname.o */
+/* LINK: preload/target.o preload/sys.o */
 #include "cli/seen.c"
 
 #include "tests/unit/spool_file.h"

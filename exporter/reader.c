@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "exporter/reader.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "exporter/health.h"
+#include "preload/host.h"
+
+#define NS_PER_MS 1000000ull
+#define BUSY_NS (5 * NS_PER_MS) /* between two looks at an answer that is awaited */
+
+/* ---- settings ---- */
+
+static uint64_t ns(uint32_t ms)
+{
+	return ms ? ms * NS_PER_MS : UINT64_MAX;
+}
+
+/* server.address and server.port of the spans' endpoint. */
+static void set_server(struct atr_metrics *m, const char *url)
+{
+	const char *host = url ? strstr(url, "://") : NULL, *end, *colon;
+
+	if (!host)
+		return;
+	host += 3;
+	m->port = strncmp(url, "https", 5) == 0 ? 443 : 80;
+	end = host + strcspn(host, "/?#");
+	for (const char *p = host; p < end; p++)
+		if (*p == '@')
+			host = p + 1;
+	colon = memrchr(host, ':', (size_t)(end - host));
+	if (colon && !memchr(colon, ']', (size_t)(end - colon))) {
+		m->port = (int)strtol(colon + 1, NULL, 10);
+		end = colon;
+	}
+	if (*host == '[' && end[-1] == ']') {
+		host++;
+		end--;
+	}
+	(void)snprintf(m->server, sizeof(m->server), "%.*s", (int)(end - host), host);
+}
+
+bool atr_reader_init(struct atr_reader *r, const struct atr_host *host, const char *type,
+		     const char *url)
+{
+	const struct atr_config *c = host->config;
+
+	*r = (struct atr_reader){ .host = host };
+	if (c->metrics_exporter == ATR_METRICS_NONE || !host->count)
+		return true;
+	r->metrics.type = type;
+	r->metrics.delta = c->otlp_temporality != ATR_TEMPORALITY_CUMULATIVE;
+	r->metrics.since = atr_wall_clock();
+	set_server(&r->metrics, url);
+	r->interval = c->metric_interval * NS_PER_MS;
+	r->timeout = ns(c->metric_timeout);
+	r->due = host->now() + r->interval;
+	if (c->metrics_exporter == ATR_METRICS_CONSOLE) {
+		r->to = ATR_READER_CONSOLE;
+		return true;
+	}
+	if (atr_endpoint_init(&r->endpoint, host, ATR_SIGNAL_METRICS) != 0 ||
+	    atr_http_init(&r->http, host, &r->endpoint) != 0)
+		return false;
+	if (r->timeout > r->endpoint.timeout)
+		r->timeout = r->endpoint.timeout;
+	r->to = ATR_READER_OTLP;
+	return true;
+}
+
+void atr_reader_finish(struct atr_reader *r)
+{
+	atr_http_finish(&r->http);
+	atr_endpoint_finish(&r->endpoint);
+	atr_gzip_finish(&r->gz);
+	atr_buf_free(&r->fields);
+	atr_buf_free(&r->request);
+	atr_buf_free(&r->packed);
+}
+
+/* ---- one export ---- */
+
+static void complain(struct atr_reader *r, const char *why)
+{
+	if (!r->down)
+		r->host->log(ATR_LOG_WARN, "export of metrics to %s failed: %s", r->endpoint.shown,
+			     why);
+	r->down = true;
+}
+
+static void print(struct atr_reader *r, const struct atr_numbers *numbers)
+{
+	atr_buf_reset(&r->fields);
+	atr_metrics_print(&r->fields, &r->metrics, numbers);
+	if (!r->fields.failed &&
+	    r->host->write_stderr((const char *)r->fields.bytes, r->fields.len) == 0)
+		atr_metrics_delivered(&r->metrics, numbers, atr_wall_clock());
+}
+
+static void begin(struct atr_reader *r, const struct atr_otlp_head *head,
+		  const struct atr_numbers *numbers)
+{
+	const uint8_t *body;
+	size_t len;
+
+	r->sent = *numbers;
+	r->sent_time = atr_wall_clock();
+	atr_buf_reset(&r->fields);
+	if (!atr_metrics_encode(&r->fields, &r->metrics, numbers, r->sent_time))
+		return;
+	/* A ResourceMetrics has the same fields as a ResourceSpans, under the same numbers. */
+	atr_otlp_request(&r->request, head, r->fields.bytes, r->fields.len);
+	if (r->request.failed)
+		return;
+	body = r->request.bytes;
+	len = r->request.len;
+	if (r->endpoint.gzip) {
+		if (!atr_gzip(&r->gz, &r->packed, body, len))
+			return;
+		body = r->packed.bytes;
+		len = r->packed.len;
+	}
+	if (r->endpoint.addresses.error)
+		complain(r, r->endpoint.addresses.error);
+	else if (atr_http_start(&r->http, body, len) == 0)
+		r->deadline = r->timeout < UINT64_MAX - r->host->now() ? r->host->now() + r->timeout
+								       : UINT64_MAX;
+}
+
+static void judge(struct atr_reader *r, const struct atr_http_reply *reply)
+{
+	char why[32];
+
+	if (!reply->status) {
+		complain(r, reply->error);
+	} else if (reply->status / 100 != 2) {
+		(void)snprintf(why, sizeof(why), "HTTP %d", reply->status);
+		complain(r, why);
+	} else {
+		if (r->down)
+			r->host->log(ATR_LOG_INFO, "export of metrics to %s works again",
+				     r->endpoint.shown);
+		r->down = false;
+		atr_metrics_delivered(&r->metrics, &r->sent, r->sent_time);
+	}
+}
+
+static void go_on(struct atr_reader *r, uint64_t until)
+{
+	struct atr_http_reply reply;
+
+	if (atr_http_step(&r->http, until < r->deadline ? until : r->deadline, &reply)) {
+		judge(r, &reply);
+	} else if (r->host->now() >= r->deadline) {
+		atr_http_cancel(&r->http);
+		complain(r, "no answer in time");
+	}
+}
+
+/* ---- when ---- */
+
+bool atr_reader_wants(const struct atr_reader *r, uint64_t now)
+{
+	return r->to != ATR_READER_OFF && (r->http.in_flight || now >= r->due);
+}
+
+uint64_t atr_reader_due(const struct atr_reader *r, uint64_t now)
+{
+	if (r->to == ATR_READER_OFF)
+		return UINT64_MAX;
+	return r->http.in_flight ? now + BUSY_NS : r->due;
+}
+
+void atr_reader_step(struct atr_reader *r, const struct atr_otlp_head *head,
+		     const struct atr_numbers *numbers, uint64_t until)
+{
+	uint64_t now = r->host->now();
+
+	if (r->http.in_flight) {
+		go_on(r, until);
+		return;
+	}
+	r->due += r->interval;
+	if (r->due <= now) /* the machine was asleep: no export is made up for */
+		r->due = now + r->interval;
+	if (r->to == ATR_READER_CONSOLE)
+		print(r, numbers);
+	else
+		begin(r, head, numbers);
+}
+
+void atr_reader_end(struct atr_reader *r, const struct atr_otlp_head *head,
+		    const struct atr_numbers *numbers, uint64_t until)
+{
+	if (r->to == ATR_READER_CONSOLE)
+		print(r, numbers);
+	if (r->to != ATR_READER_OTLP)
+		return;
+	atr_http_cancel(&r->http);
+	begin(r, head, numbers);
+	if (r->deadline > until)
+		r->deadline = until;
+	while (r->http.in_flight)
+		go_on(r, until);
+}
