@@ -17,14 +17,20 @@
 #include "exporter/exporter.h"
 
 #include <poll.h>
+#include <string.h>
 
 #include "exporter/batch.h"
 #include "exporter/code.h"
+#include "exporter/jaeger-remote.h"
+#include "exporter/keep.h"
 #include "exporter/sink.h"
+#include "preload/attr.h"
 
 #define NS_PER_MS 1000000u
 #define SLICE_NS (10 * NS_PER_MS)    /* longest sleep that does not notice requests */
 #define TICK_MIN_NS (10 * NS_PER_MS) /* a schedule delay of 0 is not a busy loop */
+#define PASSES_MAX 64		     /* over the rings, before anything else has its turn */
+#define KEPT_MAX 192		     /* bytes of the attribute that says so */
 #define MARGIN_NS (10 * NS_PER_MS)   /* a flush ends so long before its deadline */
 
 struct exporter {
@@ -32,7 +38,10 @@ struct exporter {
 	struct atr_batch queue;
 	struct atr_code code;
 	struct atr_sink sink;
-	bool sending; /* a delivery is under way */
+	struct atr_jaeger jaeger;
+	struct atr_keep keep;
+	struct atr_buf kept; /* a span that is kept, with what says so */
+	bool sending;	     /* a delivery is under way */
 
 	uint64_t tick_ns;
 	uint64_t tick;	  /* when all that is queued becomes due */
@@ -46,23 +55,66 @@ struct exporter {
 
 /* ---- rings to queue ---- */
 
+/* The span with what says that it was kept; NULL: no memory. */
+static const struct atr_buf *say_kept(struct exporter *x, const uint8_t *span, size_t len,
+				      const char *why)
+{
+	struct atr_pb pb;
+	uint8_t *at;
+
+	atr_buf_reset(&x->kept);
+	atr_buf_add(&x->kept, span, len);
+	at = atr_buf_reserve(&x->kept, KEPT_MAX);
+	if (!at)
+		return NULL;
+	pb = (struct atr_pb){ .p = at, .end = at + KEPT_MAX };
+	atr_attr_str(&pb, ATR_KEPT, why, strlen(why));
+	x->kept.len += (size_t)(pb.p - at);
+	return &x->kept;
+}
+
+/* why: it was not sampled, but is kept; NULL: it was sampled. */
+static void queue_up(struct exporter *x, const struct atr_record *record, const char *why)
+{
+	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
+	const uint8_t *span = record->span;
+	size_t len = record->span_len;
+	const struct atr_buf *buf;
+
+	if (record->n_addrs) {
+		buf = atr_code_span(&x->code, record, until);
+		span = buf ? buf->bytes : NULL;
+		len = buf ? buf->len : 0;
+	}
+	if (span && why) {
+		buf = say_kept(x, span, len, why);
+		span = buf ? buf->bytes : NULL;
+		len = buf ? buf->len : 0;
+	}
+	if (!span || !atr_batch_push(&x->queue, span, len))
+		atr_add(&x->host->stats->no_memory, 1);
+}
+
 static void take(void *arg, const struct atr_record *record)
 {
 	struct exporter *x = arg;
-	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
-	const struct atr_buf *span;
-	bool pushed;
 
 	if (!record->span_len)
 		return;
-	if (record->n_addrs) {
-		span = atr_code_span(&x->code, record, until);
-		pushed = span && atr_batch_push(&x->queue, span->bytes, span->len);
-	} else {
-		pushed = atr_batch_push(&x->queue, record->span, record->span_len);
-	}
-	if (!pushed)
-		atr_add(&x->host->stats->no_memory, 1);
+	if (record->flags & ATR_RECORD_CANDIDATE)
+		atr_keep_take(&x->keep, record, x->host->now());
+	else
+		queue_up(x, record, NULL);
+}
+
+/* What is kept, as far as there is room. */
+static void take_kept(struct exporter *x)
+{
+	const struct atr_record *record;
+	const char *why;
+
+	while (atr_batch_room(&x->queue) && (record = atr_keep_next(&x->keep, &why)))
+		queue_up(x, record, why);
 }
 
 /* Drains what the queue has room for; true when the rings were seen empty. */
@@ -70,9 +122,16 @@ static bool drain(struct exporter *x)
 {
 	size_t room;
 
-	while ((room = atr_batch_room(&x->queue)) > 0)
-		if (x->host->drain(room, take, x) < room)
-			return true;
+	take_kept(x);
+	for (int i = 0; i < PASSES_MAX && (room = atr_batch_room(&x->queue)) > 0; i++) {
+		bool seen_empty = x->host->drain(room, take, x) < room;
+
+		if (seen_empty)
+			atr_keep_round(&x->keep, x->host->now());
+		take_kept(x);
+		if (seen_empty)
+			return !x->keep.ready;
+	}
 	return false;
 }
 
@@ -151,6 +210,8 @@ static unsigned rest(struct exporter *x)
 
 	if (until > x->tick && atr_batch_room(&x->queue))
 		until = x->tick;
+	if (until > atr_jaeger_due(&x->jaeger))
+		until = atr_jaeger_due(&x->jaeger);
 	if (due(x) || until <= x->host->now())
 		return x->host->pending();
 	if (atr_batch_room(&x->queue))
@@ -169,6 +230,7 @@ static void tick(struct exporter *x)
 	x->tick = now + x->tick_ns;
 	x->send_to = x->queue.pushed;
 	atr_code_rest(&x->code);
+	x->host->sampler_say();
 }
 
 /* ---- flush ---- */
@@ -198,7 +260,11 @@ static bool flush_over(const struct exporter *x)
 /* One round of a flush.  Its end is the caller's to notice. */
 static void flush(struct exporter *x)
 {
-	if (drain(x) && x->flush_to == UINT64_MAX)
+	bool empty = drain(x);
+
+	if (empty && x->wake & ATR_WAKE_STOP)
+		atr_keep_end(&x->keep);
+	if (empty && x->flush_to == UINT64_MAX)
 		x->flush_to = x->queue.pushed;
 	x->send_to = x->queue.pushed;
 	while (due(x) && x->host->now() < x->flush_by)
@@ -248,6 +314,8 @@ static bool init(struct exporter *x, const struct atr_host *host)
 			  "using %u",
 			  c->bsp_max_export_batch_size, c->bsp_max_queue_size);
 	atr_code_init(&x->code, host);
+	atr_jaeger_init(&x->jaeger, host);
+	atr_keep_init(&x->keep, c->max_traces_per_second, host->stats);
 	atr_batch_init(&x->queue, c->bsp_max_queue_size, c->bsp_max_export_batch_size);
 	return atr_sink_init(&x->sink, host);
 }
@@ -263,6 +331,9 @@ static void leave(struct exporter *x)
 {
 	uint64_t *unsent = &x->host->stats->unsent;
 
+	x->host->sampler_say();
+	atr_keep_end(&x->keep);
+	atr_add(unsent, atr_keep_ready(&x->keep));
 	atr_add(unsent, atr_batch_len(&x->queue));
 	atr_add(unsent, atr_delivery_cancel(&x->sink.delivery));
 	atr_add(unsent, x->host->drain(SIZE_MAX, take_none, NULL));
@@ -280,6 +351,7 @@ static void loop(struct exporter *x)
 		}
 		(void)drain(x);
 		tick(x);
+		atr_jaeger_step(&x->jaeger);
 		while (due(x))
 			send_batch(x);
 		if (x->sending)
@@ -302,4 +374,7 @@ void atr_exporter_run(const struct atr_host *host)
 	atr_sink_finish(&x.sink);
 	atr_batch_finish(&x.queue);
 	atr_code_finish(&x.code);
+	atr_jaeger_finish(&x.jaeger);
+	atr_keep_finish(&x.keep);
+	atr_buf_free(&x.kept);
 }

@@ -34,7 +34,9 @@
 #include "preload/object.h"
 #include "preload/process.h"
 #include "preload/resolve.h"
+#include "preload/sampler.h"
 #include "preload/stats.h"
+#include "preload/strategy.h"
 #include "preload/sys.h"
 #include "preload/text.h"
 #include "preload/thread.h"
@@ -198,6 +200,23 @@ static void host_look_up(void)
 	atr_store(&w.inside_library, true);
 }
 
+static const char *host_resolve(const char *url, const char **ret_error)
+{
+	const char *resolved;
+
+	atr_store(&w.inside_library, false);
+	atr_store(&w.resolving, true);
+	resolved = atr_resolve_other(url, ret_error);
+	atr_store(&w.resolving, false);
+	atr_store(&w.inside_library, true);
+	return resolved;
+}
+
+static void host_sampler_say(void)
+{
+	atr_sampler_say(atr_log);
+}
+
 static void stop_at_exit(void)
 {
 	int saved_errno = errno;
@@ -228,6 +247,9 @@ static struct atr_host host = {
 	.write_stderr = atr_log_write,
 	.loaded = host_loaded,
 	.look_up = host_look_up,
+	.resolve = host_resolve,
+	.sampler_say = host_sampler_say,
+	.strategy = atr_strategy_use,
 	.object = atr_object,
 };
 
@@ -297,7 +319,7 @@ static void *run_thread(void *arg)
 		host_look_up();
 	run = load();
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
-	if (!run || atr_config.exporter != ATR_EXPORTER_OTLP)
+	if (!run || (atr_config.exporter != ATR_EXPORTER_OTLP && !atr_sampler_remote))
 		host_loaded(); /* nothing more will be */
 	if (run)
 		run(&host);
@@ -428,6 +450,11 @@ void atr_worker_committed(bool half_full)
 		start();
 	if (atr_unlikely(half_full))
 		wake(ATR_WAKE_RING);
+}
+
+void atr_worker_wanted(void)
+{
+	atr_worker_committed(false);
 }
 
 void atr_worker_wake_ring(void)

@@ -17,6 +17,9 @@ extern int (*atr_worker_pthread_create)(pthread_t *thread, const pthread_attr_t 
 /* A record was committed; half_full asks for a drain now.  Starts the thread when there is none. */
 void atr_worker_committed(bool half_full);
 
+/* There is something else for it to do: starts it when there is none. */
+void atr_worker_wanted(void);
+
 /* A ring is full or nearly: drain, please. */
 void atr_worker_wake_ring(void);
 

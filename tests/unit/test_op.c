@@ -3,6 +3,7 @@
 /* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o */
 /* LINK: preload/carrier.o preload/pool.o preload/life.o preload/context.o */
 /* LINK: preload/sampler.o preload/text.o exporter/otlp.pb-c.o */
+/* LINK: preload/rate.o preload/tracestate.o preload/strategy.o preload/adaptive.o */
 /* LINK: -lprotobuf-c */
 #include "exporter/otlp.pb-c.h"
 #include "preload/op.c"
