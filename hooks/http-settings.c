@@ -379,28 +379,28 @@ static bool path_is(struct atr_slice item, struct atr_slice path)
 	return path.len >= item.len - 1 && memcmp(path.p, item.p, item.len - 1) == 0;
 }
 
-static bool ignores(struct atr_slice item, struct atr_slice host, struct atr_slice path)
+static bool ignores(struct atr_slice item, const struct atr_http_head *request,
+		    struct atr_slice path)
 {
 	const char *slash = memchr(item.p, '/', item.len);
 	size_t n = slash ? (size_t)(slash - item.p) : item.len;
 
-	if (n && !host_is((struct atr_slice){ item.p, n }, host))
+	if (slash && !path_is((struct atr_slice){ slash, item.len - n }, path))
 		return false;
-	return !slash || path_is((struct atr_slice){ slash, item.len - n }, path);
+	return !n || host_is((struct atr_slice){ item.p, n }, plain(atr_http_host(request)));
 }
 
 bool atr_http_ignored(const struct atr_http_head *request)
 {
-	struct atr_slice host, path;
+	struct atr_slice path;
 
 	if (!settings.ignore.n)
 		return false;
-	host = plain(atr_http_host(request));
 	path = atr_http_target(request).path;
 	if (!path.len)
 		path = ATR_SLICE("/");
 	for (size_t i = 0; i < settings.ignore.n; i++)
-		if (ignores(settings.ignore.items[i], host, path))
+		if (ignores(settings.ignore.items[i], request, path))
 			return true;
 	return false;
 }

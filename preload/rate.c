@@ -22,7 +22,7 @@ static struct atr_rate rates[RATES_MAX];
 static uint32_t n_rates;		 /* given out; may count beyond the end */
 static const struct atr_rate *published; /* the list */
 
-static const char hex[] = "0123456789abcdef";
+static const char hex_digits[] = "0123456789abcdef";
 
 uint64_t atr_rate_threshold(double ratio)
 {
@@ -51,7 +51,7 @@ size_t atr_rate_text(uint64_t threshold, char text[static ATR_RATE_DIGITS])
 	size_t n = 0;
 
 	do {
-		text[n++] = hex[threshold >> 52 & 15];
+		text[n++] = hex_digits[threshold >> 52 & 15];
 		threshold = threshold << 4 & (ATR_RATE_NEVER - 1);
 	} while (threshold);
 	return n;
@@ -64,18 +64,18 @@ bool atr_rate_read(struct atr_slice text, uint64_t *ret_threshold)
 	if (!text.len || text.len > ATR_RATE_DIGITS)
 		return false;
 	for (size_t i = 0; i < text.len; i++) {
-		const char *digit = text.p[i] ? strchr(hex, text.p[i]) : NULL;
+		const char *digit = text.p[i] ? strchr(hex_digits, text.p[i]) : NULL;
 
 		if (!digit)
 			return false;
-		v = v << 4 | (uint64_t)(digit - hex);
+		v = v << 4 | (uint64_t)(digit - hex_digits);
 	}
 	*ret_threshold = v << (4 * (ATR_RATE_DIGITS - text.len));
 	return true;
 }
 
 /* The tracestate of traces that begin with this threshold. */
-static void set_carrier(struct atr_rate *rate)
+static void set_tracestate(struct atr_rate *rate)
 {
 	char text[sizeof("ot=th:") + ATR_RATE_DIGITS] = "ot=th:";
 	size_t n = strlen(text);
@@ -104,7 +104,7 @@ const struct atr_rate *atr_rate_of(uint64_t threshold)
 		return NULL;
 	rate = &rates[i];
 	rate->threshold = threshold;
-	set_carrier(rate);
+	set_tracestate(rate);
 	rate->next = atr_load(&published);
 	while (!__atomic_compare_exchange_n(&published, &rate->next, rate, 0, __ATOMIC_RELEASE,
 					    __ATOMIC_RELAXED))

@@ -48,7 +48,7 @@ static struct atr_sampler_extras extras;
 static bool candidates;
 static struct atr_bucket ceiling;
 static uint64_t refused_at; /* monotonic ns: when the ceiling was last reached; 0: never */
-static uint32_t to_say, said;
+static uint32_t to_say, told;
 bool atr_sampler_recorded = true;
 bool atr_sampler_passive;
 bool atr_sampler_remote;
@@ -111,7 +111,7 @@ void atr_sampler_add(const struct atr_sampler_extras *e, void (*warn)(const char
 }
 
 /* Once each; nobody waits for it. */
-static void say(uint32_t what)
+static void note(uint32_t what)
 {
 	if (!(atr_load(&to_say) & what))
 		(void)__atomic_fetch_or(&to_say, what, __ATOMIC_RELAXED);
@@ -140,9 +140,9 @@ static uint64_t randomness(const struct atr_sampler_ask *ask)
 
 	if (ask->parent && !ask->parent->deferred && !rv) {
 		if (root == RATIO)
-			say(NON_ROOT);
+			note(NON_ROOT);
 		if (!(ask->parent->flags & ATR_FLAG_RANDOM))
-			say(NOT_RANDOM);
+			note(NOT_RANDOM);
 	}
 	return rv ? ot.rv : atr_rate_randomness(ask->trace_id);
 }
@@ -282,9 +282,9 @@ bool atr_sampler_keeps(bool error, uint64_t ns)
 
 void atr_sampler_say(void (*log)(enum atr_LOG_LEVEL level, const char *fmt, ...))
 {
-	uint32_t news = atr_load(&to_say) & ~said;
+	uint32_t news = atr_load(&to_say) & ~told;
 
-	said |= news;
+	told |= news;
 	if (news & NON_ROOT)
 		log(ATR_LOG_WARN, "OTEL_TRACES_SAMPLER=traceidratio decides about traces that "
 				  "began elsewhere; parentbased_traceidratio keeps them whole");

@@ -64,19 +64,20 @@ void atr_ot_read(struct atr_slice tracestate, struct atr_ot *ret)
 	}
 }
 
-static size_t put(char *to, size_t n, const char *p, size_t len)
+static size_t append(char *to, size_t n, const char *p, size_t len)
 {
 	memcpy(to + n, p, len);
 	return n + len;
 }
 
 /* Our member as it is to be: th first, then what it had beside it.  0: there is nothing to say. */
-static size_t make(char to[static sizeof(OT) + OT_MAX], struct atr_slice ot, uint64_t threshold)
+static size_t ot_member(char to[static sizeof(OT) + OT_MAX], struct atr_slice ot,
+			uint64_t threshold)
 {
-	size_t n = put(to, 0, OT, strlen(OT));
+	size_t n = append(to, 0, OT, strlen(OT));
 
 	if (threshold < ATR_RATE_NEVER) {
-		n = put(to, n, "th:", 3);
+		n = append(to, n, "th:", 3);
 		n += atr_rate_text(threshold, to + n);
 	}
 	ot = behind(ot, strlen(OT));
@@ -87,7 +88,7 @@ static size_t make(char to[static sizeof(OT) + OT_MAX], struct atr_slice ot, uin
 			continue;
 		if (n > strlen(OT))
 			to[n++] = ';';
-		n = put(to, n, item.p, item.len);
+		n = append(to, n, item.p, item.len);
 	}
 	return n > strlen(OT) ? n : 0;
 }
@@ -131,7 +132,7 @@ size_t atr_ot_set(char *tracestate, size_t len, size_t room, uint64_t threshold)
 {
 	struct atr_slice was = ot_of((struct atr_slice){ tracestate, len });
 	char member[sizeof(OT) + OT_MAX + ATR_RATE_DIGITS];
-	size_t n = make(member, was, threshold);
+	size_t n = ot_member(member, was, threshold);
 
 	if (n == was.len && (!n || memcmp(member, was.p, n) == 0))
 		return len;

@@ -300,7 +300,7 @@ TEST(what_the_specification_wants_said_is_said_once)
 	struct atr_context odd = on;
 
 	odd.flags = ATR_FLAG_SAMPLED;
-	to_say = said = 0;
+	to_say = told = 0;
 	atr_sampler_init(ATR_SAMPLER_PARENTBASED_TRACEIDRATIO, 0.5, true);
 	(void)decide(&odd, low_id);
 	(void)decide(NULL, low_id);
