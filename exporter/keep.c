@@ -261,11 +261,14 @@ static struct atr_kept_span *copy(struct atr_keep *k, const struct atr_record *r
 
 static void add(struct atr_keep *k, struct atr_kept_trace *t, struct atr_kept_span *s)
 {
-	struct atr_kept_span ***end = t->state == KEPT ? &k->ready_end : &t->spans_end;
-
 	s->why = t->why;
-	**end = s;
-	*end = &s->next;
+	if (t->state == KEPT) {
+		*k->ready_end = s;
+		k->ready_end = &s->next;
+	} else {
+		*t->spans_end = s;
+		t->spans_end = &s->next;
+	}
 }
 
 void atr_keep_take(struct atr_keep *k, const struct atr_record *r, uint64_t now)

@@ -87,9 +87,10 @@ static inline __attribute__((always_inline)) bool same(const char *p, const char
 	}
 	if (n < 8) { /* two halves, which may overlap */
 		uint32_t each = (uint32_t)ATR_HTTP_EACH(0x20);
+		size_t at = n - 4;
 
 		return !(((half(p) | each) ^ half(lower)) |
-			 ((half(p + n - 4) | each) ^ half(lower + n - 4)));
+			 ((half(p + at) | each) ^ half(lower + at)));
 	}
 	/* Most are told apart by the first eight. */
 	if ((atr_http_word(p) | ATR_HTTP_EACH(0x20)) != atr_http_word(lower))

@@ -18,7 +18,7 @@
 #define SECOND 1000000000u
 #define EARLY 1000000u	     /* ns: no look is taken sooner */
 #define EARLY_OVER 50000000u /* ns: an early look spreads what it saw over that much */
-#define STEP 0.957603280698573647
+#define LADDER_STEP 0.957603280698573647
 #define LEAST 1e-9
 
 static struct {
@@ -41,7 +41,7 @@ static const struct atr_rate *rate_for(double ratio)
 		ratio = steer.most;
 	else
 		while (step > ratio && step > LEAST)
-			step *= STEP;
+			step *= LADDER_STEP;
 	rate = atr_rate_of(
 		atr_rate_threshold(ratio >= steer.most || step > steer.most ? steer.most : step));
 	return rate ? rate : atr_load(&steer.rate);

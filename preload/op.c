@@ -368,9 +368,9 @@ static void write_addrs(struct atr_span *span, struct atr_record *r)
 static uint16_t candidate_flags(const struct atr_span *span)
 {
 	const struct atr_record *r = span->record;
-	bool root = memcmp(r->span + SPAN_ID_AT, r->local_root, sizeof(r->local_root)) == 0;
+	bool is_root = memcmp(r->span + SPAN_ID_AT, r->local_root, sizeof(r->local_root)) == 0;
 
-	return ATR_RECORD_CANDIDATE | (root ? ATR_RECORD_ROOT : 0) |
+	return ATR_RECORD_CANDIDATE | (is_root ? ATR_RECORD_ROOT : 0) |
 	       (atr_sampler_keeps(span->error != NULL, span->ns) ? ATR_RECORD_KEEP : 0);
 }
 

@@ -40,7 +40,7 @@ enum root {
 /* What there is to be said to people. */
 enum { NON_ROOT = 1, NOT_RANDOM = 2 };
 
-static enum root root;
+static enum root root; /* of traces that begin here */
 static bool parent_based;
 static double ratio_set;
 static const struct atr_rate *fixed;
