@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: preload/rate.o preload/carrier.o preload/pool.o preload/sys.o preload/text.o */
+#include <pthread.h>
+
 #include "preload/adaptive.c"
 #include "preload/stats.h"
 #include "tests/unit/test.h"
@@ -88,4 +90,31 @@ TEST(the_steps_are_few)
 		before = rate;
 	}
 	CHECK(n > 400 && n < 520);
+}
+
+static void *beginner(void *arg)
+{
+	for (unsigned i = 0; i < 200000; i++) {
+		uint64_t now = __atomic_add_fetch(&clock_now, 1000, __ATOMIC_RELAXED);
+
+		if ((i * 0x9e3779b97f4a7c15u) >> 8 >= atr_adaptive_rate(now)->threshold) {
+			atr_adaptive_sampled();
+			(void)__atomic_add_fetch((unsigned *)arg, 1, __ATOMIC_RELAXED);
+		}
+	}
+	return NULL;
+}
+
+TEST(threads_steer_together)
+{
+	pthread_t threads[4];
+	unsigned sampled = 0;
+
+	atr_adaptive_init(1000, 1); /* of a million per second */
+	for (int i = 0; i < 4; i++)
+		CHECK_INT(pthread_create(&threads[i], NULL, beginner, &sampled), 0);
+	for (int i = 0; i < 4; i++)
+		(void)pthread_join(threads[i], NULL);
+	CHECK(sampled > 400 && sampled < 30000);
+	CHECK_INT(steer.busy, 0);
 }

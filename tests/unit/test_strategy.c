@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: preload/rate.o preload/carrier.o preload/pool.o preload/sys.o preload/text.o */
+#include <pthread.h>
+
 #include "preload/stats.h"
 #include "preload/strategy.c"
 #include "tests/unit/test.h"
@@ -85,4 +87,51 @@ TEST(the_lower_bound_is_each_operation_s_and_tells_no_threshold)
 	/* The same again: what was taken stays taken. */
 	atr_strategy_use(&s);
 	CHECK(!decide(0, "a", 70 * SECOND));
+}
+
+static struct atr_strategy changing = {
+	.per_second = -1,
+	.n_operations = 2,
+	.operations = { { { "a", 1 }, 0.5 }, { { "b", 1 }, 0.25 } },
+};
+static bool enough;
+
+static void *decider(void *arg)
+{
+	static const char *const names[] = { "a", "b", "c" };
+	uint64_t wrong = 0;
+
+	for (unsigned i = 0; !__atomic_load_n(&enough, __ATOMIC_RELAXED); i++) {
+		const struct atr_rate *by;
+		uint64_t r = (i * 0x9e3779b97f4a7c15u) >> 8;
+		bool sampled = atr_strategy_decide(r, (struct atr_slice){ names[i % 3], 1 },
+						   SECOND + i, &by);
+
+		/* Whatever it was decided by, that is what is told. */
+		wrong += by && (!sampled || r < by->threshold);
+	}
+	*(uint64_t *)arg = wrong;
+	return NULL;
+}
+
+TEST(it_may_change_under_those_who_decide)
+{
+	uint64_t wrong[3];
+	pthread_t threads[3];
+
+	atr_strategy_use(&changing);
+	for (int i = 0; i < 3; i++)
+		CHECK_INT(pthread_create(&threads[i], NULL, decider, &wrong[i]), 0);
+	for (int i = 0; i < 2000; i++) {
+		changing.ratio = (i % 5) / 4.0;
+		changing.lower = i % 3;
+		changing.per_second = i % 7 ? -1 : 1000;
+		changing.n_operations = (size_t)i % 3;
+		atr_strategy_use(&changing);
+	}
+	__atomic_store_n(&enough, true, __ATOMIC_RELAXED);
+	for (int i = 0; i < 3; i++) {
+		(void)pthread_join(threads[i], NULL);
+		CHECK_INT(wrong[i], 0);
+	}
 }
