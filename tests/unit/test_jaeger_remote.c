@@ -21,6 +21,10 @@ TEST(the_three_kinds_of_strategy_are_read)
 	CHECK(s.ratio == 0.25 && s.per_second < 0 && s.lower == 0 && !s.n_operations);
 	CHECK(reads("{\"strategyType\":1,\"rateLimitingSampling\":{\"maxTracesPerSecond\":7}}"));
 	CHECK(s.ratio == 1 && s.per_second == 7);
+	/* Of two the first counts. */
+	CHECK(reads("{\"rateLimitingSampling\":{\"maxTracesPerSecond\":7},"
+		    "\"probabilisticSampling\":{\"samplingRate\":0.25}}"));
+	CHECK(s.ratio == 0.25 && s.per_second < 0);
 	CHECK(reads("{\"strategyType\":\"PROBABILISTIC\",\"operationSampling\":{"
 		    "\"defaultSamplingProbability\":0.5,\"defaultLowerBoundTracesPerSecond\":2.5,"
 		    "\"perOperationStrategies\":[{\"operation\":\"GET /a\","
