@@ -219,13 +219,13 @@ def test_the_ceiling(relay, upstream):
 
 def test_the_ceiling_hides_the_threshold_when_it_is_reached(relay, upstream):
     r = relay(OTEL_TRACES_SAMPLER="traceidratio", OTEL_TRACES_SAMPLER_ARG="1",
-              AUTOTRACE_MAX_TRACES_PER_SECOND="10")
+              AUTOTRACE_MAX_TRACES_PER_SECOND="3")
     for _ in range(30):
         r.call()
     r.end()
     came = told(upstream, 30)
     states = [state for _, sampled, state in came if sampled]
-    assert states[:10] == ["ot=th:0"] * 10 and not any(states[10:])
+    assert states[:3] == ["ot=th:0"] * 3 and not any(states[3:])
     assert not any(state for _, sampled, state in came if not sampled)
 
 
@@ -382,8 +382,10 @@ def test_a_remote_strategy_is_asked_for_and_followed(relay, upstream, jaeger, sa
     jaeger.answer = {"strategyType": "RATE_LIMITING",
                      "rateLimitingSampling": {"maxTracesPerSecond": 2}}
     jaeger.asked_again(2)
+    began = time.monotonic()
     found = sampled_of(r, upstream, 20)
-    assert 2 <= found.count((True, None)) <= 4 and found.count((False, None)) >= 16
+    most = 3 + 2 * (time.monotonic() - began)
+    assert 2 <= found.count((True, None)) <= most and set(found) == {(True, None), (False, None)}
     jaeger.answer = ratio(0)
     jaeger.asked_again(2)
     assert sampled_of(r, upstream, 3) == [(False, None)] * 3
