@@ -27,12 +27,15 @@
 
 #include "exporter/batch.h"
 #include "exporter/code.h"
+#include "exporter/jaeger-remote.h"
+#include "exporter/keep.h"
 #include "exporter/orphan.h"
 #include "exporter/sink.h"
 
 #define NS_PER_MS 1000000u
 #define SLICE_NS (10 * NS_PER_MS)     /* longest sleep that does not notice requests */
 #define TICK_MIN_NS (10 * NS_PER_MS)  /* a schedule delay of 0 is not a busy loop */
+#define PASSES_MAX 64		      /* over the rings, before anything else has its turn */
 #define MARGIN_NS (10 * NS_PER_MS)    /* a flush ends so long before its deadline */
 #define ORPHANS_NS (100 * NS_PER_MS)  /* longest that their spans hold up an end */
 #define HOLD_MIN_NS (500 * NS_PER_MS) /* after a batch that nobody took, doubled each time */
@@ -46,7 +49,10 @@ struct exporter {
 	struct atr_batch queue;
 	struct atr_code code;
 	struct atr_sink sink;
-	bool sending; /* a delivery is under way */
+	struct atr_jaeger jaeger;
+	struct atr_keep keep;
+	struct atr_buf kept; /* a span that is kept, with what says so */
+	bool sending;	     /* a delivery is under way */
 
 	struct atr_buf flight; /* the places of its spans */
 	struct atr_orphans orphans;
@@ -70,23 +76,67 @@ struct exporter {
 
 /* ---- rings to queue ---- */
 
+/* The span with what says that it was kept; NULL: no memory. */
+static const struct atr_buf *say_kept(struct exporter *x, const uint8_t *span, size_t len,
+				      const char *why)
+{
+	uint8_t attr[ATR_KEEP_SAY_MAX];
+
+	atr_buf_reset(&x->kept);
+	atr_buf_add(&x->kept, span, len);
+	atr_buf_add(&x->kept, attr, atr_keep_say(attr, why));
+	if (x->kept.failed) {
+		x->kept.failed = false;
+		return NULL;
+	}
+	return &x->kept;
+}
+
+/* why: it was not sampled, but is kept; NULL: it was sampled. */
+static bool queue_up(struct exporter *x, const struct atr_record *record,
+		     const struct atr_place *place, const char *why)
+{
+	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
+	const uint8_t *span = record->span;
+	size_t len = record->span_len;
+	const struct atr_buf *buf;
+
+	if (record->n_addrs) {
+		buf = atr_code_span(&x->code, record, until);
+		span = buf ? buf->bytes : NULL;
+		len = buf ? buf->len : 0;
+	}
+	if (span && why) {
+		buf = say_kept(x, span, len, why);
+		span = buf ? buf->bytes : NULL;
+		len = buf ? buf->len : 0;
+	}
+	if (span && atr_batch_push(&x->queue, span, len, place))
+		return true;
+	atr_add(&x->host->stats->no_memory, 1);
+	return false;
+}
+
 static void take(void *arg, const struct atr_record *record, const struct atr_place *place)
 {
 	struct exporter *x = arg;
-	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
-	const struct atr_buf *span;
-	bool pushed;
+	bool candidate = record->flags & ATR_RECORD_CANDIDATE;
 
-	if (record->n_addrs) {
-		span = atr_code_span(&x->code, record, until);
-		pushed = span && atr_batch_push(&x->queue, span->bytes, span->len, place);
-	} else {
-		pushed = atr_batch_push(&x->queue, record->span, record->span_len, place);
-	}
-	if (!pushed) {
-		atr_add(&x->host->stats->no_memory, 1);
+	if (candidate)
+		atr_keep_take(&x->keep, record, x->host->now());
+	if (candidate || !queue_up(x, record, place, NULL))
 		x->host->settle(place, ATR_SETTLED);
-	}
+}
+
+/* What is kept, as far as there is room. */
+static void take_kept(struct exporter *x)
+{
+	static const struct atr_place nowhere;
+	const struct atr_record *record;
+	const char *why;
+
+	while (atr_batch_room(&x->queue) && (record = atr_keep_next(&x->keep, &why)))
+		(void)queue_up(x, record, &nowhere, why);
 }
 
 /* Drains what the queue has room for; true when the rings were seen empty. */
@@ -94,9 +144,16 @@ static bool drain(struct exporter *x)
 {
 	size_t room;
 
-	while ((room = atr_batch_room(&x->queue)) > 0)
-		if (x->host->drain(room, take, x) < room)
-			return true;
+	take_kept(x);
+	for (int i = 0; i < PASSES_MAX && (room = atr_batch_room(&x->queue)) > 0; i++) {
+		bool seen_empty = x->host->drain(room, take, x) < room;
+
+		if (seen_empty)
+			atr_keep_round(&x->keep, x->host->now());
+		take_kept(x);
+		if (seen_empty)
+			return !x->keep.ready;
+	}
 	return false;
 }
 
@@ -114,7 +171,8 @@ static void settle(struct exporter *x, enum atr_settled what)
 	if (x->foreign)
 		atr_orphans_settle(&x->orphans, what);
 	for (size_t i = 0; i < in_flight(x); i++)
-		x->host->settle(&places[i], what);
+		if (places[i].end) /* not of what was kept */
+			x->host->settle(&places[i], what);
 	if (what == ATR_SETTLED)
 		atr_buf_reset(&x->flight);
 }
@@ -308,6 +366,8 @@ static unsigned rest(struct exporter *x)
 
 	if (until > x->tick && atr_batch_room(&x->queue))
 		until = x->tick;
+	if (until > atr_jaeger_due(&x->jaeger))
+		until = atr_jaeger_due(&x->jaeger);
 	if (due(x) || until <= x->host->now() || (!x->sending && atr_orphans_any(&x->orphans)))
 		return x->host->pending();
 	if (atr_batch_room(&x->queue))
@@ -326,6 +386,7 @@ static void tick(struct exporter *x)
 	x->tick = now + x->tick_ns;
 	x->send_to = x->queue.pushed;
 	atr_code_rest(&x->code);
+	x->host->sampler_say();
 	if (!x->foreign && !x->sink.to_console)
 		atr_orphans_scan(&x->orphans);
 }
@@ -357,7 +418,11 @@ static bool flush_over(const struct exporter *x)
 /* One round of a flush.  Its end is the caller's to notice. */
 static void flush(struct exporter *x)
 {
-	if (drain(x) && x->flush_to == UINT64_MAX)
+	bool empty = drain(x);
+
+	if (empty && x->wake & ATR_WAKE_STOP)
+		atr_keep_end(&x->keep);
+	if (empty && x->flush_to == UINT64_MAX)
 		x->flush_to = x->queue.pushed;
 	x->send_to = x->queue.pushed;
 	while (due(x) && x->host->now() < x->flush_by)
@@ -428,6 +493,9 @@ static bool init(struct exporter *x, const struct atr_host *host)
 			  "using %u",
 			  c->bsp_max_export_batch_size, c->bsp_max_queue_size);
 	atr_code_init(&x->code, host);
+	if (!host->orphans_only)
+		atr_jaeger_init(&x->jaeger, host);
+	atr_keep_init(&x->keep, c->max_traces_per_second, host->stats);
 	atr_batch_init(&x->queue, c->bsp_max_queue_size, c->bsp_max_export_batch_size);
 	atr_orphans_init(&x->orphans, host);
 	if (!atr_sink_init(&x->sink, host))
@@ -454,6 +522,9 @@ static void leave(struct exporter *x)
 	if (x->foreign)
 		batch_over(x, ATR_DELIVERY_FAILED);
 	(void)atr_delivery_cancel(&x->sink.delivery);
+	x->host->sampler_say();
+	atr_keep_end(&x->keep);
+	atr_add(&x->host->stats->unsent, atr_keep_ready(&x->keep));
 	n += x->host->drain(SIZE_MAX, take_none, NULL);
 	put_back(x);
 	atr_sink_say_unsent(&x->sink, n);
@@ -472,6 +543,7 @@ static void loop(struct exporter *x)
 		if (wake & ATR_WAKE_RING)
 			x->send_to = x->queue.pushed;
 		tick(x);
+		atr_jaeger_step(&x->jaeger);
 		/* Taking turns: who always has something of its own sends theirs, too. */
 		if (!x->sending && !x->last_foreign && atr_orphans_any(&x->orphans))
 			send_orphans(x);
@@ -526,4 +598,7 @@ void atr_exporter_run(const struct atr_host *host)
 	atr_buf_free(&x.flight);
 	atr_batch_finish(&x.queue);
 	atr_code_finish(&x.code);
+	atr_jaeger_finish(&x.jaeger);
+	atr_keep_finish(&x.keep);
+	atr_buf_free(&x.kept);
 }

@@ -26,7 +26,7 @@
  * in memory it hangs from there, and what a former run held is abandoned, never
  * freed.
  */
-#define ATR_HOST_ABI 4
+#define ATR_HOST_ABI 5
 
 /* Why wait() came back; bits. */
 enum atr_wake {
@@ -37,6 +37,7 @@ enum atr_wake {
 };
 
 struct atr_object;
+struct atr_strategy;
 struct pollfd;
 
 /*
@@ -138,6 +139,15 @@ struct atr_host {
 	/* There is no program here, only the spool: run() returns when nothing is left in it
 	 * that can be sent. */
 	bool orphans_only;
+
+	/* The same for the host of another URL: NULL where that needs no looking up, or failed. */
+	const char *(*resolve)(const char *url, const char **ret_error);
+
+	/* Once in a while: the sampler tells people what it has to tell. */
+	void (*sampler_say)(void);
+
+	/* What a jaeger_remote sampler is told to do from now on. */
+	void (*strategy)(const struct atr_strategy *strategy);
 
 	/* The object that addresses with this index lay in (preload/object.h), or NULL. */
 	const struct atr_object *(*object)(unsigned index);

@@ -23,8 +23,11 @@ struct atr_record {
 };
 
 enum atr_record_flag {
-	ATR_RECORD_ERROR = 1, /* status is Error */
-	ATR_RECORD_SITE = 2,  /* the first address is the call site; the others are a stack */
+	ATR_RECORD_ERROR = 1,	  /* status is Error */
+	ATR_RECORD_SITE = 2,	  /* the first address is the call site; the others are a stack */
+	ATR_RECORD_CANDIDATE = 4, /* not sampled: to be exported only if its trace is kept */
+	ATR_RECORD_KEEP = 8,	  /* the trace is kept for this one: it failed, or was slow */
+	ATR_RECORD_ROOT = 16,	  /* of a candidate: the local root itself, the others have ended */
 };
 
 #define ATR_RECORD_ALIGN 8

@@ -58,11 +58,9 @@ static size_t address_text(char *buf, const struct addrinfo *ai)
 	return n;
 }
 
-void atr_resolve(const char *url, const char **ret_resolved, const char **ret_error)
+static void resolve(const char *url, char *resolved, const char **ret_resolved,
+		    const char **ret_error)
 {
-	static char buffers[2][SIZE]; /* in turn, so that a new answer is at a new address */
-	static unsigned turn;
-	char *resolved = buffers[turn++ % 2];
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
 	struct addrinfo *list = NULL;
 	const char *port;
@@ -90,4 +88,21 @@ void atr_resolve(const char *url, const char **ret_resolved, const char **ret_er
 	resolved[n] = '\0';
 	freeaddrinfo(list);
 	*ret_resolved = resolved;
+}
+
+void atr_resolve(const char *url, const char **ret_resolved, const char **ret_error)
+{
+	static char buffers[2][SIZE]; /* in turn, so that a new answer is at a new address */
+	static unsigned turn;
+
+	resolve(url, buffers[turn++ % 2], ret_resolved, ret_error);
+}
+
+const char *atr_resolve_other(const char *url, const char **ret_error)
+{
+	static char buffer[SIZE];
+	const char *resolved;
+
+	resolve(url, buffer, &resolved, ret_error);
+	return resolved;
 }

@@ -14,4 +14,7 @@
  */
 void atr_resolve(const char *url, const char **ret_resolved, const char **ret_error);
 
+/* The same for any other URL; the answer is good until the next call. */
+const char *atr_resolve_other(const char *url, const char **ret_error);
+
 #endif

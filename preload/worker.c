@@ -35,9 +35,11 @@
 #include "preload/object.h"
 #include "preload/process.h"
 #include "preload/resolve.h"
+#include "preload/sampler.h"
 #include "preload/spool.h"
 #include "preload/spoolname.h"
 #include "preload/stats.h"
+#include "preload/strategy.h"
 #include "preload/sys.h"
 #include "preload/text.h"
 #include "preload/thread.h"
@@ -275,6 +277,23 @@ static void host_look_up(void)
 	atr_store(&w.inside_library, true);
 }
 
+static const char *host_resolve(const char *url, const char **ret_error)
+{
+	const char *resolved;
+
+	atr_store(&w.inside_library, false);
+	atr_store(&w.resolving, true);
+	resolved = atr_resolve_other(url, ret_error);
+	atr_store(&w.resolving, false);
+	atr_store(&w.inside_library, true);
+	return resolved;
+}
+
+static void host_sampler_say(void)
+{
+	atr_sampler_say(atr_log);
+}
+
 static void stop_at_exit(void)
 {
 	int saved_errno = errno;
@@ -319,6 +338,9 @@ static struct atr_host host = {
 	.spool_dir = atr_spool_dir,
 	.spool_used = atr_spool_used,
 	.resource = atr_spool_resource,
+	.resolve = host_resolve,
+	.sampler_say = host_sampler_say,
+	.strategy = atr_strategy_use,
 	.object = atr_object,
 };
 
@@ -412,7 +434,7 @@ static void *run_thread(void *arg)
 	host.destination = atr_spool_destination(&atr_config);
 	run = load();
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
-	if (!run || atr_config.exporter != ATR_EXPORTER_OTLP)
+	if (!run || (atr_config.exporter != ATR_EXPORTER_OTLP && !atr_sampler_remote))
 		host_loaded(); /* nothing more will be */
 	if (run)
 		run(&host);
@@ -561,6 +583,11 @@ void atr_worker_load(void)
 {
 	start_once();
 	wait_until_loaded();
+}
+
+void atr_worker_wanted(void)
+{
+	atr_worker_committed(false);
 }
 
 void atr_worker_wake_ring(void)

@@ -20,6 +20,9 @@ void atr_worker_committed(bool so_full);
 /* The files the thread needs will be out of reach soon: it loads them now. */
 void atr_worker_load(void);
 
+/* There is something else for it to do: starts it when there is none. */
+void atr_worker_wanted(void);
+
 /* A ring is full or nearly: drain, please. */
 void atr_worker_wake_ring(void);
 

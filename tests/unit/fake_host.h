@@ -237,6 +237,22 @@ static void *fake_run(void *arg)
 	return NULL;
 }
 
+static const char *fake_resolve(const char *url, const char **ret_error)
+{
+	(void)url;
+	*ret_error = NULL;
+	return NULL;
+}
+
+static void fake_sampler_say(void)
+{
+}
+
+static void fake_strategy(const struct atr_strategy *strategy)
+{
+	(void)strategy;
+}
+
 /* Fresh, with default settings; change fake.config, then fake_start(). */
 static void fake_init(void)
 {
@@ -270,6 +286,9 @@ static void fake_init(void)
 		.log = fake_log,
 		.write_stderr = fake_write_stderr,
 		.loaded = fake_loaded,
+		.resolve = fake_resolve,
+		.sampler_say = fake_sampler_say,
+		.strategy = fake_strategy,
 	};
 }
 
