@@ -8,7 +8,7 @@
 #include "preload/record.h"
 
 /* A span's field is at most this long: tag, length, what a record can hold, what is added. */
-#define HEAD_MAX 80 /* tag and length, and that it was kept */
+#define HEAD_MAX 16 /* tag and length */
 #define FIELD_MAX (HEAD_MAX + ATR_RECORD_MAX + ATR_CODE_MAX)
 
 void atr_batch_init(struct atr_batch *b, size_t max_spans, size_t max_batch)

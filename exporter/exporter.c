@@ -35,7 +35,8 @@
 #define NS_PER_MS 1000000u
 #define SLICE_NS (10 * NS_PER_MS)     /* longest sleep that does not notice requests */
 #define TICK_MIN_NS (10 * NS_PER_MS)  /* a schedule delay of 0 is not a busy loop */
-#define PASSES_MAX 64		      /* over the rings, before anything else has its turn */
+#define CANDIDATES 256		      /* taken at a time */
+#define PASSES_MAX 64		      /* and so often, before anything else has its turn */
 #define MARGIN_NS (10 * NS_PER_MS)    /* a flush ends so long before its deadline */
 #define ORPHANS_NS (100 * NS_PER_MS)  /* longest that their spans hold up an end */
 #define HOLD_MIN_NS (500 * NS_PER_MS) /* after a batch that nobody took, doubled each time */
@@ -51,8 +52,9 @@ struct exporter {
 	struct atr_sink sink;
 	struct atr_jaeger jaeger;
 	struct atr_keep keep;
-	struct atr_buf kept; /* a span that is kept, with what says so */
-	bool sending;	     /* a delivery is under way */
+	bool kept_stuck;    /* there was no room for the next one */
+	bool resource_said; /* to the spool */
+	bool sending;	    /* a delivery is under way */
 
 	struct atr_buf flight; /* the places of its spans */
 	struct atr_orphans orphans;
@@ -76,85 +78,96 @@ struct exporter {
 
 /* ---- rings to queue ---- */
 
-/* The span with what says that it was kept; NULL: no memory. */
-static const struct atr_buf *say_kept(struct exporter *x, const uint8_t *span, size_t len,
-				      const char *why)
-{
-	uint8_t attr[ATR_KEEP_SAY_MAX];
-
-	atr_buf_reset(&x->kept);
-	atr_buf_add(&x->kept, span, len);
-	atr_buf_add(&x->kept, attr, atr_keep_say(attr, why));
-	if (x->kept.failed) {
-		x->kept.failed = false;
-		return NULL;
-	}
-	return &x->kept;
-}
-
-/* why: it was not sampled, but is kept; NULL: it was sampled. */
-static bool queue_up(struct exporter *x, const struct atr_record *record,
-		     const struct atr_place *place, const char *why)
-{
-	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
-	const uint8_t *span = record->span;
-	size_t len = record->span_len;
-	const struct atr_buf *buf;
-
-	if (record->n_addrs) {
-		buf = atr_code_span(&x->code, record, until);
-		span = buf ? buf->bytes : NULL;
-		len = buf ? buf->len : 0;
-	}
-	if (span && why) {
-		buf = say_kept(x, span, len, why);
-		span = buf ? buf->bytes : NULL;
-		len = buf ? buf->len : 0;
-	}
-	if (span && atr_batch_push(&x->queue, span, len, place))
-		return true;
-	atr_add(&x->host->stats->no_memory, 1);
-	return false;
-}
-
 static void take(void *arg, const struct atr_record *record, const struct atr_place *place)
 {
 	struct exporter *x = arg;
-	bool candidate = record->flags & ATR_RECORD_CANDIDATE;
+	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
+	const struct atr_buf *span;
+	bool pushed;
 
-	if (candidate)
-		atr_keep_take(&x->keep, record, x->host->now());
-	if (candidate || !queue_up(x, record, place, NULL))
+	if (record->n_addrs) {
+		span = atr_code_span(&x->code, record, until);
+		pushed = span && atr_batch_push(&x->queue, span->bytes, span->len, place);
+	} else {
+		pushed = atr_batch_push(&x->queue, record->span, record->span_len, place);
+	}
+	if (!pushed) {
+		atr_add(&x->host->stats->no_memory, 1);
 		x->host->settle(place, ATR_SETTLED);
+	}
 }
 
-/* What is kept, as far as there is room. */
-static void take_kept(struct exporter *x)
+/* ---- candidates ---- */
+
+/* There was no file yet when the resource became known: what was sampled made none. */
+static void say_resource(struct exporter *x)
 {
-	static const struct atr_place nowhere;
+	const struct atr_buf *r = &x->sink.head.resource;
+
+	if (x->resource_said || !x->host->spool_dir())
+		return;
+	x->host->resource(r->bytes, r->len);
+	x->resource_said = true;
+}
+
+static void hold_back(void *arg, const struct atr_record *record, const struct atr_place *place)
+{
+	struct exporter *x = arg;
+
+	(void)place;
+	atr_keep_take(&x->keep, record, x->host->now());
+}
+
+/* What is kept goes back into a ring, and comes out of it with all others. */
+static void give_kept(struct exporter *x)
+{
 	const struct atr_record *record;
+	uint8_t attr[ATR_RECORD_SPARE];
 	const char *why;
 
-	while (atr_batch_room(&x->queue) && (record = atr_keep_next(&x->keep, &why)))
-		(void)queue_up(x, record, &nowhere, why);
+	x->kept_stuck = false;
+	while (!x->kept_stuck && (record = atr_keep_next(&x->keep, &why))) {
+		x->kept_stuck = !x->host->keep(record, attr, atr_keep_say(attr, why));
+		if (!x->kept_stuck)
+			atr_keep_pop(&x->keep);
+	}
+	say_resource(x);
+}
+
+/* Is there more, for which room may be found? */
+static bool more_kept(const struct exporter *x)
+{
+	return x->keep.ready && (!x->kept_stuck || x->sending || atr_batch_len(&x->queue));
+}
+
+/* They wait for no collector.  True when their rings were seen empty. */
+static bool drain_candidates(struct exporter *x)
+{
+	bool empty = false;
+
+	for (int i = 0; i < PASSES_MAX && !empty; i++)
+		empty = x->host->candidates(CANDIDATES, hold_back, x) < CANDIDATES;
+	if (empty)
+		atr_keep_round(&x->keep, x->host->now());
+	give_kept(x);
+	return empty;
 }
 
 /* Drains what the queue has room for; true when the rings were seen empty. */
 static bool drain(struct exporter *x)
 {
+	bool empty = drain_candidates(x);
 	size_t room;
 
-	take_kept(x);
-	for (int i = 0; i < PASSES_MAX && (room = atr_batch_room(&x->queue)) > 0; i++) {
-		bool seen_empty = x->host->drain(room, take, x) < room;
-
-		if (seen_empty)
-			atr_keep_round(&x->keep, x->host->now());
-		take_kept(x);
-		if (seen_empty)
-			return !x->keep.ready;
+	while ((room = atr_batch_room(&x->queue)) > 0) {
+		if (x->host->drain(room, take, x) < room) {
+			empty = empty && !more_kept(x);
+			break;
+		}
 	}
-	return false;
+	if (x->kept_stuck) /* it waits for these */
+		x->send_to = x->queue.pushed;
+	return room > 0 && empty;
 }
 
 /* ---- queue to collector ---- */
@@ -171,10 +184,11 @@ static void settle(struct exporter *x, enum atr_settled what)
 	if (x->foreign)
 		atr_orphans_settle(&x->orphans, what);
 	for (size_t i = 0; i < in_flight(x); i++)
-		if (places[i].end) /* not of what was kept */
-			x->host->settle(&places[i], what);
-	if (what == ATR_SETTLED)
-		atr_buf_reset(&x->flight);
+		x->host->settle(&places[i], what);
+	if (what != ATR_SETTLED)
+		return;
+	atr_buf_reset(&x->flight);
+	x->kept_stuck = false;
 }
 
 /* Nobody answers: it counts as not sent, until it is sent again. */
@@ -368,7 +382,8 @@ static unsigned rest(struct exporter *x)
 		until = x->tick;
 	if (until > atr_jaeger_due(&x->jaeger))
 		until = atr_jaeger_due(&x->jaeger);
-	if (due(x) || until <= x->host->now() || (!x->sending && atr_orphans_any(&x->orphans)))
+	if (due(x) || until <= x->host->now() || (!x->sending && atr_orphans_any(&x->orphans)) ||
+	    (x->keep.ready && !x->kept_stuck))
 		return x->host->pending();
 	if (atr_batch_room(&x->queue))
 		return x->host->wait(until);
@@ -418,11 +433,7 @@ static bool flush_over(const struct exporter *x)
 /* One round of a flush.  Its end is the caller's to notice. */
 static void flush(struct exporter *x)
 {
-	bool empty = drain(x);
-
-	if (empty && x->wake & ATR_WAKE_STOP)
-		atr_keep_end(&x->keep);
-	if (empty && x->flush_to == UINT64_MAX)
+	if (drain(x) && x->flush_to == UINT64_MAX)
 		x->flush_to = x->queue.pushed;
 	x->send_to = x->queue.pushed;
 	while (due(x) && x->host->now() < x->flush_by)
@@ -517,15 +528,16 @@ static void take_none(void *arg, const struct atr_record *record, const struct a
 /* What is left, in the rings too, is told, and for the host to count. */
 static void leave(struct exporter *x)
 {
-	uint64_t n = atr_batch_len(&x->queue) + in_flight(x);
+	uint64_t n = atr_batch_len(&x->queue) + in_flight(x), unsent;
 
 	if (x->foreign)
 		batch_over(x, ATR_DELIVERY_FAILED);
 	(void)atr_delivery_cancel(&x->sink.delivery);
 	x->host->sampler_say();
 	atr_keep_end(&x->keep);
-	atr_add(&x->host->stats->unsent, atr_keep_ready(&x->keep));
-	n += x->host->drain(SIZE_MAX, take_none, NULL);
+	unsent = atr_keep_ready(&x->keep);
+	atr_add(&x->host->stats->unsent, unsent);
+	n += unsent + x->host->drain(SIZE_MAX, take_none, NULL);
 	put_back(x);
 	atr_sink_say_unsent(&x->sink, n);
 }
@@ -539,6 +551,9 @@ static void loop(struct exporter *x)
 			run_flush(x, wake);
 			continue;
 		}
+		/* Where much fails they are looked at now and then, not one by one. */
+		if (wake == ATR_WAKE_CANDIDATES && !x->sending)
+			sleep_until(x, x->host->now() + SLICE_NS);
 		(void)drain(x);
 		if (wake & ATR_WAKE_RING)
 			x->send_to = x->queue.pushed;
@@ -600,5 +615,4 @@ void atr_exporter_run(const struct atr_host *host)
 	atr_code_finish(&x.code);
 	atr_jaeger_finish(&x.jaeger);
 	atr_keep_finish(&x.keep);
-	atr_buf_free(&x.kept);
 }

@@ -220,7 +220,6 @@ void atr_keep_finish(struct atr_keep *k)
 	for (size_t i = 0; k->traces && i < ATR_KEEP_TRACES; i++)
 		free_spans(k->traces[i].spans);
 	free_spans(k->ready);
-	free(k->fetched);
 	free(k->traces);
 	free(k->by_root);
 	*k = (struct atr_keep){ .stats = k->stats };
@@ -321,25 +320,28 @@ void atr_keep_end(struct atr_keep *k)
 		drop(k, k->open.first, &k->stats->unkept);
 }
 
-const struct atr_record *atr_keep_next(struct atr_keep *k, const char **why)
+const struct atr_record *atr_keep_next(const struct atr_keep *k, const char **ret_why)
+{
+	if (!k->ready)
+		return NULL;
+	*ret_why = k->ready->why;
+	return &k->ready->record;
+}
+
+void atr_keep_pop(struct atr_keep *k)
 {
 	struct atr_kept_span *s = k->ready;
 
-	free(k->fetched);
-	k->fetched = s;
-	if (!s)
-		return NULL;
 	k->ready = s->next;
 	if (!k->ready)
 		k->ready_end = &k->ready;
 	k->bytes -= size_of(&s->record);
-	*why = s->why;
-	return &s->record;
+	free(s);
 }
 
-size_t atr_keep_say(uint8_t to[static ATR_KEEP_SAY_MAX], const char *why)
+size_t atr_keep_say(uint8_t to[static ATR_RECORD_SPARE], const char *why)
 {
-	struct atr_pb pb = { .p = to, .end = to + ATR_KEEP_SAY_MAX };
+	struct atr_pb pb = { .p = to, .end = to + ATR_RECORD_SPARE };
 
 	atr_attr_str(&pb, ATR_KEPT, why, strlen(why));
 	return (size_t)(pb.p - to);

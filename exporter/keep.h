@@ -37,12 +37,11 @@ struct atr_keep {
 	struct atr_bucket kept; /* traces per second */
 	bool limited;
 	uint64_t round;			 /* how often all rings were seen empty */
-	size_t bytes;			 /* held, and kept but not yet fetched */
+	size_t bytes;			 /* of all spans here */
 	struct atr_kept_trace *traces;	 /* ATR_KEEP_TRACES of them; NULL: not needed yet */
 	struct atr_kept_trace **by_root; /* heads of their chains */
 	struct atr_kept_list unused, open, ended, decided;
-	struct atr_kept_span *ready, **ready_end; /* kept: to be exported, in order */
-	struct atr_kept_span *fetched;
+	struct atr_kept_span *ready, **ready_end; /* kept, in order */
 };
 
 /* most_per_second: traces that may be kept; 0: no limit. */
@@ -61,14 +60,14 @@ void atr_keep_round(struct atr_keep *k, uint64_t now);
 /* The process ends: what nothing is to be kept for is dropped. */
 void atr_keep_end(struct atr_keep *k);
 
-/* The next record that is kept, good until the next call, and why; NULL: there is none now. */
-const struct atr_record *atr_keep_next(struct atr_keep *k, const char **why);
+/* The next record that is kept, and why; NULL: there is none now.  It stays until the pop. */
+const struct atr_record *atr_keep_next(const struct atr_keep *k, const char **ret_why);
+void atr_keep_pop(struct atr_keep *k);
 
 /* The attribute that says why a span is kept, as a field of the span; its length. */
-#define ATR_KEEP_SAY_MAX 192
-size_t atr_keep_say(uint8_t to[static ATR_KEEP_SAY_MAX], const char *why);
+size_t atr_keep_say(uint8_t to[static ATR_RECORD_SPARE], const char *why);
 
-/* How many there are for atr_keep_next(); counts them. */
+/* How many there are; counts them. */
 size_t atr_keep_ready(const struct atr_keep *k);
 
 #endif

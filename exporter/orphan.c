@@ -355,8 +355,12 @@ static bool take_ring(struct atr_orphans *o, size_t max)
 		all = !r;
 		if (all)
 			break;
-		atr_otlp_add_span(&o->spans, r->span, r->span_len);
 		m.end = g.pos;
+		if (r->flags & ATR_RECORD_CANDIDATE) { /* none is in a file: not to be sent */
+			atr_add(&o->host->stats->unkept, 1);
+			continue;
+		}
+		atr_otlp_add_span(&o->spans, r->span, r->span_len);
 		o->n_spans++;
 	}
 	if (m.end != m.tail)

@@ -284,7 +284,8 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 	if (!t)
 		return false;
 	span->inside = atr_self_enter();
-	span->record = atr_thread_reserve(t);
+	span->record = atr_thread_reserve(t, op->context.candidate ? ATR_RING_CANDIDATES
+								   : ATR_RING_SAMPLED);
 	if (!span->record) {
 		atr_self_leave(span->inside);
 		return false;
@@ -296,7 +297,8 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 	span->candidate = op->context.candidate;
 	span->pb = (struct atr_pb){
 		.p = span->record->span,
-		.end = (uint8_t *)span->record + ATR_RECORD_MAX,
+		.end = (uint8_t *)span->record + ATR_RECORD_MAX -
+		       (span->candidate ? ATR_RECORD_SPARE : 0),
 	};
 	memcpy(span->record->local_root, op->context.local_root, 8);
 	if (!name_len) {

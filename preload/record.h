@@ -55,4 +55,7 @@ static inline bool atr_record_sound(const struct atr_record *r, uint64_t avail)
 /* Longest record: a ring reserves this much for each span it is asked for. */
 #define ATR_RECORD_MAX 16384
 
+/* A candidate is so much shorter: what says why it is kept is put into it. */
+#define ATR_RECORD_SPARE 192
+
 #endif

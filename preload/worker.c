@@ -165,8 +165,9 @@ static struct atr_host host;
 
 static unsigned take_requests(void)
 {
-	/* RING is news once; FLUSH and STOP stand until flushed(). */
-	uint32_t bits = __atomic_fetch_and(&w.requests, ~(uint32_t)ATR_WAKE_RING, __ATOMIC_ACQUIRE);
+	/* What rings say is news once; FLUSH and STOP stand until flushed(). */
+	const uint32_t news = ATR_WAKE_RING | ATR_WAKE_CANDIDATES;
+	uint32_t bits = __atomic_fetch_and(&w.requests, ~news, __ATOMIC_ACQUIRE);
 
 	if (bits & ATR_WAKE_FLUSH)
 		w.flush_seen = atr_load_acquire(&w.flush_asked);
@@ -325,6 +326,8 @@ static struct atr_host host = {
 	.drain = atr_thread_drain,
 	.settle = atr_thread_settle,
 	.rewind = atr_thread_rewind,
+	.candidates = atr_thread_candidates,
+	.keep = atr_thread_keep,
 	.now = atr_now,
 	.wait = host_wait,
 	.pending = take_requests,
@@ -572,11 +575,11 @@ static void start_once(void)
 		start_first();
 }
 
-void atr_worker_committed(bool so_full)
+void atr_worker_committed(unsigned why)
 {
 	start_once();
-	if (atr_unlikely(so_full))
-		wake(ATR_WAKE_RING);
+	if (atr_unlikely(why))
+		wake(why);
 }
 
 void atr_worker_load(void)
@@ -587,13 +590,13 @@ void atr_worker_load(void)
 
 void atr_worker_wanted(void)
 {
-	atr_worker_committed(false);
+	start_once();
 }
 
-void atr_worker_wake_ring(void)
+void atr_worker_wake_ring(unsigned why)
 {
 	if (atr_load(&w.state) == RUNNING)
-		wake(ATR_WAKE_RING);
+		wake(why);
 }
 
 /* Asked to be done by `deadline`; true when the thread answered before `until`. */

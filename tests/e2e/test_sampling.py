@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is sampled, kept and ignored, and what the next service is told of it: through a small
 service that calls another."""
+import glob
 import http.server
 import json
+import os
 import re
+import signal
 import threading
 import time
 
@@ -12,7 +15,7 @@ import pytest
 import harness
 from harness import program, run
 from http_peer import Origin, traceparents
-from test_http import PARENT, TRACE, Relay, carried, http_spans
+from test_http import PARENT, PYTHON, TRACE, Relay, carried, http_spans
 
 HALF = 1 << 55
 HIGH, LOW = TRACE[:18] + "f" * 14, TRACE[:18] + "0" * 14
@@ -466,3 +469,140 @@ def test_a_bad_argument_is_told_of(relay, arg, line):
     harness.wait_for(lambda: r.err.seek(0, 2) > 0, "a line")
     result, _ = r.end()
     assert line in result.err
+
+
+# ---- what becomes of candidates when all does not go well ----
+
+@pytest.fixture
+def spool(tmp_path):
+    os.makedirs(tmp_path / "spool")
+    return str(tmp_path / "spool")
+
+
+def drain(receiver, spool):
+    env = harness.bare_env(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, AUTOTRACE_SPOOL_DIR=spool)
+    r = run([os.path.join(harness.B, "autotrace"), "drain"], env, timeout=30)
+    assert r.rc == 0, r.raw_err
+    assert glob.glob(spool + "/autotrace-*/*") == []
+
+
+DEAD = "http://127.0.0.1:9"
+HALF_AND_ERRORS = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5",
+                   "AUTOTRACE_KEEP_ERRORS": "true", "AUTOTRACE_SOCKET_SPANS": "none"}
+
+
+def ask_some(relay, upstream, n):
+    """Requests of which every third fails; the traces that were sampled, and that failed."""
+    upstream.take()
+    for i in range(n):
+        relay.ask((), [{"url": upstream.url + ("/status/500" if i % 3 == 0 else "/echo")}])
+    came = told(upstream, n)
+    return ({trace for trace, sampled, _ in came if sampled},
+            {trace for i, (trace, sampled, _) in enumerate(came) if i % 3 == 0 and not sampled})
+
+
+@pytest.mark.parametrize("collector", ["there", "away"])
+@pytest.mark.parametrize("rest", [1, 0], ids=["after a while", "at once"])
+def test_killed_with_candidates(receiver, shim, upstream, spool, collector, rest):
+    away = {"OTEL_EXPORTER_OTLP_ENDPOINT": DEAD} if collector == "away" else {}
+    r = Relay(shim(AUTOTRACE_SPOOL_DIR=spool, OTEL_BSP_SCHEDULE_DELAY="60000", **HALF_AND_ERRORS, **away))
+    sampled, failed = ask_some(r, upstream, 60)
+    assert len(sampled) > 4 and len(failed) > 1
+    time.sleep((rest or 0.02) * harness.SLOW)
+    r.process.send_signal(signal.SIGKILL)
+    r.stop()
+    assert not receiver.spans
+    drain(receiver, spool)
+    spans = receiver.wait(2 * len(sampled | failed) if rest else 2 * len(sampled))
+    assert len({(s.trace, s.span) for s in spans}) == len(spans), "a span came twice"
+    came = {s.trace for s in spans}
+    assert sampled <= came <= sampled | failed
+    kept = {s.trace for s in spans if "autotrace.kept" in s.attrs}
+    assert kept == came - sampled
+    if rest:
+        assert kept == failed
+        assert set(whole(spans)) == sampled | failed
+
+
+def test_ended_with_candidates_and_no_collector(receiver, shim, upstream, spool):
+    r = Relay(shim(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT=DEAD,
+                   OTEL_BSP_MAX_QUEUE_SIZE="8", **HALF_AND_ERRORS))
+    sampled, failed = ask_some(r, upstream, 40)
+    result = r.stop()
+    assert result.total("left") == 2 * len(sampled | failed)
+    assert result.total("unkept") == 2 * (40 - len(sampled | failed))
+    assert result.total("recorded") == 80
+    drain(receiver, spool)
+    assert set(whole(receiver.wait(result.total("left")))) == sampled | failed
+    assert {s.trace for s in receiver.spans if "autotrace.kept" in s.attrs} == failed
+
+
+def test_candidates_take_no_room_from_what_waits_for_a_collector(shim, echo):
+    """A fiftieth is sampled and cannot be sent; all that is not must go by even so."""
+    r = run([program("threads-client"), "each", "2", "3000", str(echo.port)],
+            shim(OTEL_EXPORTER_OTLP_ENDPOINT=DEAD, OTEL_TRACES_SAMPLER="traceidratio",
+                 OTEL_TRACES_SAMPLER_ARG="0.02", AUTOTRACE_KEEP_SLOW_MS="600000",
+                 OTEL_BSP_MAX_QUEUE_SIZE="16"), timeout=60).ok()
+    left = r.total("left") + r.total("unsent")
+    n = r.total("recorded") + r.total("ring_full")
+    assert n >= 18000 and r.total("keep_overflow") == r.total("exported") == 0
+    assert r.total("recorded") == left + r.total("unkept")
+    assert 0.013 * n < left < 0.03 * n
+    assert r.total("ring_full") < n / 10, "what is decided about a moment later"
+
+
+PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def test_much_that_fails_is_kept_within_bounds(shim):
+    r = run([PYTHON, "-c", PEAK, program("threads-client"), "each", "4", "10000", "1"],
+            shim(OTEL_EXPORTER_OTLP_ENDPOINT=DEAD, OTEL_TRACES_SAMPLER="always_off",
+                 AUTOTRACE_KEEP_ERRORS="true"), timeout=60)
+    kept = r.total("left") + r.total("unsent")
+    assert r.total("recorded") + r.total("ring_full") >= 40000
+    assert r.total("recorded") == kept + r.total("keep_overflow") + r.total("unkept")
+    assert r.total("keep_overflow") > 0, "the test means more than is held"
+    # 8 MiB of them, what is in the rings, and the program itself.
+    if not harness.SAN:
+        assert int(r.out.split()[-1]) < 64 << 10
+
+
+def test_children_hold_their_own(receiver, shim, upstream):
+    upstream.take()
+    r = Relay(shim(AUTOTRACE_SOCKET_SPANS="none", OTEL_TRACES_SAMPLER="always_off",
+                   AUTOTRACE_KEEP_ERRORS="true"), "--fork")
+    for path in ("/echo", "/status/500", "/echo", "/status/500"):
+        r.ask((), [{"url": upstream.url + path}])
+    came = told(upstream, 4)
+    spans = receiver.wait(4)
+    r.stop()
+    assert set(whole(spans)) == {came[1][0], came[3][0]}
+    assert all(s.attrs["autotrace.kept"] == "error" for s in spans)
+
+
+REFUSED = """
+import os, socket, sys
+for port in (1, int(sys.argv[1])):
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        pass
+os.execv("/bin/true", ["true"])
+"""
+
+
+@pytest.mark.parametrize("collector", ["there", "away"])
+def test_exec_takes_what_is_kept_along(receiver, shim, echo, spool, collector):
+    away = {"OTEL_EXPORTER_OTLP_ENDPOINT": DEAD} if collector == "away" else {}
+    run([PYTHON, "-c", REFUSED, str(echo.port)],
+        shim(AUTOTRACE_SPOOL_DIR=spool, OTEL_TRACES_SAMPLER="always_off", AUTOTRACE_KEEP_ERRORS="true",
+             **away)).ok()
+    if away:
+        assert not receiver.spans
+        drain(receiver, spool)
+    span, = receiver.wait(1)
+    assert span.attrs["autotrace.kept"] == "error" and span.attrs["error.type"]

@@ -195,8 +195,9 @@ uint64_t atr_thread_random(struct atr_thread *t)
 	return made_ids[n_made_ids++] = id;
 }
 
-struct atr_record *atr_thread_reserve(struct atr_thread *t)
+struct atr_record *atr_thread_reserve(struct atr_thread *t, enum atr_which_ring which)
 {
+	(void)which;
 	(void)t;
 	return (struct atr_record *)record_room;
 }

@@ -40,7 +40,7 @@ static const char *kept(void)
 	size_t n = 0;
 
 	text[0] = '\0';
-	while ((r = atr_keep_next(&k, &why)) && n < sizeof(text) - 8)
+	for (; (r = atr_keep_next(&k, &why)) && n < sizeof(text) - 8; atr_keep_pop(&k))
 		n += (size_t)sprintf(text + n, "%u%c ", r->span[0], why[0]);
 	return text;
 }
@@ -208,11 +208,11 @@ TEST(every_record_is_accounted_for)
 		take((unsigned)rand() % 6000, i, flags, (size_t)rand() % 2000);
 		if (rand() % 100 == 0)
 			rounds(1);
-		while (rand() % 3 && atr_keep_next(&k, &why))
+		for (; rand() % 3 && atr_keep_next(&k, &why); atr_keep_pop(&k))
 			fetched++;
 	}
 	atr_keep_end(&k);
-	while (atr_keep_next(&k, &why))
+	for (; atr_keep_next(&k, &why); atr_keep_pop(&k))
 		fetched++;
 	CHECK_INT(fetched + stats.unkept + stats.keep_overflow, n);
 	nothing_held();
@@ -220,7 +220,7 @@ TEST(every_record_is_accounted_for)
 
 TEST(why_a_span_is_kept_is_said_as_an_attribute)
 {
-	uint8_t said[ATR_KEEP_SAY_MAX];
+	uint8_t said[ATR_RECORD_SPARE];
 	static const uint8_t slow[] = "\x4a\x18\x0a\x0e"
 				      "autotrace.kept\x12\x06\x0a\x04slow";
 

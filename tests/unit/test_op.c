@@ -21,6 +21,7 @@ static uint8_t *room; /* ATR_RECORD_MAX bytes before an unreadable page */
 static struct atr_record *committed;
 static bool ring_is_full;
 static uint32_t inside_at_reserve;
+static enum atr_which_ring reserved_in;
 
 struct atr_thread *atr_thread_self(void)
 {
@@ -35,9 +36,10 @@ uint64_t atr_thread_random(struct atr_thread *t)
 	return ++counter * 0x9e3779b97f4a7c15u;
 }
 
-struct atr_record *atr_thread_reserve(struct atr_thread *t)
+struct atr_record *atr_thread_reserve(struct atr_thread *t, enum atr_which_ring which)
 {
 	(void)t;
+	reserved_in = which;
 	inside_at_reserve = atr_tls.inside;
 	if (!room)
 		room = test_edge(NULL, ATR_RECORD_MAX);
@@ -406,6 +408,7 @@ TEST(candidates_say_what_they_are_and_whether_they_are_to_be_kept)
 	atr_op_begin(&child, ATR_KIND_INTERNAL);
 	atr__otlp__span__free_unpacked(span_of(&child, "fine", NULL), NULL);
 	CHECK_INT(committed->flags, ATR_RECORD_CANDIDATE);
+	CHECK_INT(reserved_in, ATR_RING_CANDIDATES);
 	CHECK_MEM(committed->local_root, root.context.span_id, 8);
 	atr_op_begin(&child, ATR_KIND_INTERNAL);
 	atr__otlp__span__free_unpacked(span_of(&child, "failed", "x"), NULL);
@@ -426,4 +429,30 @@ TEST(candidates_say_what_they_are_and_whether_they_are_to_be_kept)
 	atr__otlp__span__free_unpacked(span_of(&root, "root", "x"), NULL);
 	CHECK(flags & ATR_FLAG_SAMPLED);
 	CHECK_INT(committed->flags, ATR_RECORD_ERROR);
+	CHECK_INT(reserved_in, ATR_RING_SAMPLED);
+}
+
+TEST(a_candidate_leaves_room_for_what_says_why_it_is_kept)
+{
+	static const struct atr_sampler_extras extras = { .keep_errors = true };
+	static char text[2000];
+	struct atr_span span;
+	struct atr_op op;
+	size_t longest = 0;
+
+	memset(text, 'x', sizeof(text));
+	for (size_t len = 1; len < sizeof(text); len++) {
+		fresh(ATR_SAMPLER_ALWAYS_OFF);
+		atr_sampler_add(&extras, nothing_said);
+		atr_op_begin(&op, ATR_KIND_CLIENT);
+		CHECK(atr_op_end(&op, &span, "x", 1));
+		for (int i = 0; i < 7; i++)
+			atr_attr_str(&span.pb, ATR_DB_QUERY_TEXT, text, sizeof(text));
+		atr_attr_str(&span.pb, ATR_DB_QUERY_TEXT, text, len);
+		atr_span_commit(&span);
+		if (committed && committed->span_len > longest)
+			longest = committed->span_len;
+	}
+	CHECK(longest <= ATR_RECORD_MAX - sizeof(struct atr_record) - ATR_RECORD_SPARE);
+	CHECK(longest > ATR_RECORD_MAX - sizeof(struct atr_record) - ATR_RECORD_SPARE - 100);
 }
