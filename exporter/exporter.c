@@ -30,6 +30,8 @@
 #include "exporter/batch.h"
 #include "exporter/code.h"
 #include "exporter/health.h"
+#include "exporter/jaeger-remote.h"
+#include "exporter/keep.h"
 #include "exporter/limits.h"
 #include "exporter/orphan.h"
 #include "exporter/reader.h"
@@ -39,6 +41,8 @@
 #define NS_PER_MS 1000000u
 #define SLICE_NS (10 * NS_PER_MS)     /* longest sleep that does not notice requests */
 #define TICK_MIN_NS (10 * NS_PER_MS)  /* a schedule delay of 0 is not a busy loop */
+#define CANDIDATES 256		      /* taken at a time */
+#define PASSES_MAX 64		      /* and so often, before anything else has its turn */
 #define MARGIN_NS (10 * NS_PER_MS)    /* a flush ends so long before its deadline */
 #define ORPHANS_NS (100 * NS_PER_MS)  /* longest that their spans hold up an end */
 #define HOLD_MIN_NS (500 * NS_PER_MS) /* after a batch that nobody took, doubled each time */
@@ -55,7 +59,11 @@ struct exporter {
 	struct atr_sink sink;
 	struct atr_tally tally;
 	struct atr_reader reader;
-	bool sending; /* a delivery is under way */
+	struct atr_jaeger jaeger;
+	struct atr_keep keep;
+	bool kept_stuck;    /* there was no room for the next one */
+	bool resource_said; /* to the spool */
+	bool sending;	    /* a delivery is under way */
 
 	struct atr_buf flight; /* the places of its spans */
 	struct atr_orphans orphans;
@@ -101,15 +109,77 @@ static void take(void *arg, const struct atr_record *record, const struct atr_pl
 	}
 }
 
+/* ---- candidates ---- */
+
+/* There was no file yet when the resource became known: what was sampled made none. */
+static void say_resource(struct exporter *x)
+{
+	const struct atr_buf *r = &x->sink.head.resource;
+
+	if (x->resource_said || !x->host->spool_dir())
+		return;
+	x->host->resource(r->bytes, r->len);
+	x->resource_said = true;
+}
+
+static void hold_back(void *arg, const struct atr_record *record, const struct atr_place *place)
+{
+	struct exporter *x = arg;
+
+	(void)place;
+	atr_keep_take(&x->keep, record, x->host->now());
+}
+
+/* What is kept goes back into a ring, and comes out of it with all others. */
+static void give_kept(struct exporter *x)
+{
+	const struct atr_record *record;
+	uint8_t attr[ATR_RECORD_SPARE];
+	const char *why;
+
+	x->kept_stuck = false;
+	while (!x->kept_stuck && (record = atr_keep_next(&x->keep, &why))) {
+		x->kept_stuck = !x->host->keep(record, attr, atr_keep_say(attr, why));
+		if (!x->kept_stuck)
+			atr_keep_pop(&x->keep);
+	}
+	say_resource(x);
+}
+
+/* Is there more, for which room may be found? */
+static bool more_kept(const struct exporter *x)
+{
+	return x->keep.ready && (!x->kept_stuck || x->sending || atr_batch_len(&x->queue));
+}
+
+/* They wait for no collector.  True when their rings were seen empty. */
+static bool drain_candidates(struct exporter *x)
+{
+	bool empty = false;
+
+	for (int i = 0; i < PASSES_MAX && !empty; i++)
+		empty = x->host->candidates(CANDIDATES, hold_back, x) < CANDIDATES;
+	if (empty)
+		atr_keep_round(&x->keep, x->host->now());
+	give_kept(x);
+	return empty;
+}
+
 /* Drains what the queue has room for; true when the rings were seen empty. */
 static bool drain(struct exporter *x)
 {
+	bool empty = drain_candidates(x);
 	size_t room;
 
-	while ((room = atr_batch_room(&x->queue)) > 0)
-		if (x->host->drain(room, take, x) < room)
-			return true;
-	return false;
+	while ((room = atr_batch_room(&x->queue)) > 0) {
+		if (x->host->drain(room, take, x) < room) {
+			empty = empty && !more_kept(x);
+			break;
+		}
+	}
+	if (x->kept_stuck) /* it waits for these */
+		x->send_to = x->queue.pushed;
+	return room > 0 && empty;
 }
 
 /* ---- queue to collector ---- */
@@ -127,8 +197,10 @@ static void settle(struct exporter *x, enum atr_settled what)
 		atr_orphans_settle(&x->orphans, what);
 	for (size_t i = 0; i < in_flight(x); i++)
 		x->host->settle(&places[i], what);
-	if (what == ATR_SETTLED)
-		atr_buf_reset(&x->flight);
+	if (what != ATR_SETTLED)
+		return;
+	atr_buf_reset(&x->flight);
+	x->kept_stuck = false;
 }
 
 /* Nobody answers: it counts as not sent, until it is sent again. */
@@ -399,7 +471,10 @@ static unsigned rest(struct exporter *x)
 	metrics = atr_reader_due(&x->reader, x->host->now());
 	if (until > metrics)
 		until = metrics;
-	if (due(x) || until <= x->host->now() || (!x->sending && atr_orphans_any(&x->orphans)))
+	if (until > atr_jaeger_due(&x->jaeger))
+		until = atr_jaeger_due(&x->jaeger);
+	if (due(x) || until <= x->host->now() || (!x->sending && atr_orphans_any(&x->orphans)) ||
+	    (x->keep.ready && !x->kept_stuck))
 		return x->host->pending();
 	if (atr_batch_room(&x->queue))
 		return x->host->wait(until);
@@ -417,6 +492,7 @@ static void tick(struct exporter *x)
 	x->tick = now + x->tick_ns;
 	x->send_to = x->queue.pushed;
 	atr_code_rest(&x->code);
+	x->host->sampler_say();
 	if (!x->foreign && atr_sink_collects(&x->sink))
 		atr_orphans_scan(&x->orphans);
 }
@@ -521,6 +597,9 @@ static bool init(struct exporter *x, const struct atr_host *host)
 			  c->bsp_max_export_batch_size, c->bsp_max_queue_size);
 	atr_code_init(&x->code, host);
 	atr_limits_init(&x->limits, c);
+	if (!host->orphans_only)
+		atr_jaeger_init(&x->jaeger, host);
+	atr_keep_init(&x->keep, c->max_traces_per_second, host->stats);
 	atr_batch_init(&x->queue, c->bsp_max_queue_size, c->bsp_max_export_batch_size);
 	atr_orphans_init(&x->orphans, host);
 	if (!atr_sink_init(&x->sink, host))
@@ -565,14 +644,18 @@ static void take_none(void *arg, const struct atr_record *record, const struct a
 /* What is left, in the rings too, is told, and for the host to count. */
 static void leave(struct exporter *x)
 {
-	uint64_t n = in_flight(x);
+	uint64_t n = in_flight(x), unsent;
 
 	if (x->foreign)
 		batch_over(x, ATR_DELIVERY_FAILED);
 	atr_sink_cancel(&x->sink);
 	copy_rest(x, x->flush_by);
+	x->host->sampler_say();
+	atr_keep_end(&x->keep);
+	unsent = atr_keep_ready(&x->keep);
+	atr_add(&x->host->stats->unsent, unsent);
 	n += atr_batch_len(&x->queue) + x->n_copied;
-	n += x->host->drain(SIZE_MAX, take_none, NULL);
+	n += unsent + x->host->drain(SIZE_MAX, take_none, NULL);
 	put_back(x);
 	atr_sink_say_unsent(&x->sink, n);
 }
@@ -588,10 +671,14 @@ static void loop(struct exporter *x)
 			run_flush(x, wake);
 			continue;
 		}
+		/* Where much fails they are looked at now and then, not one by one. */
+		if (wake == ATR_WAKE_CANDIDATES && !x->sending)
+			sleep_until(x, x->host->now() + SLICE_NS);
 		(void)drain(x);
 		if (wake & ATR_WAKE_RING)
 			x->send_to = x->queue.pushed;
 		tick(x);
+		atr_jaeger_step(&x->jaeger);
 		/* Taking turns: who always has something of its own sends theirs, too. */
 		if (!x->sending && !x->last_foreign && atr_orphans_any(&x->orphans))
 			send_orphans(x);
@@ -663,4 +750,6 @@ void atr_exporter_run(const struct atr_host *host)
 	atr_batch_finish(&x.queue);
 	atr_code_finish(&x.code);
 	atr_limits_finish(&x.limits);
+	atr_jaeger_finish(&x.jaeger);
+	atr_keep_finish(&x.keep);
 }

@@ -9,13 +9,11 @@
 
 #include "exporter/endpoint.h"
 #include "preload/host.h"
-#include "preload/version.h"
 
 #define LAST 512		/* bytes of a body that are sent by themselves */
 #define RESPONSE_MAX (4u << 20) /* OTLP: a longer response is an error */
 #define SLICE_NS 10000000u	/* longest sleep: requests of the program are to be noticed */
 #define N_FDS 8			/* one connection, perhaps two tried at once (IPv6, IPv4) */
-#define USER_AGENT "libautotrace/" ATR_VERSION " OTel-OTLP-Exporter-C/" ATR_VERSION
 
 /* Of a response that ends in the middle of its head, libcurl says it is complete. */
 static size_t take_head(char *line, size_t size, size_t n, void *arg)
@@ -95,12 +93,21 @@ static bool set_way(CURL *easy, const struct atr_endpoint *ep)
 	       set_text(easy, CURLOPT_SSLKEY, ep->client_key);
 }
 
+void atr_http_set_protocols(CURL *easy)
+{
+#if LIBCURL_VERSION_NUM >= 0x075500
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+}
+
 static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
 {
 	CURL *easy = http->easy;
 
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, ep->headers);
-	curl_easy_setopt(easy, CURLOPT_USERAGENT, USER_AGENT);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, ATR_HTTP_USER_AGENT);
 	curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -114,11 +121,7 @@ static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, http);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, http->error);
-#if LIBCURL_VERSION_NUM >= 0x075500
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-#else
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
-#endif
+	atr_http_set_protocols(easy);
 }
 
 /*
@@ -137,14 +140,21 @@ static void openssl_without_exit_handler(void)
 		(void)init(no_atexit, NULL);
 }
 
-int atr_http_init(struct atr_http *http, const struct atr_host *host,
-		  const struct atr_endpoint *endpoint)
+int atr_http_global(const struct atr_host *host)
 {
 	openssl_without_exit_handler();
-	*http = (struct atr_http){ .host = host, .endpoint = endpoint };
 	if (curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK)
 		return -ENOMEM;
 	host->loaded();
+	return 0;
+}
+
+int atr_http_init(struct atr_http *http, const struct atr_host *host,
+		  const struct atr_endpoint *endpoint)
+{
+	*http = (struct atr_http){ .host = host, .endpoint = endpoint };
+	if (atr_http_global(host) != 0)
+		return -ENOMEM;
 	http->multi = curl_multi_init();
 	http->easy = curl_easy_init();
 	if (!http->multi || !http->easy || !set_way(http->easy, endpoint)) {

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "exporter/buf.h"
+#include "preload/version.h"
 
 struct atr_endpoint;
 struct atr_host;
@@ -46,6 +47,14 @@ struct atr_http_reply {
 	const uint8_t *body;
 	size_t len;
 };
+
+#define ATR_HTTP_USER_AGENT "libautotrace/" ATR_VERSION " OTel-OTLP-Exporter-C/" ATR_VERSION
+
+/* Initialises libcurl, once more or for the first time.  0 or -errno. */
+int atr_http_global(const struct atr_host *host);
+
+/* Nothing but http and https. */
+void atr_http_set_protocols(CURL *easy);
 
 /* Initialises libcurl; nothing is connected yet.  0 or -errno. */
 int atr_http_init(struct atr_http *http, const struct atr_host *host,

@@ -360,13 +360,17 @@ static bool take_ring(struct atr_orphans *o, size_t max)
 		all = !r;
 		if (all)
 			break;
+		m.end = g.pos;
+		if (r->flags & ATR_RECORD_CANDIDATE) { /* none is in a file: not to be sent */
+			atr_add(&o->host->stats->unkept, 1);
+			continue;
+		}
 		len = r->span_len;
 		span = atr_limits_apply(&o->limits, r->span, &len);
 		if (span)
 			atr_otlp_add_span(&o->spans, span, len);
 		else
 			o->spans.failed = true;
-		m.end = g.pos;
 		o->n_spans++;
 	}
 	if (m.end != m.tail)

@@ -314,16 +314,43 @@ static void put_service(struct atr_pb *pb, const struct atr_http_head *request,
 
 /* ---- both ---- */
 
+static size_t name_of(const struct atr_http_head *request, struct atr_slice route,
+		      char name[static ATR_HTTP_NAME_MAX])
+{
+	bool known = atr_http_known_method(request->method);
+	struct atr_slice method = known ? request->method : ATR_SLICE("HTTP");
+	size_t len = method.len;
+
+	memcpy(name, method.p, len);
+	if (route.len) {
+		name[len++] = ' ';
+		memcpy(name + len, route.p, route.len);
+	}
+	return len + route.len;
+}
+
+static struct atr_slice route_for(const struct atr_http_target *target, enum atr_kind kind)
+{
+	return kind == ATR_KIND_SERVER ? atr_http_route(target->path)
+				       : (struct atr_slice){ NULL, 0 };
+}
+
+size_t atr_http_span_name(const struct atr_http_head *request, enum atr_kind kind,
+			  char name[static ATR_HTTP_NAME_MAX])
+{
+	struct atr_http_target target = atr_http_target(request);
+
+	return name_of(request, route_for(&target, kind), name);
+}
+
 size_t atr_http_request_attrs(struct atr_pb *pb, const struct atr_http_head *request,
 			      enum atr_kind kind, const struct atr_http_peer *peer,
 			      char name[static ATR_HTTP_NAME_MAX])
 {
 	struct atr_http_target target = atr_http_target(request);
 	bool known = atr_http_known_method(request->method);
-	struct atr_slice method = known ? request->method : ATR_SLICE("HTTP"), route;
-	size_t len = method.len;
+	struct atr_slice method = request->method, route = route_for(&target, kind);
 
-	memcpy(name, method.p, len);
 	put_str(pb, ATR_HTTP_REQUEST_METHOD, known ? method : ATR_SLICE("_OTHER"), TEXT_MAX);
 	if (!known)
 		put_str(pb, ATR_HTTP_REQUEST_METHOD_ORIGINAL, request->method, TEXT_MAX);
@@ -332,17 +359,12 @@ size_t atr_http_request_attrs(struct atr_pb *pb, const struct atr_http_head *req
 	if (kind != ATR_KIND_SERVER) {
 		put_client(pb, request, &target, peer);
 	} else {
-		route = atr_http_route(target.path);
-		if (route.len) {
+		if (route.len)
 			put_str(pb, ATR_HTTP_ROUTE, route, TEXT_MAX);
-			name[len++] = ' ';
-			memcpy(name + len, route.p, route.len);
-			len += route.len;
-		}
 		put_service(pb, request, &target, peer);
 	}
 	put_captured(pb, request, kind, false);
-	return len;
+	return name_of(request, route, name);
 }
 
 void atr_http_response_attrs(struct atr_pb *pb, const struct atr_http_head *response,

@@ -41,6 +41,10 @@ size_t atr_http_request_attrs(struct atr_pb *pb, const struct atr_http_head *req
 			      enum atr_kind kind, const struct atr_http_peer *peer,
 			      char name[static ATR_HTTP_NAME_MAX]);
 
+/* The name alone, for those who need it before there is a span. */
+size_t atr_http_span_name(const struct atr_http_head *request, enum atr_kind kind,
+			  char name[static ATR_HTTP_NAME_MAX]);
+
 /* http.response.status_code and captured response headers. */
 void atr_http_response_attrs(struct atr_pb *pb, const struct atr_http_head *response,
 			     enum atr_kind kind);
@@ -66,5 +70,8 @@ bool atr_http_propagate_to(struct atr_slice host);
 
 /* Does that depend on the host at all? */
 bool atr_http_propagate_limited(void);
+
+/* Is this a request that is no span (AUTOTRACE_IGNORE), served or sent? */
+bool atr_http_ignored(const struct atr_http_head *request);
 
 #endif

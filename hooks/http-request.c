@@ -8,8 +8,10 @@
 #include "preload/clock.h"
 #include "preload/life.h"
 #include "preload/process.h"
+#include "preload/rate.h"
 #include "preload/sampler.h"
 #include "preload/stats.h"
+#include "preload/tracestate.h"
 
 static struct atr_pool requests = {
 	.size = (sizeof(struct atr_http_request) + 7) & ~(size_t)7,
@@ -156,6 +158,91 @@ static bool brings_any(const struct atr_http_head *head)
 
 _Static_assert(sizeof(struct atr_remote) <= ATR_BUFFER_SIZE, "fits a buffer");
 
+static const struct atr_sampling ignored; /* not sampled, and no candidate */
+
+/* The name that a decision depends on, if it does. */
+static struct atr_slice name_for_sampler(struct atr_http_request *r,
+					 const struct atr_http_head *head, enum atr_kind kind)
+{
+	if (atr_likely(!atr_sampler_wants_name()))
+		return (struct atr_slice){ NULL, 0 };
+	return (struct atr_slice){ r->name, atr_http_span_name(head, kind, r->name) };
+}
+
+/* The decision about what a remote parent began, and its tracestate made to say it. */
+static struct atr_sampling sample_remote(struct atr_remote *remote, struct atr_slice name,
+					 uint64_t now, bool ignore)
+{
+	const struct atr_context *parent = &remote->context;
+	struct atr_sampling s = ignored;
+	struct atr_ot ot;
+
+	if (!ignore) {
+		const struct atr_sampler_ask ask = { .parent = parent,
+						     .trace_id = parent->trace_id,
+						     .ot = &ot,
+						     .name = name,
+						     .now = now };
+
+		atr_ot_read((struct atr_slice){ remote->tracestate, remote->tracestate_len }, &ot);
+		s = atr_sampler_decide(&ask);
+	}
+	remote->tracestate_len =
+		atr_sampler_tracestate(&s, parent->trace_id, remote->tracestate,
+				       remote->tracestate_len, sizeof(remote->tracestate));
+	return s;
+}
+
+/* What the headers say of a request that is served; nothing yet of a tracestate. */
+static void come_from(struct atr_op_origin *from, struct atr_sampling *s, struct atr_remote *remote,
+		      bool ignore)
+{
+	if (remote->context.valid) {
+		*s = sample_remote(remote, from->name, from->start, ignore);
+		from->parent = &remote->context;
+		from->sampling = s;
+		return;
+	}
+	if (remote->has_trace_id)
+		from->trace_id = remote->context.trace_id;
+	if (remote->decision != ATR_UNDECIDED && !ignore) {
+		*s = atr_sampler_decided(remote->decision == ATR_SAMPLED);
+		from->sampling = s;
+	}
+}
+
+/* The tracestate of a trace that begins here, for one that brings baggage. */
+static void begin_tracestate(struct atr_remote *remote, const struct atr_context *c)
+{
+	struct atr_slice state;
+
+	if (remote->context.valid || !c->carrier || !atr_carrier_hold(c->carrier, c->carrier_gen))
+		return;
+	state = atr_carrier_tracestate(c->carrier);
+	if (state.len <= sizeof(remote->tracestate)) {
+		memcpy(remote->tracestate, state.p, state.len);
+		remote->tracestate_len = state.len;
+	}
+	atr_carrier_release(c->carrier);
+}
+
+/* The carrier of its parent, or of how it was sampled, for as long as the request lives. */
+static void keep_carrier(struct atr_http_request *r)
+{
+	struct atr_context *c = &r->op.context;
+
+	if (c->carrier && atr_carrier_hold(c->carrier, c->carrier_gen))
+		r->carrier = c->carrier;
+	else
+		c->carrier = NULL;
+}
+
+static void set_carrier(struct atr_http_request *r, struct atr_carrier *carrier)
+{
+	r->carrier = r->op.context.carrier = carrier;
+	r->op.context.carrier_gen = carrier ? carrier->gen : 0;
+}
+
 void atr_http_request_serve(struct atr_http_request *r, struct atr_conn *c,
 			    const struct atr_http_head *head, uint64_t start)
 {
@@ -163,28 +250,27 @@ void atr_http_request_serve(struct atr_http_request *r, struct atr_conn *c,
 	/* Too large for a small stack. */
 	char *buffer = brings_any(head) ? atr_buffer_take() : NULL;
 	struct atr_remote *remote = (struct atr_remote *)(void *)buffer;
+	bool ignore = !atr_sampler_passive && atr_http_ignored(head);
+	struct atr_sampling sampling;
 
 	atr_context_forget_fork();
+	from.name = name_for_sampler(r, head, ATR_KIND_SERVER);
+	if (ignore)
+		from.sampling = &ignored;
 	if (remote) {
 		atr_propagators_extract(head, remote);
-		r->carrier = carrier_of(remote);
-		if (remote->context.valid)
-			from.parent = &remote->context;
-		else if (remote->has_trace_id)
-			from.trace_id = remote->context.trace_id;
-		from.decided = !from.parent && remote->decision != ATR_UNDECIDED;
-		from.sampled = remote->decision == ATR_SAMPLED;
-		if (r->carrier) {
-			remote->context.carrier = r->carrier;
-			remote->context.carrier_gen = r->carrier->gen;
-		}
+		come_from(&from, &sampling, remote, ignore);
 	}
 	atr_op_begin_under(&r->op, ATR_KIND_SERVER, &from);
-	if (from.decided && remote->context.debug)
+	if (remote && !from.parent && remote->decision != ATR_UNDECIDED && remote->context.debug)
 		r->op.context.debug = true; /* B3's d, without ids */
 	if (r->op.context.valid) {
-		r->op.context.carrier = r->carrier;
-		r->op.context.carrier_gen = r->carrier ? r->carrier->gen : 0;
+		if (remote) {
+			begin_tracestate(remote, &r->op.context);
+			set_carrier(r, carrier_of(remote));
+		} else {
+			keep_carrier(r);
+		}
 		open_context(r);
 		atr_open_add(&r->open, head, from.parent, &r->op.context);
 		r->listed = true;
@@ -259,26 +345,45 @@ static void choose(struct choice *ch, struct atr_http_request *r, const struct a
 		ch->has_parent = false;
 }
 
-/* The carrier of its parent, for as long as the request lives. */
-static void keep_carrier(struct atr_http_request *r)
+/* It is ignored, in a trace that may be sampled: the threshold is not this request's. */
+static void ignore_threshold(struct atr_http_request *r)
 {
 	struct atr_context *c = &r->op.context;
+	struct atr_carrier *was = r->carrier;
+	struct atr_slice state, baggage;
+	char *buffer;
+	size_t len;
 
-	if (c->carrier && atr_carrier_hold(c->carrier, c->carrier_gen))
-		r->carrier = c->carrier;
-	else
-		c->carrier = NULL;
+	if (!was)
+		return;
+	state = atr_carrier_tracestate(was);
+	baggage = atr_carrier_baggage(was);
+	buffer = state.len && state.len < ATR_BUFFER_SIZE ? atr_buffer_take() : NULL;
+	if (!buffer)
+		return;
+	memcpy(buffer, state.p, state.len);
+	len = atr_sampler_tracestate(&ignored, c->trace_id, buffer, state.len, ATR_BUFFER_SIZE);
+	if (len != state.len) {
+		set_carrier(r, atr_carrier_new((struct atr_slice){ buffer, len }, baggage));
+		atr_carrier_release(was);
+	}
+	atr_buffer_give(buffer);
 }
 
 void atr_http_request_send(struct atr_http_request *r, struct atr_conn *c,
 			   const struct atr_http_head *head, const struct atr_http_origin *from)
 {
 	struct atr_op_origin origin = { .start = from->start };
+	bool ignore = !atr_sampler_passive && atr_http_ignored(head);
 	struct choice ch;
 
 	choose(&ch, r, c, head, from);
 	if (ch.has_parent)
 		origin.parent = &ch.parent;
+	if (ignore)
+		origin.sampling = &ignored;
+	else if (!ch.has_parent || ch.parent.remote)
+		origin.name = name_for_sampler(r, head, ATR_KIND_CLIENT);
 	atr_op_begin_under(&r->op, ATR_KIND_CLIENT, &origin);
 	if (!r->op.context.valid)
 		return;
@@ -292,6 +397,8 @@ void atr_http_request_send(struct atr_http_request *r, struct atr_conn *c,
 	}
 	open_context(r);
 	keep_carrier(r);
+	if (ignore)
+		ignore_threshold(r);
 	r->propagates = !atr_http_propagate_limited() || atr_http_propagate_to(atr_http_host(head));
 	if (r->propagates)
 		r->lines_len = (uint16_t)atr_propagators_inject(&r->op.context, head, r->lines);

@@ -22,6 +22,7 @@ static struct {
 	struct atr_http_list captured[2][2]; /* [server][response] */
 	struct atr_http_list propagate_to;
 	struct atr_http_list propagate_except;
+	struct atr_http_list ignore;
 	bool propagate_to_set;
 } settings;
 
@@ -70,6 +71,23 @@ static bool is_host(struct atr_slice s)
 	if (memchr(s.p, '*', s.len) || !atr_http_authority(s, &authority))
 		return false;
 	return authority.host.len + (s.p[0] == '[' ? 2 : 0) == s.len;
+}
+
+/* host, host/path or /path; * as in a host, and at the end of a path for all that is left. */
+static bool is_ignorable(struct atr_slice s)
+{
+	const char *path = memchr(s.p, '/', s.len);
+	size_t host = path ? (size_t)(path - s.p) : s.len;
+	const char *star;
+
+	if (host && !is_host((struct atr_slice){ s.p, host }))
+		return false;
+	if (!path)
+		return true;
+	if (memchr(path, '?', s.len - host) || memchr(path, '#', s.len - host))
+		return false;
+	star = memchr(path, '*', s.len - host);
+	return !star || star == s.p + s.len - 1;
 }
 
 /* A path in which {...} stands for whole segments, and * only at the end. */
@@ -192,6 +210,9 @@ void atr_http_attrs_init(void (*warn)(const char *line))
 		     "a header name of at most 64 characters"),
 		LIST(propagate_to, propagate_to, is_host, "a host, *.domain or *"),
 		LIST(propagate_except, propagate_except, is_host, "a host, *.domain or *"),
+		LIST(ignore, ignore, is_ignorable,
+		     "a /path, a host or a host/path, with * for *.domain and at the end of a "
+		     "path"),
 	};
 #undef LIST
 	_Static_assert(ATR_HTTP_METHOD_MAX == 24 && ATR_HTTP_HEADER_MAX == 64 &&
@@ -312,23 +333,27 @@ static struct atr_slice plain(struct atr_slice host)
 	return host;
 }
 
+static bool host_is(struct atr_slice item, struct atr_slice host)
+{
+	item = plain(item);
+	if (item.p[0] == '*') {
+		item.p++;
+		item.len--;
+		if (!item.len)
+			return true;
+		if (host.len <= item.len)
+			return false;
+		host.p += host.len - item.len;
+		host.len = item.len;
+	}
+	return atr_http_same_word(item, host);
+}
+
 static bool host_is_in(const struct atr_http_list *list, struct atr_slice host)
 {
-	for (size_t i = 0; i < list->n; i++) {
-		struct atr_slice item = plain(list->items[i]), end = host;
-
-		if (item.p[0] == '*') {
-			item.p++;
-			item.len--;
-			if (!item.len)
-				return true;
-			if (host.len <= item.len)
-				continue;
-			end = (struct atr_slice){ host.p + host.len - item.len, item.len };
-		}
-		if (atr_http_same_word(item, end))
+	for (size_t i = 0; i < list->n; i++)
+		if (host_is(list->items[i], host))
 			return true;
-	}
 	return false;
 }
 
@@ -343,4 +368,39 @@ bool atr_http_propagate_to(struct atr_slice host)
 bool atr_http_propagate_limited(void)
 {
 	return settings.propagate_to_set || settings.propagate_except.n;
+}
+
+/* ---- requests that are not looked at ---- */
+
+static bool path_is(struct atr_slice item, struct atr_slice path)
+{
+	if (item.p[item.len - 1] != '*')
+		return same(item, path);
+	return path.len >= item.len - 1 && memcmp(path.p, item.p, item.len - 1) == 0;
+}
+
+static bool ignores(struct atr_slice item, const struct atr_http_head *request,
+		    struct atr_slice path)
+{
+	const char *slash = memchr(item.p, '/', item.len);
+	size_t n = slash ? (size_t)(slash - item.p) : item.len;
+
+	if (slash && !path_is((struct atr_slice){ slash, item.len - n }, path))
+		return false;
+	return !n || host_is((struct atr_slice){ item.p, n }, plain(atr_http_host(request)));
+}
+
+bool atr_http_ignored(const struct atr_http_head *request)
+{
+	struct atr_slice path;
+
+	if (!settings.ignore.n)
+		return false;
+	path = atr_http_target(request).path;
+	if (!path.len)
+		path = ATR_SLICE("/");
+	for (size_t i = 0; i < settings.ignore.n; i++)
+		if (ignores(settings.ignore.items[i], request, path))
+			return true;
+	return false;
 }

@@ -25,10 +25,13 @@ static inline bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* White space of a value that has been checked: line ends are those of folded lines. */
+/*
+ * White space of a value that has been checked: line ends are those of folded lines, and
+ * nothing else that is left of it is as low.
+ */
 static inline bool is_space(char c)
 {
-	return atr_http_is_blank(c) || c == '\r' || c == '\n';
+	return (uint8_t)c <= ' ';
 }
 
 static inline struct atr_slice slice(const char *p, const char *end)
@@ -60,20 +63,39 @@ bool atr_http_name_is(struct atr_slice name, const char *lower, size_t lower_len
 	return true;
 }
 
+static inline uint32_t half(const char *p)
+{
+	uint32_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return w;
+}
+
 /*
  * Is the token at p this name of a known field?  Those have letters, digits and hyphens
- * only, and no other tchar becomes one of them with the bit of lower case.
+ * only, and no other tchar becomes one of them with the bit of lower case.  (Nor does what else
+ * may be in a value, but for a CR that becomes a hyphen: behind that comes an LF.)
  */
 static inline __attribute__((always_inline)) bool same(const char *p, const char *lower, size_t n)
 {
 	uint64_t differ = 0;
 
-	if (n < 8) {
+	if (n < 4) {
 		for (size_t i = 0; i < n; i++)
 			differ |= (uint64_t)((p[i] | 0x20) ^ lower[i]);
 		return !differ;
 	}
-	for (size_t i = 0; i < n; i += 8) {
+	if (n < 8) { /* two halves, which may overlap */
+		uint32_t each = (uint32_t)ATR_HTTP_EACH(0x20);
+		size_t at = n - 4;
+
+		return !(((half(p) | each) ^ half(lower)) |
+			 ((half(p + at) | each) ^ half(lower + at)));
+	}
+	/* Most are told apart by the first eight. */
+	if ((atr_http_word(p) | ATR_HTTP_EACH(0x20)) != atr_http_word(lower))
+		return false;
+	for (size_t i = 8; i < n; i += 8) {
 		size_t at = i + 8 <= n ? i : n - 8; /* the last eight may overlap */
 
 		differ |= (atr_http_word(p + at) | ATR_HTTP_EACH(0x20)) ^ atr_http_word(lower + at);
@@ -143,10 +165,10 @@ static int version(const char **at, const char *end, uint8_t *minor)
 	const size_t len = sizeof(name) - 1;
 	size_t room = (size_t)(end - *at);
 
-	if (memcmp(*at, name, room < len ? room : len) != 0)
-		return -1;
 	if (room <= len)
-		return 0;
+		return memcmp(*at, name, room) == 0 ? 0 : -1;
+	if (memcmp(*at, name, len) != 0)
+		return -1;
 	if (!is_digit((*at)[len]))
 		return -1;
 	*minor = (uint8_t)((*at)[len] - '0');
@@ -249,6 +271,25 @@ static bool empty_line(const char *p, size_t n, size_t i, size_t *empty, size_t 
 	return p[i] == '\n';
 }
 
+/* The next LF from `at` on; n: there is none. */
+static inline size_t line_feed(const char *p, size_t n, size_t at)
+{
+	const char *lf;
+
+#ifdef ATR_HTTP_SSE2
+	/* Lines are short: a call to memchr() costs more than this. */
+	for (; n - at >= 16; at += 16) {
+		unsigned lfs = (unsigned)_mm_movemask_epi8(
+			_mm_cmpeq_epi8(atr_http_sixteen(p + at), _mm_set1_epi8('\n')));
+
+		if (lfs)
+			return at + (unsigned)__builtin_ctz(lfs);
+	}
+#endif
+	lf = at < n ? memchr(p + at, '\n', n - at) : NULL;
+	return lf ? (size_t)(lf - p) : n;
+}
+
 bool atr_http_head_end(const char *p, size_t n, size_t *scan, size_t *empty, size_t *end)
 {
 	size_t at = *scan;
@@ -256,15 +297,15 @@ bool atr_http_head_end(const char *p, size_t n, size_t *scan, size_t *empty, siz
 	if (at == 0 && empty_line(p, n, 0, empty, end))
 		return true;
 	while (at < n) {
-		const char *lf = memchr(p + at, '\n', n - at);
-
-		if (!lf) {
+		at = line_feed(p, n, at);
+		if (at == n) {
 			*scan = n;
 			return false;
 		}
-		at = (size_t)(lf - p);
 		/* What comes behind may be half there: the next call looks from here again. */
 		*scan = at++;
+		if (at < n && (uint8_t)p[at] > '\r')
+			continue;
 		if (empty_line(p, n, at, empty, end))
 			return true;
 	}
@@ -274,8 +315,9 @@ bool atr_http_head_end(const char *p, size_t n, size_t *scan, size_t *empty, siz
 /* ---- fields ---- */
 
 /* One field with its folded lines.  1; 0: there is none left; -1: it is malformed. */
-static inline int field(const char **at, const char *end, struct atr_slice *name,
-			struct atr_slice *value, bool *folded)
+static inline __attribute__((always_inline)) int field(const char **at, const char *end,
+						       struct atr_slice *name,
+						       struct atr_slice *value, bool *folded)
 {
 	const char *p = *at, *colon, *stop;
 
@@ -396,9 +438,9 @@ static void connection(struct reading *r, struct atr_slice value)
 	struct atr_slice option;
 
 	while (element(&value, &option)) {
-		r->close |= atr_http_name_is(option, "close", 5);
-		r->keep_alive |= atr_http_name_is(option, "keep-alive", 10);
-		r->upgrade |= atr_http_name_is(option, "upgrade", 7);
+		r->close |= option.len == 5 && same(option.p, "close", 5);
+		r->keep_alive |= option.len == 10 && same(option.p, "keep-alive", 10);
+		r->upgrade |= option.len == 7 && same(option.p, "upgrade", 7);
 	}
 }
 

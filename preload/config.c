@@ -351,6 +351,66 @@ static void use_exporters(struct atr_config *c, const struct reader *r)
 		c->exporters = ATR_EXPORTER_NONE;
 }
 
+static bool wants_jaeger(const struct atr_config *c)
+{
+	return c->sampler == ATR_SAMPLER_JAEGER_REMOTE ||
+	       c->sampler == ATR_SAMPLER_PARENTBASED_JAEGER_REMOTE;
+}
+
+static void cut_blanks(char *s)
+{
+	for (size_t n = strlen(s); n && (s[n - 1] == ' ' || s[n - 1] == '\t'); n--)
+		s[n - 1] = '\0';
+}
+
+/* One `key=value` of the list, which it is cut out of. */
+static bool read_jaeger_item(struct atr_jaeger_arg *arg, char *item)
+{
+	char *value = strchr(item, '=');
+
+	if (!value)
+		return false;
+	*value++ = '\0';
+	(void)trim((const char **)&value);
+	cut_blanks(item);
+	cut_blanks(value);
+	if (same_word(item, "endpoint"))
+		arg->endpoint = value;
+	else if (same_word(item, "pollingIntervalMs"))
+		return read_number(value, 1, UINT32_MAX, &arg->polling_ms);
+	else if (same_word(item, "initialSamplingRate"))
+		return read_ratio(value, &arg->ratio);
+	else
+		return false;
+	return *value != '\0';
+}
+
+/* endpoint=URL,pollingIntervalMs=N,initialSamplingRate=N, each of them or not. */
+static void read_jaeger(const struct reader *r, struct atr_config *c)
+{
+	static const struct atr_jaeger_arg none = { NULL, 60000, 0.001 };
+	const char *env = "OTEL_TRACES_SAMPLER_ARG";
+	const char *v = wants_jaeger(c) ? value_of(r, env) : NULL;
+	char *list = v ? (char *)copy(v) : NULL, *next;
+
+	c->jaeger = none;
+	for (; list; list = next) {
+		next = strchr(list, ',');
+		if (next)
+			*next++ = '\0';
+		while (*list == ' ' || *list == '\t')
+			list++;
+		if (*list && !read_jaeger_item(&c->jaeger, list)) {
+			c->jaeger = none;
+			warn_bad(r, env, v,
+				 "a list of endpoint=URL, pollingIntervalMs=N, "
+				 "initialSamplingRate=0 to 1",
+				 "none of it");
+			return;
+		}
+	}
+}
+
 static void set_defaults(struct atr_config *config)
 {
 	*config = (struct atr_config){
@@ -370,6 +430,7 @@ void atr_config_read(struct atr_config *config, const char *(*get)(const char *n
 #define OPTION(field, type, env, def, min, max, doc) READ_##type(config, r, field, env, min, max);
 #include "preload/config.def"
 	use_exporters(config, r);
+	read_jaeger(r, config);
 }
 
 /* ---- for people ---- */

@@ -38,12 +38,20 @@
 #define ATR_TYPE_CALL_SITES enum atr_CALL_SITES
 #define ATR_TYPE_STACKTRACE enum atr_STACKTRACE
 
+/* OTEL_TRACES_SAMPLER_ARG of the jaeger_remote samplers. */
+struct atr_jaeger_arg {
+	const char *endpoint; /* NULL: none was given */
+	uint32_t polling_ms;
+	double ratio; /* until there is an answer */
+};
+
 struct atr_config {
 #define OPTION(field, type, env, def, min, max, doc) ATR_TYPE_##type field;
 #include "preload/config.def"
 	/* Which rows the environment set: for "the specific one wins". */
 #define OPTION(field, type, env, def, min, max, doc) bool field##_set;
 #include "preload/config.def"
+	struct atr_jaeger_arg jaeger; /* of the one row that means two things */
 };
 
 /* The process's settings.  Written once by atr_config_read(), read by anybody after. */

@@ -37,8 +37,9 @@ struct atr_context {
 	uint8_t flags;	       /* W3C trace flags: 1 sampled, 2 random trace id */
 	bool valid;
 	bool remote;
-	bool deferred; /* the remote side left the sampling decision to us (B3) */
-	bool debug;    /* B3's and Jaeger's debug flag: handed on with them */
+	bool deferred;	/* the remote side left the sampling decision to us (B3) */
+	bool debug;	/* B3's and Jaeger's debug flag: handed on with them */
+	bool candidate; /* not sampled, but recorded: it may be kept (preload/sampler.h) */
 	uint32_t gen;
 	struct atr_cell *open;
 	/* tracestate and baggage that came with the trace; NULL for none */

@@ -27,17 +27,19 @@
  * in memory it hangs from there, and what a former run held is abandoned, never
  * freed.
  */
-#define ATR_HOST_ABI 5
+#define ATR_HOST_ABI 7
 
 /* Why wait() came back; bits. */
 enum atr_wake {
-	ATR_WAKE_TIME = 0,  /* the time is up, nothing else */
-	ATR_WAKE_RING = 1,  /* a ring has much in it: drain, and send */
-	ATR_WAKE_FLUSH = 2, /* export everything now, by deadline(); then call flushed() */
-	ATR_WAKE_STOP = 4,  /* comes with FLUSH: then return from run() */
+	ATR_WAKE_TIME = 0,	 /* the time is up, nothing else */
+	ATR_WAKE_RING = 1,	 /* a ring has much in it: drain, and send */
+	ATR_WAKE_FLUSH = 2,	 /* export everything now, by deadline(); then call flushed() */
+	ATR_WAKE_STOP = 4,	 /* comes with FLUSH: then return from run() */
+	ATR_WAKE_CANDIDATES = 8, /* a ring of candidates has much in it: drain those */
 };
 
 struct atr_object;
+struct atr_strategy;
 struct pollfd;
 
 /* Spans begun, for metrics: by where their parent is, and whether they are sampled. */
@@ -90,6 +92,19 @@ struct atr_host {
 
 	/* Everything that is not settled will be drained again. */
 	void (*rewind)(void);
+
+	/*
+	 * The same out of the rings of candidates (ATR_RECORD_CANDIDATE), which nobody but this
+	 * process ever reads: they are gone from there when this returns, and not to be settled.
+	 */
+	size_t (*candidates)(size_t max, atr_take_fn *take, void *arg);
+
+	/*
+	 * A candidate that is to be exported after all, with an attribute (a field of the span) of
+	 * at most ATR_RECORD_SPARE bytes: drain() will hand it out as a record like any other.
+	 * False: there is no room now.
+	 */
+	bool (*keep)(const struct atr_record *record, const uint8_t *attr, size_t len);
 
 	/* Monotonic nanoseconds; the clock of all deadlines here. */
 	uint64_t (*now)(void);
@@ -154,6 +169,12 @@ struct atr_host {
 	/* There is no program here, only the spool: run() returns when nothing is left in it
 	 * that can be sent. */
 	bool orphans_only;
+
+	/* Once in a while: the sampler tells people what it has to tell. */
+	void (*sampler_say)(void);
+
+	/* What a jaeger_remote sampler is told to do from now on. */
+	void (*strategy)(const struct atr_strategy *strategy);
 
 	/* The object that addresses with this index lay in (preload/object.h), or NULL. */
 	const struct atr_object *(*object)(unsigned index);

@@ -187,8 +187,20 @@ static bool step_config(void)
 
 static bool step_sampler(void)
 {
-	atr_sampler_init(atr_config.sampler, atr_config.sampler_set ? atr_config.sampler_arg : 1.0,
-			 atr_config_exports(&atr_config) && !atr_config.sdk_disabled);
+	const struct atr_config *c = &atr_config;
+	const struct atr_sampler_extras extras = {
+		.keep_errors = c->keep_errors,
+		.keep_slow_ms = c->keep_slow_ms,
+		.most_per_second = c->max_traces_per_second,
+		.target_per_second = c->target_traces_per_second,
+	};
+	bool remote = c->sampler == ATR_SAMPLER_JAEGER_REMOTE ||
+		      c->sampler == ATR_SAMPLER_PARENTBASED_JAEGER_REMOTE;
+
+	atr_sampler_init(c->sampler, remote ? c->jaeger.ratio : c->sampler_arg,
+			 atr_config_exports(c) && !c->sdk_disabled);
+	atr_sampler_add(&extras, warn);
+	atr_sampler_wanted = atr_worker_wanted;
 	atr_sampler_passive = atr_config.sdk_disabled;
 	return true;
 }
@@ -209,6 +221,19 @@ static struct atr_slice env_line(const char *name, size_t max)
 	if (!value || strlen(value) > max || !printable(value))
 		return (struct atr_slice){ NULL, 0 };
 	return (struct atr_slice){ value, strlen(value) };
+}
+
+/* TRACESTATE, with the threshold that is true of what begins here. */
+static struct atr_slice env_tracestate(const struct atr_context *c)
+{
+	static char text[512 + 64];
+	struct atr_slice s = env_line("TRACESTATE", 512);
+
+	if (s.len)
+		memcpy(text, s.p, s.len);
+	s.len = atr_sampler_environment(c, text, s.len, sizeof(text));
+	s.p = text;
+	return s;
 }
 
 /*
@@ -246,7 +271,7 @@ static bool step_context(void)
 			100, parent);
 		return true;
 	}
-	c->carrier = atr_carrier_new(env_line("TRACESTATE", 512), env_line("BAGGAGE", 8192));
+	c->carrier = atr_carrier_new(env_tracestate(c), env_line("BAGGAGE", 8192));
 	if (c->carrier)
 		c->carrier_gen = c->carrier->gen;
 	read_life(c);
@@ -363,6 +388,7 @@ static void renew(void)
 	atr_thread_forked();
 	atr_stack_forked();
 	atr_real_forked();
+	atr_sampler_forked();
 	memset(&atr_stats, 0, sizeof(atr_stats));
 	atr_stats.forks = atr_process.epoch;
 	enabled = true;

@@ -16,6 +16,7 @@
 #include "preload/config.h"
 #include "preload/life.h"
 #include "preload/process.h"
+#include "preload/rate.h"
 #include "preload/record.h"
 #include "preload/sampler.h"
 #include "preload/stack.h"
@@ -43,6 +44,7 @@ enum {
 #define FLAGS_HAS_IS_REMOTE 0x100
 #define FLAGS_IS_REMOTE 0x200
 #define NAME_MAX_BYTES 512
+#define SPAN_ID_AT 20 /* in the message: behind the trace id's field and a tag and a length */
 
 static void new_root(struct atr_context *c, struct atr_thread *t, const uint8_t *trace_id)
 {
@@ -58,7 +60,7 @@ static void new_root(struct atr_context *c, struct atr_thread *t, const uint8_t 
 		c->flags = ATR_FLAG_RANDOM;
 	}
 	c->carrier = NULL;
-	c->debug = false;
+	c->debug = c->candidate = false;
 }
 
 static void new_child(struct atr_op *op, const struct atr_context *parent)
@@ -71,6 +73,7 @@ static void new_child(struct atr_op *op, const struct atr_context *parent)
 	c->carrier = parent->carrier;
 	c->carrier_gen = parent->carrier_gen;
 	c->debug = parent->debug;
+	c->candidate = parent->candidate;
 	op->parent_remote = parent->remote;
 }
 
@@ -127,13 +130,35 @@ static void count_started(struct atr_thread *t, bool has_parent, bool remote, bo
 	atr_store(n, *n + 1);
 }
 
-static void decided(struct atr_op *op, bool sampled)
+/* What begins under a span of this process has its decision. */
+static struct atr_sampling decide(const struct atr_op *op, const struct atr_context *parent,
+				  struct atr_slice name, uint64_t now)
 {
-	if (!sampled) {
+	const struct atr_sampler_ask ask = {
+		.parent = parent, .trace_id = op->context.trace_id, .name = name, .now = now
+	};
+
+	if (parent && !parent->remote)
+		return (struct atr_sampling){ .sampled = parent->flags & ATR_FLAG_SAMPLED,
+					      .candidate = parent->candidate };
+	return atr_sampler_decide(&ask);
+}
+
+static void decided(struct atr_op *op, const struct atr_sampling *s)
+{
+	struct atr_context *c = &op->context;
+
+	c->candidate = s->candidate;
+	if (!s->sampled && !s->candidate) {
 		count_started(atr_tls.thread, op->has_parent, op->parent_remote, false);
 		return;
 	}
-	op->context.flags |= ATR_FLAG_SAMPLED;
+	if (s->sampled)
+		c->flags |= ATR_FLAG_SAMPLED;
+	if (!op->has_parent && s->rate) {
+		c->carrier = s->rate->carrier;
+		c->carrier_gen = s->rate->carrier_gen;
+	}
 	op->recording = atr_sampler_recorded;
 	if (op->recording && atr_config.call_sites == ATR_CALL_SITES_ON)
 		op->site = atr_stack_site();
@@ -151,8 +176,11 @@ void atr_op_begin(struct atr_op *op, enum atr_kind kind)
 	}
 	/* A signal handler's call in between would be given the same ids. */
 	was = atr_self_enter();
-	if (begin(op, kind, parent, NULL) && atr_likely(!atr_sampler_passive))
-		decided(op, atr_sampler_decide(parent, op->context.trace_id));
+	if (begin(op, kind, parent, NULL) && atr_likely(!atr_sampler_passive)) {
+		const struct atr_sampling s = decide(op, parent, (struct atr_slice){ NULL, 0 }, 0);
+
+		decided(op, &s);
+	}
 	op->start = op->recording ? atr_now() : 0;
 	atr_self_leave(was);
 }
@@ -162,8 +190,11 @@ void atr_op_begin_under(struct atr_op *op, enum atr_kind kind, const struct atr_
 	uint32_t was = atr_self_enter();
 
 	if (begin(op, kind, from->parent, from->trace_id) && atr_likely(!atr_sampler_passive)) {
-		decided(op, from->decided ? from->sampled
-					  : atr_sampler_decide(from->parent, op->context.trace_id));
+		const struct atr_sampling s =
+			from->sampling ? *from->sampling
+				       : decide(op, from->parent, from->name, from->start);
+
+		decided(op, &s);
 		op->start = from->start;
 	}
 	atr_self_leave(was);
@@ -173,13 +204,13 @@ void atr_op_move_under(struct atr_op *op, const struct atr_context *parent, uint
 {
 	if (!op->recording)
 		return;
-	if (!parent->valid || !(parent->flags & ATR_FLAG_SAMPLED)) {
+	if (!parent->valid || !(parent->flags & ATR_FLAG_SAMPLED || parent->candidate)) {
 		op->recording = false;
 		return;
 	}
 	op->has_parent = true;
 	new_child(op, parent);
-	op->context.flags |= ATR_FLAG_SAMPLED;
+	op->context.flags |= parent->flags & ATR_FLAG_SAMPLED;
 	memcpy(op->context.local_root, parent->local_root, 8);
 	if (op->start < not_before)
 		op->start = not_before;
@@ -244,7 +275,8 @@ static void write_head(struct atr_op *op, struct atr_span *span, const char *nam
 
 	if (end < op->start)
 		end = op->start;
-	span->slow = end - op->start > (uint64_t)atr_config.stack_slow_ms * 1000000u;
+	span->ns = end - op->start;
+	span->slow = span->ns > (uint64_t)atr_config.stack_slow_ms * 1000000u;
 	atr_pb_bytes(pb, SPAN_TRACE_ID, op->context.trace_id, 16);
 	atr_pb_bytes(pb, SPAN_SPAN_ID, op->context.span_id, 8);
 	write_tracestate(&op->context, pb);
@@ -273,8 +305,9 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 	if (!t)
 		return false;
 	span->inside = atr_self_enter();
-	count_started(t, op->has_parent, op->parent_remote, true);
-	span->record = atr_thread_reserve(t);
+	count_started(t, op->has_parent, op->parent_remote, !op->context.candidate);
+	span->record = atr_thread_reserve(t, op->context.candidate ? ATR_RING_CANDIDATES
+								   : ATR_RING_SAMPLED);
 	if (!span->record) {
 		atr_self_leave(span->inside);
 		return false;
@@ -283,9 +316,11 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 	span->error = NULL;
 	span->message = (struct atr_slice){ NULL, 0 };
 	span->site = op->site;
+	span->candidate = op->context.candidate;
 	span->pb = (struct atr_pb){
 		.p = span->record->span,
-		.end = (uint8_t *)span->record + ATR_RECORD_MAX,
+		.end = (uint8_t *)span->record + ATR_RECORD_MAX -
+		       (span->candidate ? ATR_RECORD_SPARE : 0),
 	};
 	memcpy(span->record->local_root, op->context.local_root, 8);
 	if (!name_len) {
@@ -353,6 +388,16 @@ static void write_addrs(struct atr_span *span, struct atr_record *r)
 	r->n_addrs = (uint16_t)n;
 }
 
+/* The reader is to hold it back until it is known whether its trace is kept. */
+static uint16_t candidate_flags(const struct atr_span *span)
+{
+	const struct atr_record *r = span->record;
+	bool is_root = memcmp(r->span + SPAN_ID_AT, r->local_root, sizeof(r->local_root)) == 0;
+
+	return ATR_RECORD_CANDIDATE | (is_root ? ATR_RECORD_ROOT : 0) |
+	       (atr_sampler_keeps(span->error != NULL, span->ns) ? ATR_RECORD_KEEP : 0);
+}
+
 void atr_span_commit(struct atr_span *span)
 {
 	struct atr_record *r = span->record;
@@ -363,6 +408,8 @@ void atr_span_commit(struct atr_span *span)
 		r->span_len = (uint32_t)(span->pb.p - r->span);
 		r->checksum = 0;
 		r->flags = span->error ? ATR_RECORD_ERROR : 0;
+		if (atr_unlikely(span->candidate))
+			r->flags |= candidate_flags(span);
 		write_addrs(span, r);
 		r->size = (uint32_t)(sizeof(*r) + atr_record_addrs_at(r->span_len) +
 				     r->n_addrs * sizeof(uint64_t));

@@ -12,6 +12,7 @@
 #include "preload/slice.h"
 
 struct atr_record;
+struct atr_sampling;
 struct atr_thread;
 
 /*
@@ -64,6 +65,8 @@ struct atr_span {
 	struct atr_slice message; /* the status's; p NULL: none */
 	uint64_t site;		  /* as in the op */
 	bool slow;		  /* it took longer than AUTOTRACE_STACK_SLOW_MS */
+	bool candidate;		  /* as in the op's context */
+	uint64_t ns;		  /* how long it took */
 };
 
 /* One that is not begun: what the calls here read of it. */
@@ -78,11 +81,11 @@ void atr_op_begin(struct atr_op *op, enum atr_kind kind);
 
 /* Where a span comes from that does not simply continue what its thread does. */
 struct atr_op_origin {
-	const struct atr_context *parent; /* NULL: a root */
-	const uint8_t *trace_id;	  /* of a root, if it is given one; else NULL */
-	bool decided;			  /* the caller says whether it is sampled */
-	bool sampled;
-	uint64_t start; /* monotonic ns */
+	const struct atr_context *parent;    /* NULL: a root */
+	const uint8_t *trace_id;	     /* of a root, if it is given one; else NULL */
+	const struct atr_sampling *sampling; /* NULL: the parent's, or the sampler decides */
+	struct atr_slice name;		     /* of the operation, where atr_sampler_wants_name() */
+	uint64_t start;			     /* monotonic ns */
 };
 
 /*

@@ -23,8 +23,11 @@ struct atr_record {
 };
 
 enum atr_record_flag {
-	ATR_RECORD_ERROR = 1, /* status is Error */
-	ATR_RECORD_SITE = 2,  /* the first address is the call site; the others are a stack */
+	ATR_RECORD_ERROR = 1,	  /* status is Error */
+	ATR_RECORD_SITE = 2,	  /* the first address is the call site; the others are a stack */
+	ATR_RECORD_CANDIDATE = 4, /* not sampled: to be exported only if its trace is kept */
+	ATR_RECORD_KEEP = 8,	  /* the trace is kept for this one: it failed, or was slow */
+	ATR_RECORD_ROOT = 16,	  /* of a candidate: the local root itself, the others have ended */
 };
 
 #define ATR_RECORD_ALIGN 8
@@ -51,5 +54,8 @@ static inline bool atr_record_sound(const struct atr_record *r, uint64_t avail)
 
 /* Longest record: a ring reserves this much for each span it is asked for. */
 #define ATR_RECORD_MAX 16384
+
+/* A candidate is so much shorter: what says why it is kept is put into it. */
+#define ATR_RECORD_SPARE 192
 
 #endif

@@ -223,12 +223,20 @@ size_t atr_ipv6_text(char buf[static ATR_ADDR_TEXT_MAX], const uint8_t addr[stat
 	return n;
 }
 
+/* clang-format off */
+#define PAIRS(high) \
+	#high "0" #high "1" #high "2" #high "3" #high "4" #high "5" #high "6" #high "7" \
+	#high "8" #high "9" #high "a" #high "b" #high "c" #high "d" #high "e" #high "f"
+static const char hex_pairs[] = PAIRS(0) PAIRS(1) PAIRS(2) PAIRS(3) PAIRS(4) PAIRS(5) PAIRS(6)
+				PAIRS(7) PAIRS(8) PAIRS(9) PAIRS(a) PAIRS(b) PAIRS(c) PAIRS(d)
+				PAIRS(e) PAIRS(f);
+#undef PAIRS
+/* clang-format on */
+
 void atr_to_hex(char *buf, const uint8_t *bytes, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		buf[2 * i] = "0123456789abcdef"[bytes[i] >> 4];
-		buf[2 * i + 1] = "0123456789abcdef"[bytes[i] & 15];
-	}
+	for (size_t i = 0; i < n; i++)
+		memcpy(buf + 2 * i, hex_pairs + 2 * bytes[i], 2);
 }
 
 static int hex_digit(char c)

@@ -17,6 +17,11 @@
  * Draining reads ahead; a record stays in its ring until it is settled, which is when it need
  * not be sent any more.
  *
+ * Candidates have rings of their own, in memory: they are not to be sent by anybody before it is
+ * decided about their trace, and do not wait for a collector.  What the background thread keeps of
+ * them it writes into a ring as a thread of the program would, and from there it goes the way
+ * of all others.
+ *
  * A ring's mapping is MADV_DONTFORK: a child can neither send nor spoil its
  * parent's spans.  The list's links are kept beside the rings, not in them: a
  * ring must mean the same in another process.
@@ -63,14 +68,16 @@ struct atr_link {
 	struct atr_link *next; /* in the list of all */
 };
 
-static struct atr_pool links = {
-	.size = sizeof(struct atr_link),
-	.per_chunk = 64,
-	.max = MAX_THREADS,
-};
-static struct atr_link *rings; /* the list */
-static uint64_t mapped;	       /* bytes of all rings */
-static uint64_t ahead;	       /* records drained and not settled; the reader's */
+#define LINKS                                                                        \
+	{                                                                            \
+		.size = sizeof(struct atr_link), .per_chunk = 64, .max = MAX_THREADS \
+	}
+
+static struct atr_pool links[ATR_N_RINGS] = { LINKS, LINKS };
+static struct atr_link *rings[ATR_N_RINGS]; /* the lists */
+static struct atr_own_ring kept;	    /* the background thread's */
+static uint64_t mapped;			    /* bytes of all rings */
+static uint64_t ahead;			    /* records drained and not settled; the reader's */
 static pthread_key_t key;
 static bool have_key;
 
@@ -166,11 +173,15 @@ static void gone(void *arg)
 {
 	struct atr_thread *t = arg;
 
-	if (t->epoch == atr_process.epoch && t->ring) {
-		atr_store(&t->ring->retired, 1);
-		atr_pool_give(&links, t->link);
+	for (int i = 0; i < ATR_N_RINGS; i++) {
+		struct atr_own_ring *own = &t->rings[i];
+
+		if (t->epoch == atr_process.epoch && own->ring) {
+			atr_store(&own->ring->retired, 1);
+			atr_pool_give(&links[i], own->link);
+		}
+		own->ring = NULL;
 	}
-	t->ring = NULL;
 	atr_tls.thread = NULL;
 	close_cells(t);
 	atr_sys_unmap(t->scratch, ATR_SCRATCH_SIZE);
@@ -197,7 +208,8 @@ static atr_noinline struct atr_thread *make(void)
 		atr_count(no_memory, 1);
 		return NULL;
 	}
-	t->ring = NULL;
+	for (int i = 0; i < ATR_N_RINGS; i++)
+		t->rings[i].ring = NULL;
 	t->depth = 0;
 	t->put_off.n = 0;
 	t->put_off.n_several = t->put_off.done = 0;
@@ -223,10 +235,11 @@ struct atr_thread *atr_thread_self(void)
 }
 
 /* Maps a ring for the link and puts both into the list. */
-static bool map_ring(struct atr_link *link)
+static bool map_ring(struct atr_link *link, enum atr_which_ring which)
 {
+	bool in_file = which == ATR_RING_SAMPLED;
 	size_t size = ring_bytes(), len = ATR_RING_DATA + size;
-	struct atr_ring *ring = size ? atr_spool_ring((uint32_t)size) : NULL;
+	struct atr_ring *ring = size && in_file ? atr_spool_ring((uint32_t)size) : NULL;
 
 	link->spooled = ring != NULL;
 	if (!ring) {
@@ -240,37 +253,44 @@ static bool map_ring(struct atr_link *link)
 	atr_add(&mapped, len);
 	link->ring = ring;
 	link->epoch = atr_process.epoch;
-	link->next = atr_load(&rings);
-	/* Pairs with the acquire in atr_thread_drain(): link and ring are whole. */
-	while (!__atomic_compare_exchange_n(&rings, &link->next, link, 0, __ATOMIC_RELEASE,
+	link->next = atr_load(&rings[which]);
+	/* Pairs with the acquire in first(): link and ring are whole. */
+	while (!__atomic_compare_exchange_n(&rings[which], &link->next, link, 0, __ATOMIC_RELEASE,
 					    __ATOMIC_RELAXED))
 		;
 	return true;
 }
 
-static atr_noinline struct atr_ring *make_ring(struct atr_thread *t)
+static atr_noinline struct atr_ring *make_ring(struct atr_own_ring *own, uint32_t tid,
+					       enum atr_which_ring which)
 {
-	struct atr_link *link = atr_pool_take(&links);
+	struct atr_link *link = atr_pool_take(&links[which]);
 
 	if (!link)
 		return NULL;
 	/* A new one, or one whose ring was our parent's. */
-	if ((!link->ring || link->epoch != atr_process.epoch) && !map_ring(link)) {
+	if ((!link->ring || link->epoch != atr_process.epoch) && !map_ring(link, which)) {
 		link->ring = NULL;
-		atr_pool_give(&links, link);
+		atr_pool_give(&links[which], link);
 		return NULL;
 	}
 	link->trimmed = false;
-	link->ring->tid = t->tid;
+	link->ring->tid = tid;
 	atr_store(&link->ring->retired, 0);
-	t->link = link;
-	t->ring = link->ring;
-	return t->ring;
+	own->link = link;
+	own->ring = link->ring;
+	return own->ring;
 }
 
-struct atr_record *atr_thread_reserve(struct atr_thread *t)
+static unsigned wake_for(enum atr_which_ring which)
 {
-	struct atr_ring *ring = t->ring ? t->ring : make_ring(t);
+	return which == ATR_RING_SAMPLED ? ATR_WAKE_RING : ATR_WAKE_CANDIDATES;
+}
+
+struct atr_record *atr_thread_reserve(struct atr_thread *t, enum atr_which_ring which)
+{
+	struct atr_own_ring *own = &t->rings[which];
+	struct atr_ring *ring = own->ring ? own->ring : make_ring(own, t->tid, which);
 	struct atr_record *record;
 
 	if (!ring) {
@@ -280,18 +300,40 @@ struct atr_record *atr_thread_reserve(struct atr_thread *t)
 	record = atr_ring_reserve(ring);
 	if (!record) {
 		atr_count(ring_full, 1);
-		atr_worker_wake_ring();
+		atr_worker_wake_ring(wake_for(which));
 	}
 	return record;
 }
 
+static void commit(struct atr_own_ring *own, struct atr_record *record)
+{
+	if (own->link->spooled)
+		record->checksum = atr_record_sum(record);
+	atr_ring_commit(own->ring, record);
+}
+
 void atr_thread_commit(struct atr_thread *t, struct atr_record *record)
 {
-	if (t->link->spooled)
-		record->checksum = atr_record_sum(record);
-	atr_ring_commit(t->ring, record);
-	/* Up to that much again may be on its way and not released yet. */
-	atr_worker_committed(atr_ring_unread(t->ring) * 4 > t->ring->size);
+	unsigned flags = record->flags; /* the record is the reader's once it is committed */
+	enum atr_which_ring which =
+		flags & ATR_RECORD_CANDIDATE ? ATR_RING_CANDIDATES : ATR_RING_SAMPLED;
+	struct atr_own_ring *own = &t->rings[which];
+
+	commit(own, record);
+	/* Up to that much again may be on its way and not released yet.  What a trace is kept for
+	 * is not left lying: who is killed loses candidates. */
+	atr_worker_committed(flags & ATR_RECORD_KEEP ||
+					     atr_ring_unread(own->ring) * 4 > own->ring->size
+				     ? wake_for(which)
+				     : 0);
+}
+
+/* ---- the background thread's side ---- */
+
+static struct atr_link *first(enum atr_which_ring which)
+{
+	/* Pairs with the release in map_ring(). */
+	return atr_load_acquire(&rings[which]);
 }
 
 static size_t drain_ring(struct atr_link *link, size_t max, atr_take_fn *take, void *arg)
@@ -332,15 +374,15 @@ static void trim_link(struct atr_link *link)
 	link->trimmed = true;
 }
 
-static void trim(void)
+static void trim(enum atr_which_ring which)
 {
 	struct atr_link *taken[32];
 	size_t n = 0;
 
-	while (n < ATR_ARRAY_LEN(taken) && (taken[n] = atr_pool_take_again(&links)))
+	while (n < ATR_ARRAY_LEN(taken) && (taken[n] = atr_pool_take_again(&links[which])))
 		trim_link(taken[n++]);
 	while (n)
-		atr_pool_give(&links, taken[--n]);
+		atr_pool_give(&links[which], taken[--n]);
 }
 
 /* The first time that spans were dropped is said; how many in all, by AUTOTRACE_DEBUG=stats. */
@@ -362,9 +404,13 @@ size_t atr_thread_drain(size_t max, atr_take_fn *take, void *arg)
 	size_t n = 0;
 
 	atr_clock_sync();
-	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
+	/* It is borrowed: where nothing is kept any more nothing stays mapped for it. */
+	if (kept.ring)
+		atr_pool_give(&links[ATR_RING_SAMPLED], kept.link);
+	kept.ring = NULL;
+	for (struct atr_link *link = first(ATR_RING_SAMPLED); link; link = link->next)
 		n += drain_ring(link, max - n, take, arg);
-	trim();
+	trim(ATR_RING_SAMPLED);
 	atr_count(recorded, n);
 	ahead += n;
 	say_dropped();
@@ -391,10 +437,59 @@ void atr_thread_settle(const struct atr_place *place, enum atr_settled what)
 
 void atr_thread_rewind(void)
 {
-	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
+	for (struct atr_link *link = first(ATR_RING_SAMPLED); link; link = link->next)
 		atr_store(&link->ring->read, atr_ring_tail(link->ring));
 	atr_count(recorded, -ahead);
 	ahead = 0;
+}
+
+static size_t drain_candidates(size_t max, atr_take_fn *take, void *arg)
+{
+	size_t n = 0;
+
+	for (struct atr_link *link = first(ATR_RING_CANDIDATES); link; link = link->next) {
+		n += drain_ring(link, max - n, take, arg);
+		atr_ring_release(link->ring, link->ring->read);
+	}
+	atr_count(recorded, n);
+	return n;
+}
+
+size_t atr_thread_candidates(size_t max, atr_take_fn *take, void *arg)
+{
+	size_t n = drain_candidates(max, take, arg);
+
+	trim(ATR_RING_CANDIDATES);
+	return n;
+}
+
+bool atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_t len)
+{
+	struct atr_ring *ring =
+		kept.ring ? kept.ring
+			  : make_ring(&kept, (uint32_t)atr_sys_gettid(), ATR_RING_SAMPLED);
+	struct atr_record *to = ring ? atr_ring_reserve(ring) : NULL;
+	size_t n_addrs = record->n_addrs;
+	size_t at;
+
+	if (!to)
+		return false;
+	*to = *record;
+	to->span_len += (uint32_t)len;
+	to->flags &= ATR_RECORD_ERROR | ATR_RECORD_SITE;
+	memcpy(to->span, record->span, record->span_len);
+	memcpy(to->span + record->span_len, attr, len);
+	at = atr_record_addrs_at(to->span_len);
+	if (sizeof(*to) + at + n_addrs * sizeof(uint64_t) > ATR_RECORD_MAX) {
+		n_addrs = 0;
+		to->flags &= ATR_RECORD_ERROR;
+	}
+	memcpy(to->span + at, atr_record_addrs(record), n_addrs * sizeof(uint64_t));
+	to->n_addrs = (uint16_t)n_addrs;
+	to->size = (uint32_t)(sizeof(*to) + at + n_addrs * sizeof(uint64_t));
+	commit(&kept, to);
+	atr_count(recorded, -1); /* it comes out of that ring once more */
+	return true;
 }
 
 static void count_left(void *arg, const struct atr_record *record, const struct atr_place *place)
@@ -407,15 +502,24 @@ static void count_left(void *arg, const struct atr_record *record, const struct 
 		atr_count(unsent, 1);
 }
 
+static void count_unkept(void *arg, const struct atr_record *record, const struct atr_place *place)
+{
+	(void)arg;
+	(void)record;
+	(void)place;
+	atr_count(unkept, 1);
+}
+
 void atr_thread_count_rest(void)
 {
-	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
+	for (struct atr_link *link = first(ATR_RING_SAMPLED); link; link = link->next)
 		atr_count(recorded, drain_ring(link, SIZE_MAX, count_left, NULL));
+	(void)drain_candidates(SIZE_MAX, count_unkept, NULL);
 }
 
 bool atr_thread_spooled(void)
 {
-	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
+	for (struct atr_link *link = first(ATR_RING_SAMPLED); link; link = link->next)
 		if (link->spooled)
 			return true;
 	return false;
@@ -423,7 +527,7 @@ bool atr_thread_spooled(void)
 
 bool atr_thread_empty(void)
 {
-	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
+	for (struct atr_link *link = first(ATR_RING_SAMPLED); link; link = link->next)
 		if (has_records(link))
 			return false;
 	return true;
@@ -442,8 +546,9 @@ void atr_thread_counts(struct atr_counts *ret)
 			ret->started[o][1] += atr_load(&t->started[o][1]);
 		}
 	}
-	for (struct atr_link *link = atr_load_acquire(&rings); link; link = link->next)
-		written += atr_load(&link->ring->written);
+	for (int which = 0; which < ATR_N_RINGS; which++)
+		for (struct atr_link *link = first(which); link; link = link->next)
+			written += atr_load(&link->ring->written);
 	ret->unread = written - atr_load(&atr_stats.recorded);
 }
 
@@ -463,7 +568,9 @@ void atr_thread_forked(void)
 		forget_counts();
 	/* The links stay in their pool as they are: the parent's other threads may
 	 * have been using them.  A few bytes per ring and fork. */
-	rings = NULL;
+	for (int i = 0; i < ATR_N_RINGS; i++)
+		rings[i] = NULL;
+	kept.ring = NULL;
 	mapped = ahead = 0;
 	atr_spool_forked();
 	atr_status_forked();

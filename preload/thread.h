@@ -23,6 +23,14 @@ struct atr_link;
 
 #define ATR_SCRATCH_SIZE 65536
 
+/* A thread's rings: what is to be exported, and candidates, about whose trace nobody knows yet. */
+enum atr_which_ring { ATR_RING_SAMPLED, ATR_RING_CANDIDATES, ATR_N_RINGS };
+
+struct atr_own_ring {
+	struct atr_ring *ring; /* NULL until the first record */
+	struct atr_link *link; /* its place in the list */
+};
+
 /*
  * What a thread needs once it records: born at its first span, given back at its
  * end.  From a pool, so that contexts of a dead thread's spans can still be
@@ -32,8 +40,7 @@ struct atr_thread {
 	struct atr_pooled pooled;
 	uint32_t tid;
 	uint32_t epoch;
-	struct atr_ring *ring; /* NULL until the first record */
-	struct atr_link *link; /* the ring's place in the list */
+	struct atr_own_ring rings[ATR_N_RINGS];
 	uint64_t rng[4];
 	uint32_t depth;
 	struct atr_cell cells[ATR_DEPTH_MAX]; /* of the spans open at each depth */
@@ -106,8 +113,11 @@ void atr_thread_abandon(void);
 /* 64 random bits, not zero (xoshiro256++, seeded by the kernel once per thread). */
 uint64_t atr_thread_random(struct atr_thread *t);
 
-/* Room for a record in the thread's ring, or NULL (counted). */
-struct atr_record *atr_thread_reserve(struct atr_thread *t);
+/*
+ * Room for a record in that ring of the thread's, or NULL (counted).  commit() takes the ring by
+ * its flags: ATR_RECORD_CANDIDATE.
+ */
+struct atr_record *atr_thread_reserve(struct atr_thread *t, enum atr_which_ring which);
 void atr_thread_commit(struct atr_thread *t, struct atr_record *record);
 
 /*
@@ -118,6 +128,10 @@ void atr_thread_commit(struct atr_thread *t, struct atr_record *record);
 size_t atr_thread_drain(size_t max, atr_take_fn *take, void *arg);
 void atr_thread_settle(const struct atr_place *place, enum atr_settled what);
 void atr_thread_rewind(void);
+
+/* The same thread's: candidates, and those that are kept (host.h). */
+size_t atr_thread_candidates(size_t max, atr_take_fn *take, void *arg);
+bool atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_t len);
 
 /* When nobody drains any more: what was not taken is counted, as left or unsent. */
 void atr_thread_count_rest(void);

@@ -35,10 +35,12 @@
 #include "preload/object.h"
 #include "preload/process.h"
 #include "preload/resolve.h"
+#include "preload/sampler.h"
 #include "preload/spool.h"
 #include "preload/spoolname.h"
 #include "preload/stats.h"
 #include "preload/status.h"
+#include "preload/strategy.h"
 #include "preload/sys.h"
 #include "preload/target.h"
 #include "preload/text.h"
@@ -166,8 +168,9 @@ static struct atr_host host;
 
 static unsigned take_requests(void)
 {
-	/* RING is news once; FLUSH and STOP stand until flushed(). */
-	uint32_t bits = __atomic_fetch_and(&w.requests, ~(uint32_t)ATR_WAKE_RING, __ATOMIC_ACQUIRE);
+	/* What rings say is news once; FLUSH and STOP stand until flushed(). */
+	const uint32_t news = ATR_WAKE_RING | ATR_WAKE_CANDIDATES;
+	uint32_t bits = __atomic_fetch_and(&w.requests, ~news, __ATOMIC_ACQUIRE);
 
 	if (bits & ATR_WAKE_FLUSH)
 		w.flush_seen = atr_load_acquire(&w.flush_asked);
@@ -287,6 +290,11 @@ static void host_look_up(const char *endpoint, struct atr_addresses *ret)
 	atr_store(&w.inside_library, true);
 }
 
+static void host_sampler_say(void)
+{
+	atr_sampler_say(atr_log);
+}
+
 static void stop_at_exit(void)
 {
 	int saved_errno = errno;
@@ -318,6 +326,8 @@ static struct atr_host host = {
 	.drain = atr_thread_drain,
 	.settle = atr_thread_settle,
 	.rewind = atr_thread_rewind,
+	.candidates = atr_thread_candidates,
+	.keep = atr_thread_keep,
 	.now = atr_now,
 	.wait = host_wait,
 	.pending = take_requests,
@@ -332,6 +342,8 @@ static struct atr_host host = {
 	.spool_dir = atr_spool_dir,
 	.spool_used = atr_spool_used,
 	.resource = atr_spool_resource,
+	.sampler_say = host_sampler_say,
+	.strategy = atr_strategy_use,
 	.object = atr_object,
 	.count = atr_thread_counts,
 	.health = &atr_health,
@@ -430,7 +442,8 @@ static void *run_thread(void *arg)
 	host.destination = atr_spool_destination(&atr_config);
 	run = load();
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
-	if (!run || !(atr_config.exporters & (ATR_EXPORTER_OTLP | ATR_EXPORTER_ZIPKIN)))
+	if (!run || !((atr_config.exporters & (ATR_EXPORTER_OTLP | ATR_EXPORTER_ZIPKIN)) ||
+		      atr_sampler_remote))
 		host_loaded(); /* nothing more will be */
 	atr_status_working(run ? ATR_WORKING_RUNNING : ATR_WORKING_NO_EXPORTER);
 	if (run)
@@ -572,11 +585,11 @@ static void start_once(void)
 		start_first();
 }
 
-void atr_worker_committed(bool so_full)
+void atr_worker_committed(unsigned why)
 {
 	start_once();
-	if (atr_unlikely(so_full))
-		wake(ATR_WAKE_RING);
+	if (atr_unlikely(why))
+		wake(why);
 }
 
 void atr_worker_load(void)
@@ -585,10 +598,15 @@ void atr_worker_load(void)
 	wait_until_loaded();
 }
 
-void atr_worker_wake_ring(void)
+void atr_worker_wanted(void)
+{
+	start_once();
+}
+
+void atr_worker_wake_ring(unsigned why)
 {
 	if (atr_load(&w.state) == RUNNING)
-		wake(ATR_WAKE_RING);
+		wake(why);
 }
 
 /* Asked to be done by `deadline`; true when the thread answered before `until`. */

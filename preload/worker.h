@@ -14,14 +14,20 @@ void atr_worker_init(void);
 extern int (*atr_worker_pthread_create)(pthread_t *thread, const pthread_attr_t *attr,
 					void *(*run)(void *), void *arg);
 
-/* A record was committed; so_full asks for a drain now.  Starts the thread when there is none. */
-void atr_worker_committed(bool so_full);
+/*
+ * A record was committed; why: ATR_WAKE_RING or ATR_WAKE_CANDIDATES asks for a drain now, 0 does
+ * not.  Starts the thread when there is none.
+ */
+void atr_worker_committed(unsigned why);
 
 /* The files the thread needs will be out of reach soon: it loads them now. */
 void atr_worker_load(void);
 
-/* A ring is full or nearly: drain, please. */
-void atr_worker_wake_ring(void);
+/* There is something else for it to do: starts it when there is none. */
+void atr_worker_wanted(void);
+
+/* A ring is full: drain, please.  why: as above. */
+void atr_worker_wake_ring(unsigned why);
 
 /*
  * These return when everything recorded so far is exported, or after

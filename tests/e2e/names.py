@@ -18,7 +18,7 @@ import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 COLUMNS = {"ATTR": 4, "TEMPLATE": 3, "RESOURCE": 3, "SPAN_NAME": 3, "METRIC": 4,
-           "METRIC_ATTR": 3, "VALUE": 3, "DEVIATION": 2}
+           "METRIC_ATTR": 3, "TAG": 3, "READ": 2, "VALUE": 3, "DEVIATION": 2}
 TYPES = {"STRING": "string", "INT": "int", "STRINGS": "string[]", "BOOLEAN": "boolean",
          "DOUBLE": "double"}
 NAME_MAX = 255  # the shortest that any part of a name is cut to
@@ -132,7 +132,7 @@ def literals(tables, *folders):
 def sources(tables):
     """What the sources say is listed, and what is listed they say."""
     said = literals(tables, "preload", "hooks", "exporter")
-    listed = {name: macro for macro in ("RESOURCE", "METRIC", "METRIC_ATTR")
+    listed = {name: macro for macro in ("RESOURCE", "METRIC", "METRIC_ATTR", "TAG", "READ")
               for name, *_ in tables.rows[macro]}
     for text, path in said.items():
         known = ("attribute", text) in tables.registry or ("metric", text) in tables.registry
@@ -155,7 +155,7 @@ def sources(tables):
 def problems(tables):
     yield from tables.wrong
     names = set()
-    for macro in "ATTR", "TEMPLATE", "RESOURCE", "METRIC", "METRIC_ATTR":
+    for macro in "ATTR", "TEMPLATE", "RESOURCE", "METRIC", "METRIC_ATTR", "TAG":
         for row in tables.rows[macro]:
             key, wanted = (row[1], row[2:]) if macro == "ATTR" else (row[0], row[1:])
             if (macro, key) in names:

@@ -33,7 +33,11 @@ void atr_pool_give(struct atr_pool *pool, void *object);
 #include "preload/carrier.c"
 #include "preload/clock.c"
 #include "preload/life.c"
+#include "preload/adaptive.c"
+#include "preload/rate.c"
 #include "preload/sampler.c"
+#include "preload/strategy.c"
+#include "preload/tracestate.c"
 #include "preload/peek.c"
 #include "preload/sys.c"
 #include "preload/traceparent.c"
@@ -191,8 +195,9 @@ uint64_t atr_thread_random(struct atr_thread *t)
 	return made_ids[n_made_ids++] = id;
 }
 
-struct atr_record *atr_thread_reserve(struct atr_thread *t)
+struct atr_record *atr_thread_reserve(struct atr_thread *t, enum atr_which_ring which)
 {
+	(void)which;
 	(void)t;
 	return (struct atr_record *)record_room;
 }
@@ -321,6 +326,19 @@ bool atr_http_propagate_limited(void)
 	return true;
 }
 
+bool atr_http_ignored(const struct atr_http_head *request)
+{
+	(void)request;
+	return false;
+}
+size_t atr_http_span_name(const struct atr_http_head *request, enum atr_kind kind,
+			  char name[static ATR_HTTP_NAME_MAX])
+{
+	(void)request;
+	(void)kind;
+	name[0] = 'x';
+	return 1;
+}
 bool atr_http_propagate_to(struct atr_slice host)
 {
 	return !host.len || host.p[0] != '-';

@@ -19,6 +19,7 @@
 #include "tests/unit/test.h"
 
 #define FAKE_LOG 16384
+#define FAKE_CANDIDATES 50000
 
 static struct {
 	pthread_mutex_t lock;
@@ -34,7 +35,17 @@ static struct {
 	unsigned shipped, back;	 /* how often */
 	const char *spool;	 /* the directory */
 	uint64_t spool_used;
-	bool wake_at_half; /* report ATR_WAKE_RING while something is there */
+	struct fake_candidate {
+		unsigned trace, flags;
+	} candidates[2000];
+	uint64_t n_candidates, taken; /* of them; their ids count from FAKE_CANDIDATES */
+	struct fake_kept {
+		uint64_t number;
+		struct atr_record *record;
+	} kept[2000]; /* what of `added` is not made by number */
+	size_t n_kept;
+	uint64_t keep_room; /* of `added`, what may be unsettled when one is kept; 0: any number */
+	bool wake_at_half;  /* report ATR_WAKE_RING while something is there */
 	unsigned requests;
 	uint64_t deadline;
 	unsigned asked, seen, flushed;
@@ -80,6 +91,14 @@ static size_t fake_span(uint8_t *out, uint64_t id)
 	return atr__otlp__span__pack(&span, out);
 }
 
+static const struct fake_kept *fake_find_kept(uint64_t number)
+{
+	for (size_t i = 0; i < fake.n_kept; i++)
+		if (fake.kept[i].number == number)
+			return &fake.kept[i];
+	return NULL;
+}
+
 static size_t fake_drain(size_t max, atr_take_fn *to, void *arg)
 {
 	union {
@@ -90,11 +109,60 @@ static size_t fake_drain(size_t max, atr_take_fn *to, void *arg)
 
 	pthread_mutex_lock(&fake.lock);
 	for (; n < max && fake.drained < fake.added; n++) {
-		u.record.span_len = (uint32_t)fake_span(u.record.span, ++fake.drained);
-		to(arg, &u.record, &(struct atr_place){ .end = fake.drained });
+		const struct fake_kept *kept = fake_find_kept(++fake.drained);
+
+		u.record.span_len = (uint32_t)fake_span(u.record.span, fake.drained);
+		to(arg, kept ? kept->record : &u.record,
+		   &(struct atr_place){ .end = fake.drained });
 	}
 	pthread_mutex_unlock(&fake.lock);
 	return n;
+}
+
+static size_t fake_take_candidates(size_t max, atr_take_fn *to, void *arg)
+{
+	union {
+		struct atr_record record;
+		uint8_t room[512];
+	} u = { .record = { 0 } };
+	size_t n = 0;
+
+	pthread_mutex_lock(&fake.lock);
+	for (; n < max && fake.taken < fake.n_candidates; n++) {
+		const struct fake_candidate *c = &fake.candidates[fake.taken];
+
+		u.record.span_len =
+			(uint32_t)fake_span(u.record.span, FAKE_CANDIDATES + fake.taken++);
+		u.record.size = (uint32_t)(sizeof(u.record) + u.record.span_len + 7) & ~7u;
+		u.record.flags = (uint16_t)(ATR_RECORD_CANDIDATE | c->flags);
+		memcpy(u.record.local_root, &c->trace, sizeof(c->trace));
+		to(arg, &u.record, &(struct atr_place){ .end = 0 });
+	}
+	pthread_mutex_unlock(&fake.lock);
+	return n;
+}
+
+static bool fake_keep(const struct atr_record *record, const uint8_t *attr, size_t len)
+{
+	struct atr_record *r = calloc(1, record->size + len);
+	uint64_t settled = __atomic_load_n(&fake.settled, __ATOMIC_RELAXED);
+	bool room;
+
+	pthread_mutex_lock(&fake.lock);
+	room = r && fake.n_kept < ATR_ARRAY_LEN(fake.kept) &&
+	       (!fake.keep_room || fake.added - settled < fake.keep_room);
+	if (room) {
+		memcpy(r, record, sizeof(*r) + record->span_len);
+		memcpy(r->span + r->span_len, attr, len);
+		r->span_len += (uint32_t)len;
+		r->flags = 0;
+		fake.kept[fake.n_kept++] =
+			(struct fake_kept){ .number = ++fake.added, .record = r };
+	} else {
+		free(r);
+	}
+	pthread_mutex_unlock(&fake.lock);
+	return room;
 }
 
 /* drain() holds the lock when what it hands out is settled at once. */
@@ -137,7 +205,7 @@ static unsigned fake_take_requests(void)
 {
 	unsigned bits = fake.requests;
 
-	fake.requests &= ~(unsigned)ATR_WAKE_RING;
+	fake.requests &= ~(unsigned)(ATR_WAKE_RING | ATR_WAKE_CANDIDATES);
 	if (fake.wake_at_half && fake.drained < fake.added)
 		bits |= ATR_WAKE_RING;
 	if (bits & ATR_WAKE_FLUSH)
@@ -267,6 +335,15 @@ static void *fake_run(void *arg)
 	return NULL;
 }
 
+static void fake_sampler_say(void)
+{
+}
+
+static void fake_strategy(const struct atr_strategy *strategy)
+{
+	(void)strategy;
+}
+
 /* Fresh, with default settings; change fake.config, then fake_start(). */
 static void fake_init(void)
 {
@@ -288,6 +365,8 @@ static void fake_init(void)
 		.drain = fake_drain,
 		.settle = fake_settle,
 		.rewind = fake_rewind,
+		.candidates = fake_take_candidates,
+		.keep = fake_keep,
 		.spool_dir = fake_spool_dir,
 		.spool_used = fake_spool_used,
 		.resource = fake_resource,
@@ -304,6 +383,8 @@ static void fake_init(void)
 		.look_up = fake_look_up,
 		.count = fake_count,
 		.health = &fake.health,
+		.sampler_say = fake_sampler_say,
+		.strategy = fake_strategy,
 	};
 }
 
@@ -359,7 +440,25 @@ static int fake_stop(unsigned ms)
 	int took = fake_flush(ATR_WAKE_STOP, ms);
 
 	pthread_join(fake.thread, NULL);
+	for (size_t i = 0; i < fake.n_kept; i++)
+		free(fake.kept[i].record);
 	return took;
+}
+
+/* A span that was not sampled, of that trace; wakes as its ring does that has much in it. */
+static void fake_candidate(unsigned trace, unsigned flags)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake.candidates[fake.n_candidates++] = (struct fake_candidate){ trace, flags };
+	pthread_mutex_unlock(&fake.lock);
+}
+
+static void fake_wake_candidates(void)
+{
+	pthread_mutex_lock(&fake.lock);
+	fake.requests |= ATR_WAKE_CANDIDATES;
+	pthread_cond_broadcast(&fake.wake);
+	pthread_mutex_unlock(&fake.lock);
 }
 
 static unsigned fake_log_lines(void)

@@ -60,8 +60,9 @@ uint64_t atr_thread_random(struct atr_thread *t)
 	return (atr_add(&counter, 1u) + 1) * 0x9e3779b97f4a7c15u;
 }
 
-struct atr_record *atr_thread_reserve(struct atr_thread *t)
+struct atr_record *atr_thread_reserve(struct atr_thread *t, enum atr_which_ring which)
 {
+	(void)which;
 	static __thread _Alignas(8) uint8_t room[ATR_RECORD_MAX];
 
 	(void)t;

@@ -19,6 +19,7 @@ static uint8_t *room; /* ATR_RECORD_MAX bytes before an unreadable page */
 static struct atr_record *committed;
 static bool ring_is_full;
 static uint32_t inside_at_reserve;
+static enum atr_which_ring reserved_in;
 
 struct atr_thread *atr_thread_self(void)
 {
@@ -45,9 +46,10 @@ static void make_room(void)
 	room = map + size - ATR_RECORD_MAX;
 }
 
-struct atr_record *atr_thread_reserve(struct atr_thread *t)
+struct atr_record *atr_thread_reserve(struct atr_thread *t, enum atr_which_ring which)
 {
 	(void)t;
+	reserved_in = which;
 	inside_at_reserve = atr_tls.inside;
 	if (!room)
 		make_room();

@@ -293,7 +293,8 @@ TEST(an_unknown_word_is_ignored_and_shown_as_the_user_wrote_it)
 	CHECK_STR(warnings[0],
 		  "OTEL_TRACES_SAMPLER=Always_On_Sundays is not one of always_on, always_off, "
 		  "traceidratio, parentbased_always_on, parentbased_always_off, "
-		  "parentbased_traceidratio; using parentbased_always_on");
+		  "parentbased_traceidratio, jaeger_remote, parentbased_jaeger_remote; using "
+		  "parentbased_always_on");
 	/* Neither the beginning of a word nor more than one is the word. */
 	CHECK_INT(config_of("OTEL_TRACES_SAMPLER", "always").sampler_set, false);
 	CHECK_INT(config_of("OTEL_TRACES_SAMPLER", "always_offf").sampler_set, false);
@@ -477,6 +478,43 @@ TEST(a_ratio_nobody_wants_is_not_read)
 	(void)config_of_two("OTEL_TRACES_SAMPLER_ARG", "7", "OTEL_TRACES_SAMPLER",
 			    "parentbased_traceidratio");
 	CHECK_INT(n_warnings, 1);
+}
+
+TEST(the_argument_of_a_remote_sampler_is_a_list)
+{
+	static const struct {
+		const char *arg, *endpoint;
+		uint32_t polling_ms;
+		double ratio;
+		bool bad;
+	} rows[] = {
+		{ NULL, NULL, 60000, 0.001, false },
+		{ "endpoint=http://h:1/x,pollingIntervalMs=5000,initialSamplingRate=0.25",
+		  "http://h:1/x", 5000, 0.25, false },
+		{ " initialSamplingRate = 1 , endpoint= http://h ", "http://h", 60000, 1, false },
+		{ "pollingintervalms=7,", NULL, 7, 0.001, false },
+		{ "0.5", NULL, 60000, 0.001, true },
+		{ "endpoint=", NULL, 60000, 0.001, true },
+		{ "endpoint=http://h,initialSamplingRate=2", NULL, 60000, 0.001, true },
+		{ "endpoint=http://h,pollingIntervalMs=0", NULL, 60000, 0.001, true },
+		{ "endpoint=http://h,colour=red", NULL, 60000, 0.001, true },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct atr_config c = config_of_two("OTEL_TRACES_SAMPLER_ARG", rows[i].arg,
+						    "OTEL_TRACES_SAMPLER", "jaeger_remote");
+
+		CHECK_INT(n_warnings, rows[i].bad);
+		CHECK_STR(c.jaeger.endpoint ? c.jaeger.endpoint : "-",
+			  rows[i].endpoint ? rows[i].endpoint : "-");
+		CHECK_INT(c.jaeger.polling_ms, rows[i].polling_ms);
+		CHECK(c.jaeger.ratio > rows[i].ratio - 1e-12 &&
+		      c.jaeger.ratio < rows[i].ratio + 1e-12);
+	}
+	CHECK_STR(
+		warnings[0],
+		"OTEL_TRACES_SAMPLER_ARG=endpoint=http://h,colour=red is not a list of "
+		"endpoint=URL, pollingIntervalMs=N, initialSamplingRate=0 to 1; using none of it");
 }
 
 TEST(lists_are_kept_as_text_and_have_the_semantic_conventions_defaults)

@@ -10,7 +10,8 @@
 /* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
 /* LINK: exporter/symbols.o preload/attr.o -ldl */
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
-/* LINK: exporter/http.o exporter/line.o exporter/list.o exporter/otlp.o */
+/* LINK: exporter/jaeger-remote.o exporter/json.o */
+/* LINK: exporter/http.o exporter/keep.o exporter/line.o exporter/list.o exporter/otlp.o */
 /* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o exporter/otlp.pb-c.o */
 /* LINK: preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */
 #include "exporter/exporter.c"
@@ -731,6 +732,129 @@ TEST(a_name_that_was_resolved_is_reached_without_asking)
 	CHECK(fake_stop(500) >= 0);
 	collector_stop();
 	CHECK(strncmp(col.head, "POST /base/v1/traces HTTP/1.1\r\n", 31) == 0);
+}
+
+/* One trace of two spans that is kept, and one that is not. */
+static void add_candidates(unsigned trace)
+{
+	fake_candidate(trace, 0);
+	fake_candidate(trace + 1, 0);
+	fake_candidate(trace, ATR_RECORD_KEEP | ATR_RECORD_ERROR | ATR_RECORD_ROOT);
+	fake_candidate(trace + 1, ATR_RECORD_ROOT);
+}
+
+/* Did each of these come once, and of the other trace none? */
+static bool kept_once(unsigned n_traces)
+{
+	for (unsigned i = 0; i < 4 * n_traces; i++)
+		if (!CHECK_INT(col.times[FAKE_CANDIDATES + i], i % 2 == 0))
+			return false;
+	return true;
+}
+
+TEST(what_is_kept_arrives_once_and_nothing_else_of_what_was_not_sampled)
+{
+	BEGIN(always_ok);
+	go();
+	fake_add(3);
+	add_candidates(10);
+	CHECK(fake_wait_for(&col.accepted, 5));
+	CHECK(fake_wait_for(&fake.stats.unkept, 2));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(collector_once(1, 3));
+	CHECK(kept_once(1));
+	CHECK_INT(fake.stats.exported, 5);
+	books_balance();
+}
+
+TEST(what_is_kept_is_put_back_and_sent_again_like_any_other)
+{
+	static const struct step steps[] = { { .status = 503, .headers = "Retry-After: 3600\r\n" },
+					     { .status = 200 } };
+
+	BEGIN(steps);
+	fake.config.otlp_timeout = 200;
+	go();
+	fake_add(3);
+	add_candidates(10);
+	CHECK(fake_wait_for(&col.accepted, 5));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(collector_once(1, 3));
+	CHECK(kept_once(1));
+	CHECK_INT(fake.stats.unkept, 2);
+	CHECK_INT(fake.stats.exported, 5);
+	books_balance();
+}
+
+TEST(candidates_are_taken_though_the_queue_is_full)
+{
+	static const struct step steps[] = { { .status = 503, .headers = "Retry-After: 1\r\n" },
+					     { .status = 200 } };
+
+	BEGIN(steps);
+	fake.wake_at_half = true;
+	fake.config.bsp_max_queue_size = 10;
+	go();
+	fake_add(1000);
+	CHECK(fake_wait_for(&fake.drained, 20)); /* on its way, and in the queue */
+	for (unsigned i = 0; i < 100; i++)
+		add_candidates(10 + 2 * i);
+	fake_wake_candidates();
+	CHECK(fake_wait_for(&fake.stats.unkept, 200));
+	CHECK_INT(fake_drained(), 20);
+	CHECK_INT(fake.stats.keep_overflow, 0);
+	CHECK(fake_wait_for(&col.accepted, 1200));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(collector_once(1, 1000));
+	CHECK(kept_once(100));
+	books_balance();
+}
+
+TEST(what_finds_no_room_in_a_ring_waits_for_it)
+{
+	for (unsigned flush = 0; flush < 2; flush++) {
+		BEGIN(always_ok);
+		fake.keep_room = 3;
+		fake.config.bsp_schedule_delay = 60000;
+		go();
+		for (unsigned i = 0; i < 20; i++)
+			add_candidates(10 + 2 * i);
+		if (flush)
+			CHECK(fake_flush(0, 2000) >= 0);
+		else
+			fake_wake_candidates();
+		CHECK(fake_wait_for(&col.accepted, flush ? 40 : 39));
+		CHECK_INT(col.largest, 3);
+		CHECK(fake_stop(2000) >= 0);
+		collector_stop();
+		CHECK(kept_once(20));
+		CHECK_INT(fake.stats.unkept, 40);
+		CHECK_INT(fake.stats.unsent, 0);
+		books_balance();
+	}
+}
+
+TEST(the_end_decides_about_what_is_open_and_counts_what_finds_no_room)
+{
+	int fd = collector_listen(0, 1), port = collector_port(fd), took;
+
+	close(fd);
+	aim(port);
+	fake.keep_room = 4;
+	fake.config.bsp_schedule_delay = 60000;
+	fake.config.log_level = ATR_LOG_WARN;
+	go();
+	for (unsigned i = 0; i < 5; i++)
+		add_candidates(10 + 2 * i);
+	fake_candidate(7, 0); /* its root never comes */
+	took = fake_stop(2000);
+	CHECK(took >= 0 && took < 500);
+	CHECK_INT(fake.stats.unkept, 11);
+	CHECK_INT(fake.stats.unsent, 10);
+	CHECK(fake_said("; 10 spans were not sent"));
 }
 
 TEST(the_console_prints_every_span)

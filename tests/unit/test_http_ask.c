@@ -2,6 +2,7 @@
 /* LINK: preload/traceparent.o */
 /* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o preload/pool.o */
 /* LINK: preload/life.o preload/context.o preload/op.o preload/sampler.o preload/text.o */
+/* LINK: preload/rate.o preload/tracestate.o preload/strategy.o preload/adaptive.o */
 /* LINK: preload/stack.o preload/cfi.o preload/object.o preload/peek.o */
 /* LINK: hooks/errtype.o hooks/http1.o hooks/http1-body.o hooks/open.o */
 /* LINK: hooks/propagator.o hooks/propagator-format.o */

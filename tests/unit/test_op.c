@@ -3,6 +3,7 @@
 /* LINK: preload/sys.o preload/utf8.o preload/attr.o preload/clock.o */
 /* LINK: preload/carrier.o preload/pool.o preload/life.o preload/context.o */
 /* LINK: preload/sampler.o preload/text.o exporter/otlp.pb-c.o */
+/* LINK: preload/rate.o preload/tracestate.o preload/strategy.o preload/adaptive.o */
 /* LINK: -lprotobuf-c */
 #include "exporter/otlp.pb-c.h"
 #include "preload/op.c"
@@ -328,4 +329,73 @@ TEST(an_end_before_the_start_is_the_start)
 	s = span_of(&op, "x", NULL);
 	CHECK_INT(s->end_time_unix_nano, s->start_time_unix_nano);
 	atr__otlp__span__free_unpacked(s, NULL);
+}
+
+static void nothing_said(const char *line)
+{
+	(void)line;
+}
+
+/* What the reader goes by: exporter/keep.c. */
+TEST(candidates_say_what_they_are_and_whether_they_are_to_be_kept)
+{
+	static const struct atr_sampler_extras extras = { .keep_errors = true, .keep_slow_ms = 20 };
+	struct atr_op root, child;
+	unsigned flags;
+
+	fresh(ATR_SAMPLER_ALWAYS_OFF);
+	atr_sampler_add(&extras, nothing_said);
+	atr_op_begin(&root, ATR_KIND_CLIENT);
+	CHECK(root.recording && !(root.context.flags & ATR_FLAG_SAMPLED));
+	atr_op_enter(&root);
+	atr_op_begin(&child, ATR_KIND_INTERNAL);
+	atr__otlp__span__free_unpacked(span_of(&child, "fine", NULL), NULL);
+	CHECK_INT(committed->flags, ATR_RECORD_CANDIDATE);
+	CHECK_INT(reserved_in, ATR_RING_CANDIDATES);
+	CHECK_MEM(committed->local_root, root.context.span_id, 8);
+	atr_op_begin(&child, ATR_KIND_INTERNAL);
+	atr__otlp__span__free_unpacked(span_of(&child, "failed", "x"), NULL);
+	CHECK_INT(committed->flags, ATR_RECORD_CANDIDATE | ATR_RECORD_ERROR | ATR_RECORD_KEEP);
+	atr_op_begin(&child, ATR_KIND_INTERNAL);
+	child.end = child.start + 20000000;
+	atr__otlp__span__free_unpacked(span_of(&child, "slow", NULL), NULL);
+	CHECK_INT(committed->flags, ATR_RECORD_CANDIDATE | ATR_RECORD_KEEP);
+	atr_op_leave(&root);
+	root.end = root.start + 1;
+	atr__otlp__span__free_unpacked(span_of(&root, "root", NULL), NULL);
+	CHECK_INT(committed->flags, ATR_RECORD_CANDIDATE | ATR_RECORD_ROOT);
+	/* Sampled ones say nothing of it. */
+	fresh(ATR_SAMPLER_ALWAYS_ON);
+	atr_sampler_add(&extras, nothing_said);
+	atr_op_begin(&root, ATR_KIND_CLIENT);
+	flags = root.context.flags;
+	atr__otlp__span__free_unpacked(span_of(&root, "root", "x"), NULL);
+	CHECK(flags & ATR_FLAG_SAMPLED);
+	CHECK_INT(committed->flags, ATR_RECORD_ERROR);
+	CHECK_INT(reserved_in, ATR_RING_SAMPLED);
+}
+
+TEST(a_candidate_leaves_room_for_what_says_why_it_is_kept)
+{
+	static const struct atr_sampler_extras extras = { .keep_errors = true };
+	static char text[2000];
+	struct atr_span span;
+	struct atr_op op;
+	size_t longest = 0;
+
+	memset(text, 'x', sizeof(text));
+	for (size_t len = 1; len < sizeof(text); len++) {
+		fresh(ATR_SAMPLER_ALWAYS_OFF);
+		atr_sampler_add(&extras, nothing_said);
+		atr_op_begin(&op, ATR_KIND_CLIENT);
+		CHECK(atr_op_end(&op, &span, "x", 1));
+		for (int i = 0; i < 7; i++)
+			atr_attr_str(&span.pb, ATR_DB_QUERY_TEXT, text, sizeof(text));
+		atr_attr_str(&span.pb, ATR_DB_QUERY_TEXT, text, len);
+		atr_span_commit(&span);
+		if (committed && committed->span_len > longest)
+			longest = committed->span_len;
+	}
+	CHECK(longest <= ATR_RECORD_MAX - sizeof(struct atr_record) - ATR_RECORD_SPARE);
+	CHECK(longest > ATR_RECORD_MAX - sizeof(struct atr_record) - ATR_RECORD_SPARE - 100);
 }

@@ -295,6 +295,32 @@ TEST(a_spoilt_record_is_skipped_and_counted)
 	finish();
 }
 
+TEST(what_was_not_sampled_is_not_sent)
+{
+	struct atr_record *r;
+
+	begin();
+	for (unsigned i = 0; i < 9; i++) {
+		r = spool_record(spool_ring(file, i % 2), 50, (uint8_t)i);
+		r->flags = i % 3 ? 0 : ATR_RECORD_CANDIDATE | ATR_RECORD_KEEP;
+		r->checksum = atr_record_sum(r);
+	}
+	put(file, sizeof(file), dead_pid);
+	CHECK_INT(drain(100), 6);
+	CHECK_INT(stats.unkept, 3);
+	CHECK_INT(stats.corrupt, 0);
+	CHECK(!there(dead_pid));
+	/* Nothing else in it. */
+	spool_file(file, 3, dead_pid);
+	r = spool_record(spool_ring(file, 0), 50, 1);
+	r->flags = ATR_RECORD_CANDIDATE;
+	r->checksum = atr_record_sum(r);
+	put(file, sizeof(file), dead_pid);
+	CHECK_INT(drain(100), 0);
+	CHECK(!there(dead_pid));
+	finish();
+}
+
 TEST(nothing_in_a_file_is_believed)
 {
 	static const uint64_t odd[] = { 0,	  1,	      7,	  8,	1u << 16,

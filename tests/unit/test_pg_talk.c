@@ -5,6 +5,7 @@
 /* LINK: preload/context.o preload/op.o preload/sampler.o preload/text.o preload/carrier.o */
 /* LINK: hooks/pg3.o hooks/pgconn.o hooks/pgprepared.o hooks/pgqueue.o */
 /* LINK: hooks/sql.o hooks/sql-summary.o */
+/* LINK: preload/rate.o preload/tracestate.o preload/strategy.o preload/adaptive.o */
 /* LINK: preload/life.o preload/stack.o preload/cfi.o preload/object.o preload/peek.o */
 /* LINK: exporter/otlp.pb-c.o -lprotobuf-c */
 #include "tests/unit/fake_pg.h"
