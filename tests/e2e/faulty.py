@@ -18,6 +18,7 @@ import subprocess
 import threading
 import time
 
+import otlp_json
 from receiver import Violation, check, load_proto
 
 WAIT = 20  # seconds; no connection waits longer for anything
@@ -142,10 +143,11 @@ class Faulty:
             except OSError:
                 pass
 
-    def next_play(self, connection=False):
-        """The next play, if it is one of a connection (and not of a request), or is not."""
+    def next_play(self, connection=False, early=False):
+        """The next play, if it is one of a connection, of its preface, or else of a request."""
         with self.lock:
-            if self.script and getattr(self.script[0], "of_connection", False) == connection:
+            if self.script and (getattr(self.script[0], "of_connection", False),
+                                getattr(self.script[0], "early", False)) == (connection, early):
                 return self.script.pop(0)
         return None
 
@@ -177,6 +179,8 @@ class Faulty:
     def binary(self, talk, payload):
         """The payload as protobuf, if it is what its headers say."""
         kind = talk.headers.get("content-type", "").split(";")[0]
+        if kind == "application/json":
+            return otlp_json.to_binary(payload)
         if kind not in ("application/x-protobuf", "application/grpc", "application/grpc+proto"):
             raise Violation(f"content-type {kind}")
         return payload

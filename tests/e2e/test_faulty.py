@@ -12,6 +12,7 @@ AGAIN    a request failed and may be repeated: all spans arrive in the end, each
 REFUSED  the answer is final: counted as rejected, said, not sent again
 PART     some were rejected: counted, said if there is something to say, not sent again
 KEPT     the collector is no use now: nothing is lost, `autotrace drain` brings it, each once
+A row with several of these names what no text decides.
 """
 import collections
 import os
@@ -24,7 +25,9 @@ import time
 import pytest
 
 import faulty as f
+import faulty_grpc as g
 import harness
+import http2
 from faulty import Certificates, Faulty, answer, answered, leave, message, say
 from harness import B, ROOT, program, run
 
@@ -51,6 +54,7 @@ THROTTLED = OTLP + "OTLP/HTTP Throttling: Retry-After is honoured"
 LARGE = OTLP + "responses: more than 4 MiB is an error that is not retried"
 RFC9110 = "RFC 9110, "
 RFC9112 = "RFC 9112, "
+RFC9113 = "RFC 9113, "
 OURS = "docs/operations.md: what nobody took stays in the spool"
 
 BIG = b"x" * (1 << 20)
@@ -340,8 +344,20 @@ def refused_later(row):
         if row.name.startswith("status ") else []
 
 
+def decided(row, r):
+    """A row that allows several outcomes, as the one it was by our own counters."""
+    if isinstance(row.outcome, str):
+        return row
+    rejected = r.total("rejected")
+    was = KEPT if r.total("left") else REFUSED if rejected == N else PART if rejected else \
+        AGAIN if r.total("requests") > 1 else TAKEN
+    assert was in row.outcome, r.raw_err
+    return row._replace(outcome=was, rejected=row.rejected if was == PART else 0)
+
+
 def judge(row, collector, ran, bare, good_peak, spool, env):
     r = ran.result
+    row = decided(row, r)
     assert r.rc == bare.rc and r.out == bare.out, "the program noticed"
     patience = int(env["AUTOTRACE_EXIT_TIMEOUT"]) / 1000
     assert r.seconds < bare.seconds + patience + 1.0 * harness.SLOW
@@ -460,6 +476,15 @@ def with_paths(env, certificates):
     return {k: re.sub(r"\{([\w.-]+)\}", path, v) for k, v in env.items()}
 
 
+def put_in_order(row, collector, env, certificates, alpn=()):
+    """As an operator would, in the end: so that what was kept can be drained."""
+    if row.outcome == KEPT:
+        collector.tls = certificates.server("server", alpn=alpn)
+        env["OTEL_EXPORTER_OTLP_CERTIFICATE"] = certificates.path("ca")
+        env.pop("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", None)
+        env.pop("OTEL_EXPORTER_OTLP_CLIENT_KEY", None)
+
+
 @pytest.mark.parametrize("row", TLS, ids=lambda row: row.name)
 def test_tls(row, echo, bare, good_peak, spool, certificates):
     skip_what_is_not_there(row)
@@ -468,11 +493,191 @@ def test_tls(row, echo, bare, good_peak, spool, certificates):
         env = options(collector, spool, **with_paths(row.env, certificates))
         ran = watched(work(echo), env)
         assert row.outcome != KEPT or collector.requests == 0, "a head went to nobody we trust"
-        if row.outcome == KEPT:  # until somebody puts it in order
-            collector.tls = certificates.server("server")
-            env["OTEL_EXPORTER_OTLP_CERTIFICATE"] = certificates.path("ca")
-            env.pop("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", None)
-            env.pop("OTEL_EXPORTER_OTLP_CLIENT_KEY", None)
+        put_in_order(row, collector, env, certificates)
+        judge(row, collector, ran, bare, good_peak + (4 << 20), spool, env)
+    finally:
+        collector.stop()
+
+
+# ---- gRPC ----
+
+STATUS = "OTLP specification, OTLP/gRPC Response: the retryable codes"
+CALL = "gRPC over HTTP/2: "
+MAPPED = "gRPC, HTTP to gRPC status mapping: "
+RETRYABLE_CODES = (1, 4, 10, 11, 14, 15)
+THROTTLE = "OTLP specification, OTLP/gRPC Throttling: RetryInfo"
+OPEN = "no text decides; nothing is lost or doubled"
+
+
+def grpc_statuses():
+    for code in range(1, 18):
+        outcome = AGAIN if code in RETRYABLE_CODES else REFUSED
+        for name, play in ("trailers only", g.trailers_only), ("in trailers", g.grpc_answer):
+            yield Row(f"{name}: {code}", [play(code, "so it is")], outcome, STATUS, gap=0.7,
+                      says="so it is" if outcome == REFUSED else "")
+    yield Row("8 with RetryInfo", [g.trailers_only(8, "", g.details(8, retry=(1, 0)))], AGAIN, THROTTLE, gap=0.95)
+    yield Row("8 with RetryInfo, a fraction", [g.trailers_only(8, "", g.details(8, retry=(1, 500000000)))], AGAIN,
+              THROTTLE, gap=1.4)
+    yield Row("8 with RetryInfo of nothing", [g.trailers_only(8, "", g.details(8, retry=(0, 0)))], AGAIN, THROTTLE)
+    yield Row("8 with other details", [g.trailers_only(8, "", g.details(8, other=True))], REFUSED, THROTTLE)
+    yield Row("8 with several details", [g.trailers_only(8, "", g.details(8, "busy", (1, 0), other=True))], AGAIN,
+              THROTTLE, gap=0.95)
+    yield Row("8 with details unpadded", [g.trailers_only(8, "", g.details(8, "!", (1, 0), padding=False))], AGAIN,
+              CALL + "binary headers MUST be accepted without padding", gap=0.95)
+    yield Row("8 with details that are none", [g.trailers_only(8, "", "!!!not base64!!!")], REFUSED, THROTTLE)
+    yield Row("8 with details cut off", [g.trailers_only(8, "", g.details(8, "text", (9, 0))[:20])], REFUSED, THROTTLE)
+    yield Row("14 with RetryInfo", [g.trailers_only(14, "", g.details(14, retry=(2, 0)))], AGAIN, THROTTLE, gap=1.95)
+    yield Row("14 with RetryInfo in trailers", [g.grpc_answer(14, "", None, g.details(14, retry=(2, 0)))], AGAIN,
+              THROTTLE, gap=1.95)
+    yield Row("14 with RetryInfo of an hour", [g.trailers_only(14, "", g.details(14, retry=(3600, 0)))] * 9, KEPT,
+              THROTTLE + ", but no longer than the batch's time", env={"AUTOTRACE_EXIT_TIMEOUT": "700"})
+    yield Row("14 with RetryInfo of 300000 years", [g.trailers_only(14, "", g.details(14, retry=(1 << 62, 0)))] * 9,
+              KEPT, THROTTLE + ", but no longer than the batch's time", env={"AUTOTRACE_EXIT_TIMEOUT": "700"})
+    yield Row("14 with RetryInfo below nothing", [g.trailers_only(14, "", g.details(14, retry=(-5, 0)))], AGAIN,
+              THROTTLE, gap=0.7)
+    yield Row("3 with RetryInfo", [g.trailers_only(3, "", g.details(3, retry=(1, 0)))], REFUSED, STATUS)
+    yield Row("14 for ever", [g.trailers_only(14)] * 50, KEPT, OURS, env={"AUTOTRACE_EXIT_TIMEOUT": "500"})
+    yield Row("14, then 3", [g.trailers_only(14), g.trailers_only(3, "no")], REFUSED, STATUS, says="no")
+
+
+def grpc_answers():
+    yield Row("good", [], TAKEN, "OTLP specification, OTLP/gRPC Full Success")
+    yield Row("gzip", [], TAKEN, CALL + "Message-Encoding", env={"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"})
+    yield Row("application/grpc+proto", [g.grpc_answer(0, fields=[(":status", "200"),
+              ("content-type", "application/grpc+proto")])], TAKEN, CALL + "Content-Type")
+    for name, rejected, text, counted in (("some", 5, "too many", 5), ("all", N, "none of them", N),
+                                          ("more than there were", 2**62, "ha", N), ("a warning", 0, "careful", 0)):
+        yield Row("partial success: " + name, [g.grpc_answer(0, body=message(rejected, text))], PART, PARTIAL,
+                  rejected=counted, says=text)
+    yield Row("trailers only: 0", [g.steps(("fields", g.GRPC + [("grpc-status", "0")], True), take=True)],
+              TAKEN, CALL + "status 0 is success")
+    yield Row("no message", [g.grpc_answer(0, raw=b"")], TAKEN, CALL + "status 0 is success")
+    yield Row("invalid protobuf", [g.grpc_answer(0, body=b"\xff" * 30)], TAKEN, SUCCESS)
+    yield Row("a message cut off", [g.grpc_answer(0, raw=http2.message(b"abc", length=99))], TAKEN, SUCCESS)
+    yield Row("a message of 4 GiB, it says", [g.grpc_answer(0, raw=http2.message(b"abc", length=2**32 - 1))], TAKEN,
+              SUCCESS + "; nothing is allocated by another's word")
+    yield Row("two messages", [g.grpc_answer(0, raw=http2.message(message(1, "a")) + http2.message(message(2, "b")))],
+              (PART, TAKEN), OPEN, rejected=1)
+    yield Row("a compressed message", [g.grpc_answer(0, raw=http2.message(b"\x1f\x8bxx", compressed=1))], TAKEN,
+              SUCCESS + ": a response nobody can read takes nothing back")
+    yield Row("more than 4 MiB", [g.grpc_answer(0, take=False, raw=http2.message(bytes(5 << 20)))], REFUSED, LARGE,
+              says="4 MiB")
+    yield Row("words in percent", [g.grpc_answer(3, "\u00fc %41 \x1b[2J\nsecond".encode("utf-8"))], REFUSED,
+              CALL + "Percent-Encoded; what comes from outside does not write on a terminal as it likes")
+    yield Row("words of 60 KB", [g.grpc_answer(3, "w" * 15000)], REFUSED, "a line on stderr has an end", says="ww")
+    yield Row("unknown headers", [g.grpc_answer(0, fields=g.GRPC + [("x", "y")], more=[("x-bin", "AA==")])], TAKEN,
+              CALL + "Custom-Metadata")
+    yield Row("100 first", [g.steps(("fields", [(":status", "103")]), ("fields", g.GRPC), ("data",
+              http2.message(message())), ("trailers", 0), take=True)], TAKEN, RFC9110 + "15.2")
+    yield Row("slowly", [g.steps(("fields", g.GRPC), 0.2, ("data", http2.message(message())), 0.2, ("trailers", 0),
+              take=True)], TAKEN, SUCCESS)
+    yield Row("byte by byte", [g.steps(("fields", g.GRPC), *(("data", bytes([b])) for b in http2.message(
+              message(1, "x"))), ("trailers", 0), take=True)], PART, PARTIAL, rejected=1, says="x")
+    # What comes without a status.
+    yield Row("no status", [g.grpc_answer(None, body=message())], (REFUSED, AGAIN), CALL + "then it is UNKNOWN; " + OPEN)
+    yield Row("no trailers", [g.steps(("fields", g.GRPC), ("data", http2.message(message()), True))],
+              (REFUSED, AGAIN), CALL + "then it is UNKNOWN; " + OPEN)
+    yield Row("no end", [g.steps(("fields", g.GRPC), ("data", http2.message(message())))] * 9, KEPT, OURS,
+              env={"AUTOTRACE_EXIT_TIMEOUT": "500"})
+    yield Row("status that is no number", [g.grpc_answer("zero", body=message())], (REFUSED, AGAIN),
+              CALL + "then it is UNKNOWN; " + OPEN)
+    yield Row("status that is empty", [g.grpc_answer("", body=message())], (REFUSED, AGAIN),
+              CALL + "then it is UNKNOWN; " + OPEN)
+    yield Row("status 4294967296", [g.grpc_answer(1 << 32, body=message())], (REFUSED, AGAIN),
+              CALL + "then it is UNKNOWN; " + OPEN)
+    for status in 400, 401, 403, 404, 405, 415, 500, 501, 301, 307:
+        yield Row(f"HTTP {status}", [g.steps(("fields", [(":status", str(status)), ("location", "/elsewhere")], True))],
+                  REFUSED, MAPPED + "none that is retryable", says=str(status))
+    for status in 429, 502, 503, 504:
+        yield Row(f"HTTP {status}", [g.steps(("fields", [(":status", str(status))], True))], AGAIN,
+                  MAPPED + "UNAVAILABLE", gap=0.7)
+    yield Row("HTTP 503 with status 3", [g.trailers_only(3, "no", fields=[(":status", "503")])], (REFUSED, AGAIN), OPEN)
+    yield Row("text/html", [g.steps(("fields", [(":status", "200"), ("content-type", "text/html")]),
+              ("data", b"<html>welcome", True))], (REFUSED, AGAIN), CALL + "Content-Type; then it is UNKNOWN; " + OPEN)
+
+
+def grpc_losses():
+    for how in "close", "reset":
+        for phase in "accept", "preface", "settings", "head", "sent", "answer head", "half a frame", "message":
+            yield Row(f"{how}: {phase}", [g.leave_grpc(phase, how)], AGAIN, LOST)
+    for code in range(14):
+        retry = code in (g.REFUSED_STREAM, g.CANCEL)
+        yield Row(f"RST_STREAM {code}", [g.rst(code)], AGAIN if retry else (AGAIN, REFUSED),
+                  CALL + ("Errors: UNAVAILABLE, CANCELLED" if retry else "Errors; " + OPEN))
+    yield Row("RST_STREAM behind headers", [g.rst(g.INTERNAL_ERROR, [lambda t: t.fields(g.GRPC)])], (AGAIN, REFUSED),
+              CALL + "Errors; " + OPEN)
+    yield Row("RST_STREAM before the body", [g.unread(g.rst(g.REFUSED_STREAM))], AGAIN, CALL + "Errors: UNAVAILABLE")
+    yield Row("RST_STREAM behind the status", [g.steps(("fields", g.GRPC), ("data", http2.message(message())),
+              ("trailers", 0), ("rst", 0), take=True)], TAKEN, RFC9113 + "8.1")
+    yield Row("GOAWAY first", [g.early(g.steps(("preface",), ("goaway", 0), 0.1, ("close",)))], AGAIN, RFC9113 + "6.8")
+    yield Row("GOAWAY, not this one", [g.steps(("goaway", 0), 0.1, ("close",))], AGAIN, RFC9113 + "6.8")
+    yield Row("GOAWAY, this one still", [g.steps(("goaway", 1), ("fields", g.GRPC), ("data", http2.message(message())),
+              ("trailers", 0), 0.1, ("close",), take=True)], TAKEN, RFC9113 + "6.8: up to the last stream it answers")
+    yield Row("GOAWAY, announced", [g.steps(("goaway", 2**31 - 1), ("fields", g.GRPC), ("data", http2.message(message())),
+              ("trailers", 0), ("goaway", 1), take=True)], TAKEN, RFC9113 + "6.8")
+    yield Row("GOAWAY behind the answer", [g.steps(("fields", g.GRPC), ("data", http2.message(message())),
+              ("trailers", 0), ("goaway", 1), ("close",), take=True)], TAKEN, RFC9113 + "6.8")
+    yield Row("GOAWAY, calm down", [g.steps(("goaway", 0, g.ENHANCE_YOUR_CALM, b"too_many_pings"), 0.1, ("close",))],
+              AGAIN, RFC9113 + "6.8")
+    yield Row("HTTP/1.1", [g.early(lambda t: (t.say(answered(400)), time.sleep(0.05), t.close()))], AGAIN, LOST)
+    yield Row("noise", [g.early(lambda t: (t.say(b"\xff" * 999), time.sleep(0.05), t.close()))], AGAIN, LOST)
+    yield Row("bad HPACK", [g.raw((http2.HEADERS, http2.END_HEADERS, None, b"\xff\xff\xff\xff\xff"))], AGAIN, LOST)
+    yield Row("a frame too large", [g.raw((http2.DATA, 0, None, bytes(1 << 20)))], AGAIN, LOST)
+    yield Row("DATA before HEADERS", [g.raw((http2.DATA, 0, None, b"abc"), then="close")], AGAIN, LOST)
+    yield Row("a stream nobody opened", [g.raw((http2.HEADERS, http2.END_HEADERS, 77, b"\x88"), then="close")], AGAIN,
+              LOST)
+    yield Row("PUSH_PROMISE", [g.raw((http2.PUSH_PROMISE, http2.END_HEADERS, None, b"\0\0\0\2\x88"), then="close")],
+              AGAIN, LOST)
+    yield Row("unknown frames", [lambda t: (t.say(http2.frame(0x42, 0xff, t.stream, b"?") * 50),
+              g.grpc_answer(0)(t))], TAKEN, RFC9113 + "4.1: ignored")
+    yield Row("many SETTINGS and PINGs", [lambda t: (t.say((http2.frame(http2.SETTINGS) + http2.frame(http2.PING,
+              payload=bytes(8))) * 200), g.grpc_answer(0)(t))], TAKEN, RFC9113 + "6.5, 6.7")
+    yield Row("a small window", [g.early(g.steps(("preface", [(4, 100)]))), ], TAKEN, RFC9113 + "6.9")
+    yield Row("no window at first", [g.early(g.steps(("preface", [(4, 0)]), 0.3, ("say", http2.frame(
+              http2.SETTINGS, payload=b"\0\4\0\1\0\0"))))], TAKEN, RFC9113 + "6.9.2")
+    yield Row("no streams", [g.early(g.steps(("preface", [(3, 0)])))] * 9, KEPT, OURS,
+              env={"AUTOTRACE_EXIT_TIMEOUT": "500"})
+    yield Row("hangs", [g.steps(("wait_for_their_end",))] * 9, KEPT, OURS, env={"AUTOTRACE_EXIT_TIMEOUT": "500"})
+    yield Row("never a preface", [g.early(g.steps(("wait_for_their_end",)))] * 9, KEPT, OURS,
+              env={"AUTOTRACE_EXIT_TIMEOUT": "500"})
+    yield Row("headers without end", [g.endless_headers], AGAIN, LOST + "; a head without end is none")
+    yield Row("headers of 200 KB", [g.grpc_answer(0, fields=g.GRPC + [("x%d" % i, "y" * 1000) for i in range(12)])],
+              TAKEN, SUCCESS)
+
+
+GRPC = [*grpc_statuses(), *grpc_answers(), *grpc_losses()] if http2.hpack else []
+GRPC_TLS = [row for row in TLS if row.script == []]
+
+
+def needs_grpc():
+    if not http2.hpack:
+        pytest.skip("no python3-hpack")
+    if not has_protocol("grpc"):
+        pytest.skip("this build does not speak grpc")
+
+
+@pytest.mark.parametrize("row", GRPC, ids=lambda row: row.name)
+def test_grpc(row, echo, bare, good_peak, spool):
+    needs_grpc()
+    collector = Faulty(row.script, peer=g.grpc_peer)
+    try:
+        env = options(collector, spool, **{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", **row.env})
+        ran = watched(work(echo), env)
+        judge(row, collector, ran, bare, good_peak, spool, env)
+    finally:
+        collector.stop()
+
+
+@pytest.mark.parametrize("row", GRPC_TLS, ids=lambda row: row.name)
+def test_grpc_tls(row, echo, bare, good_peak, spool, certificates):
+    needs_grpc()
+    skip_what_is_not_there(row)
+    collector = Faulty(row.script, tls=certificates.server(*row.tls, alpn=["h2"]), peer=g.grpc_peer)
+    try:
+        env = options(collector, spool, **with_paths({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", **row.env}, certificates))
+        ran = watched(work(echo), env)
+        assert row.outcome != KEPT or collector.requests == 0, "a head went to nobody we trust"
+        put_in_order(row, collector, env, certificates, alpn=["h2"])
         judge(row, collector, ran, bare, good_peak + (4 << 20), spool, env)
     finally:
         collector.stop()
