@@ -25,6 +25,7 @@
 
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "exporter/batch.h"
 #include "exporter/code.h"
@@ -115,16 +116,41 @@ static size_t in_flight(const struct exporter *x)
 	return x->flight.len / sizeof(struct atr_place);
 }
 
-static void settle(struct exporter *x, enum atr_settled what)
+/* What became of the first n spans of the batch. */
+static void settle_first(struct exporter *x, size_t n, enum atr_settled what)
 {
-	const struct atr_place *places = (const struct atr_place *)(const void *)x->flight.bytes;
+	struct atr_place *places = (struct atr_place *)(void *)x->flight.bytes;
 
 	if (x->foreign)
-		atr_orphans_settle(&x->orphans, what);
-	for (size_t i = 0; i < in_flight(x); i++)
+		atr_orphans_settle(&x->orphans, n, what);
+	if (n > in_flight(x))
+		n = in_flight(x);
+	for (size_t i = 0; i < n; i++)
 		x->host->settle(&places[i], what);
-	if (what == ATR_SETTLED)
-		atr_buf_reset(&x->flight);
+	if (what != ATR_SETTLED || !n)
+		return;
+	x->flight.len -= n * sizeof(*places);
+	memmove(places, places + n, x->flight.len);
+}
+
+static void settle(struct exporter *x, enum atr_settled what)
+{
+	settle_first(x, SIZE_MAX, what);
+}
+
+/* A part of the batch that was too large in one is done with: whatever comes, it is not sent
+ * again. */
+static void settle_part(struct exporter *x, enum atr_delivery_state state)
+{
+	size_t n = atr_delivery_done(&x->sink.delivery);
+
+	if (!n || state == ATR_DELIVERY_DONE)
+		return;
+	if (!x->foreign)
+		atr_tally_part(&x->tally, n, &x->sink.delivery.part_outcome, x->host->now());
+	settle_first(x, n, ATR_SETTLED);
+	x->n_spans -= n < x->n_spans ? n : x->n_spans;
+	x->shipped_at = 0;
 }
 
 /* Nobody answers: it counts as not sent, until it is sent again. */
@@ -298,14 +324,14 @@ static void send_orphans(struct exporter *x)
 	begin_batch(x, atr_sink_start_foreign(&x->sink, o));
 }
 
-/* The last of the batch goes to the kernel the next moment: it is marked. */
+/* The last of the request goes to the kernel the next moment: what is in it is marked. */
 static void shipped(void *arg)
 {
 	struct exporter *x = arg;
 
 	if (!x->sending)
 		return;
-	settle(x, ATR_SHIPPED);
+	settle_first(x, atr_delivery_part(&x->sink.delivery), ATR_SHIPPED);
 	x->shipped_at = x->sent_at = x->host->now();
 }
 
@@ -328,6 +354,7 @@ static void deliver(struct exporter *x)
 	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
 	enum atr_delivery_state state = atr_delivery_step(&x->sink.delivery, until, haste(x));
 
+	settle_part(x, state);
 	if (state == ATR_DELIVERY_BUSY) {
 		mark(x);
 		return;

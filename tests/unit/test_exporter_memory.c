@@ -10,6 +10,7 @@
 /* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
 /* LINK: exporter/symbols.o preload/attr.o -ldl */
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
+/* LINK: exporter/grpc.o exporter/jsonget.o exporter/otlp-json.o exporter/verdict.o */
 /* LINK: exporter/http.o exporter/line.o exporter/list.o exporter/otlp.o */
 /* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o exporter/otlp.pb-c.o */
 /* LINK: exporter/exporter.o preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */
