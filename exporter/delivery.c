@@ -6,18 +6,20 @@
 #include <string.h>
 
 #include "exporter/health.h"
+#include "exporter/otlp-json.h"
 #include "exporter/retry.h"
+#include "exporter/verdict.h"
 #include "preload/host.h"
 #include "preload/sys.h"
 
 #define NS_PER_S 1000000000ull
 
 /* The longest a collector may make us wait when no timeout does: five minutes. */
-#define RETRY_AFTER_MAX 300u
+#define RETRY_AFTER_MAX_NS (300 * NS_PER_S)
 
 #define LOOK_UP_EVERY_NS (2 * NS_PER_S)
 
-#define LINE_MAX_SHOWN 200 /* bytes of a response that is no protobuf */
+#define REQUEST_MAX (64u << 20) /* OTLP: a larger request is not sent */
 
 /*
  * libcurl at once, though there is nothing to send yet: OpenSSL must be there
@@ -28,9 +30,13 @@ int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host)
 {
 	int err;
 
-	*d = (struct atr_delivery){ .host = host };
+	*d = (struct atr_delivery){ .host = host, .too_large = SIZE_MAX };
 	err = atr_endpoint_init(&d->endpoint, host, ATR_SIGNAL_TRACES);
-	return err ? err : atr_http_init(&d->http, host, &d->endpoint);
+	if (!err)
+		err = atr_http_init(&d->http, host, &d->endpoint);
+	if (err == -ENOTSUP)
+		host->log(ATR_LOG_ERROR, "this libcurl speaks no HTTP/2: grpc cannot be used");
+	return err;
 }
 
 /* ---- what is said ---- */
@@ -53,35 +59,146 @@ static void works(struct atr_delivery *d)
 	if (d->down)
 		d->host->log(ATR_LOG_INFO, "export to %s works again", d->endpoint.shown);
 	d->down = d->lost = false;
-	d->said_status = 0;
+	d->said_code = 0;
 }
 
-/* A refusal, in the collector's own words if it has some. */
-static void refused(struct atr_delivery *d, const struct atr_http_reply *reply)
+static void refused(struct atr_delivery *d, const struct atr_verdict *v)
 {
-	struct atr_otlp_reply said = { 0 };
-
-	if (reply->too_long) {
-		(void)snprintf(said.message, sizeof(said.message), "a response of more than 4 MiB");
-	} else if (reply->protobuf && reply->len) {
-		atr_otlp_read_failure(&said, reply->body, reply->len);
-	} else if (reply->len) {
-		const char *text = (const char *)reply->body;
-		const char *end = memchr(text, '\n', reply->len);
-		size_t len = end ? (size_t)(end - text) : reply->len;
-
-		(void)atr_escape(said.message, sizeof(said.message), text,
-				 len < LINE_MAX_SHOWN ? len : LINE_MAX_SHOWN);
-	}
-	(void)snprintf(d->error, sizeof(d->error), "refused: HTTP %d%s%.*s", reply->status,
-		       said.message[0] ? ", " : "", 200, said.message);
+	(void)snprintf(d->error, sizeof(d->error), "refused: %.60s%s%.180s", v->what,
+		       v->message[0] ? ", " : "", v->message);
 	atr_health_error(d->host->health, d->error);
-	if (d->said_status == reply->status)
+	if (d->said_code == v->code)
 		return;
-	d->said_status = reply->status;
-	d->host->log(ATR_LOG_WARN, "%s refused %zu spans: HTTP %d%s%s; they are dropped",
-		     d->endpoint.shown, d->n_spans, reply->status, said.message[0] ? ", " : "",
-		     said.message);
+	d->said_code = v->code;
+	d->host->log(ATR_LOG_WARN, "%s refused %zu spans: %s%s%s; they are dropped",
+		     d->endpoint.shown, atr_delivery_part(d), v->what, v->message[0] ? ", " : "",
+		     v->message);
+}
+
+static void span_too_large(struct atr_delivery *d, const char *what)
+{
+	if (!d->said_span)
+		d->host->log(ATR_LOG_WARN,
+			     "a span of %zu bytes is too large for %s: %s; such spans are dropped",
+			     d->part_len, d->endpoint.shown, what);
+	d->said_span = true;
+	(void)snprintf(d->error, sizeof(d->error), "a span of %zu bytes is too large: %.60s",
+		       d->part_len, what);
+	atr_health_error(d->host->health, d->error);
+}
+
+/* ---- parts ---- */
+
+size_t atr_delivery_part(const struct atr_delivery *d)
+{
+	return d->n_parts ? d->parts[d->n_parts - 1] : 0;
+}
+
+/* Bytes of the first n spans that are not done with. */
+static size_t bytes_of(const struct atr_delivery *d, size_t n)
+{
+	size_t len = 0;
+
+	for (; n; n--)
+		len += atr_otlp_span_field(d->spans.bytes + d->at + len,
+					   d->spans.len - d->at - len);
+	return len;
+}
+
+/* The part under way becomes its first half; false: it is one span. */
+static bool halve(struct atr_delivery *d)
+{
+	size_t n = atr_delivery_part(d);
+
+	if (n < 2 || d->n_parts == ATR_DELIVERY_PARTS)
+		return false;
+	d->parts[d->n_parts - 1] = n - n / 2;
+	d->parts[d->n_parts++] = n / 2;
+	d->part_len = bytes_of(d, n / 2);
+	return true;
+}
+
+/* Of a dead process's, too, it is we who have them no more. */
+static void count_rejected(struct atr_delivery *d, uint64_t n_spans)
+{
+	if (!d->foreign)
+		atr_add(&d->host->stats->rejected, n_spans);
+	else
+		atr_add(&d->host->stats->adopted, n_spans);
+}
+
+/* It was taken or refused; the next one has its turn. */
+static void part_done(struct atr_delivery *d)
+{
+	size_t n = atr_delivery_part(d);
+
+	d->part_outcome = d->outcome;
+	d->at += d->part_len;
+	d->done += n;
+	d->n_spans -= n;
+	d->n_parts--;
+	d->part_len = bytes_of(d, atr_delivery_part(d));
+}
+
+static bool write_message(struct atr_delivery *d, struct atr_buf *out)
+{
+	const uint8_t *spans = d->spans.bytes + d->at;
+
+	if (d->endpoint.protocol == ATR_PROTOCOL_HTTP_JSON)
+		return atr_otlp_json(out, d->head, spans, d->part_len);
+	atr_otlp_request(out, d->head, spans, d->part_len);
+	return !out->failed;
+}
+
+/* The part as a request's body; *ret_len is its length before it was packed. */
+static bool write_body(struct atr_delivery *d, size_t *ret_len)
+{
+	const bool grpc = d->endpoint.protocol == ATR_PROTOCOL_GRPC, gzip = d->endpoint.gzip;
+	struct atr_buf *out = gzip ? &d->packed : &d->request;
+
+	atr_buf_reset(&d->request);
+	atr_buf_reset(&d->packed);
+	if (grpc)
+		atr_grpc_begin(out, gzip);
+	if (!write_message(d, &d->request))
+		return false;
+	*ret_len = d->request.len;
+	if (gzip && !atr_gzip(&d->gz, &d->packed, d->request.bytes, d->request.len))
+		return false;
+	if (grpc)
+		atr_grpc_end(out, 0);
+	d->body = out->bytes;
+	d->body_len = out->len;
+	return !out->failed;
+}
+
+/*
+ * Makes the next request, of as much as may be in one; none when there is nothing left.
+ * 0 or -ENOMEM.
+ */
+static int next_part(struct atr_delivery *d)
+{
+	size_t len;
+
+	d->attempts = 0;
+	d->next = d->host->now();
+	d->told = false;
+	while (d->n_parts) {
+		if (d->part_len >= d->too_large && halve(d))
+			continue;
+		if (!write_body(d, &len))
+			return -ENOMEM;
+		if (len <= REQUEST_MAX) {
+			d->outcome = (struct atr_outcome){ .error = "timeout" };
+			return 0;
+		}
+		if (halve(d))
+			continue;
+		span_too_large(d, "more than 64 MiB");
+		count_rejected(d, 1);
+		part_done(d);
+	}
+	return 0;
 }
 
 /* ---- one attempt ---- */
@@ -100,6 +217,16 @@ static void ended(struct atr_delivery *d, const char *error, int status, uint64_
 	}
 }
 
+/* The same by an answer: gRPC's codes have names. */
+static void ended_by(struct atr_delivery *d, const struct atr_verdict *v, const char *error,
+		     uint64_t n_rejected)
+{
+	if (v->code > 0)
+		ended(d, error, v->code, n_rejected);
+	else
+		ended(d, v->code ? atr_grpc_code_name(-v->code) : error, 0, n_rejected);
+}
+
 static uint32_t random32(void)
 {
 	uint32_t r = 0;
@@ -108,24 +235,25 @@ static uint32_t random32(void)
 	return r;
 }
 
-/* After an attempt that may be repeated; false when it may not. */
-static bool again(struct atr_delivery *d, uint64_t retry_after)
+/* After an attempt that may be repeated; false when it may not.  `pause`: the collector's, 0: ours.
+ */
+static bool again(struct atr_delivery *d, uint64_t pause)
 {
 	uint64_t now = d->host->now();
-	uint64_t pause;
 
 	if (d->attempts >= ATR_RETRY_ATTEMPTS)
 		return false;
-	d->told = retry_after > 0;
-	if (retry_after > RETRY_AFTER_MAX)
-		retry_after = RETRY_AFTER_MAX;
-	pause = d->told ? retry_after * NS_PER_S : atr_retry_backoff(d->attempts, random32());
+	d->told = pause > 0;
+	if (pause > RETRY_AFTER_MAX_NS)
+		pause = RETRY_AFTER_MAX_NS;
+	if (!d->told)
+		pause = atr_retry_backoff(d->attempts, random32());
 	/* Not beyond the batch's time: there it is given up, and the next one has its turn. */
-	d->next = pause < d->deadline - now ? now + pause : d->deadline;
+	d->next = now < d->deadline && pause < d->deadline - now ? now + pause : d->deadline;
 	return now < d->deadline;
 }
 
-/* `nobody`: not even a connection; in a hurry that is not tried again. */
+/* No answer came.  `nobody`: not even a connection; in a hurry that is not tried again. */
 static enum atr_delivery_state no_answer(struct atr_delivery *d, const char *why, bool nobody,
 					 enum atr_delivery_haste haste)
 {
@@ -133,74 +261,106 @@ static enum atr_delivery_state no_answer(struct atr_delivery *d, const char *why
 
 	ended(d, nobody ? "connection_failed" : "no_response", 0, 0);
 	d->lost = nobody;
-	(void)atr_escape(d->error, sizeof(d->error), why, strlen(why));
+	(void)snprintf(d->error, sizeof(d->error), "%s", why);
 	if (haste != ATR_HASTE_NONE && (nobody || d->next >= d->host->deadline()))
 		more = false;
 	complain(d, more ? ATR_HASTE_NONE : haste);
 	return more ? ATR_DELIVERY_BUSY : ATR_DELIVERY_FAILED;
 }
 
-/* Of a dead process's, too, it is we who have them no more. */
-static void count_rejected(struct atr_delivery *d, uint64_t n_spans)
-{
-	if (!d->foreign)
-		atr_add(&d->host->stats->rejected, n_spans);
-	else
-		atr_add(&d->host->stats->adopted, n_spans);
-}
-
-static enum atr_delivery_state accepted(struct atr_delivery *d, const struct atr_http_reply *reply)
+static void accepted(struct atr_delivery *d, const struct atr_verdict *v)
 {
 	struct atr_stats *stats = d->host->stats;
-	struct atr_otlp_reply said = { 0 };
+	const size_t n = atr_delivery_part(d);
+	uint64_t rejected = v->rejected < n ? v->rejected : n;
 
-	if (reply->protobuf && reply->len)
-		atr_otlp_read_success(&said, reply->body, reply->len);
-	if (said.rejected > d->n_spans)
-		said.rejected = d->n_spans;
-	atr_add(d->foreign ? &stats->adopted : &stats->exported, d->n_spans - said.rejected);
-	count_rejected(d, said.rejected);
-	ended(d, said.rejected ? "rejected" : NULL, reply->status, said.rejected);
-	if (said.rejected) {
-		(void)snprintf(d->error, sizeof(d->error), "rejected %llu of %zu spans: %.*s",
-			       (unsigned long long)said.rejected, d->n_spans, 180, said.message);
+	atr_add(d->foreign ? &stats->adopted : &stats->exported, n - rejected);
+	count_rejected(d, rejected);
+	ended_by(d, v, rejected ? "rejected" : NULL, rejected);
+	if (rejected) {
+		(void)snprintf(d->error, sizeof(d->error), "rejected %llu of %zu spans: %.180s",
+			       (unsigned long long)rejected, n, v->message);
 		atr_health_error(d->host->health, d->error);
 	}
-	if (said.rejected < d->n_spans)
+	if (rejected < n)
 		atr_health_ok(d->host->health);
 	works(d);
-	if (said.rejected || said.message[0]) {
+	if (rejected || v->message[0]) {
 		if (!d->said_partial)
 			d->host->log(ATR_LOG_WARN, "%s rejected %llu of %zu spans: %s",
-				     d->endpoint.shown, (unsigned long long)said.rejected,
-				     d->n_spans, said.message);
+				     d->endpoint.shown, (unsigned long long)rejected, n,
+				     v->message);
 		d->said_partial = true;
 	} else {
 		d->said_partial = false;
 	}
-	return ATR_DELIVERY_DONE;
+}
+
+/* A part is done with. */
+static enum atr_delivery_state go_on(struct atr_delivery *d)
+{
+	part_done(d);
+	if (next_part(d) != 0) {
+		(void)snprintf(d->error, sizeof(d->error), "out of memory");
+		ended(d, "no_memory", 0, 0);
+		return ATR_DELIVERY_FAILED;
+	}
+	return d->n_parts ? ATR_DELIVERY_BUSY : ATR_DELIVERY_DONE;
+}
+
+static enum atr_delivery_state too_large(struct atr_delivery *d, const struct atr_verdict *v)
+{
+	size_t len = d->part_len;
+
+	if (!halve(d)) {
+		span_too_large(d, v->what);
+		count_rejected(d, 1);
+		ended_by(d, v, NULL, 1);
+		return go_on(d);
+	}
+	if (len < d->too_large)
+		d->too_large = len;
+	atr_add(&d->host->stats->split, 1);
+	return next_part(d) == 0 ? ATR_DELIVERY_BUSY : ATR_DELIVERY_FAILED;
+}
+
+static enum atr_delivery_state try_again(struct atr_delivery *d, const struct atr_verdict *v,
+					 enum atr_delivery_haste haste)
+{
+	(void)snprintf(d->error, sizeof(d->error), "%.60s%s%.150s", v->what,
+		       v->message[0] ? ", " : "", v->message);
+	atr_health_error(d->host->health, d->error);
+	ended_by(d, v, NULL, 0);
+	if (again(d, v->pause))
+		return ATR_DELIVERY_BUSY;
+	complain(d, haste);
+	return ATR_DELIVERY_FAILED;
 }
 
 static enum atr_delivery_state judge(struct atr_delivery *d, const struct atr_http_reply *reply,
 				     enum atr_delivery_haste haste)
 {
+	struct atr_verdict v;
+
 	d->next = 0;
-	if (!reply->status)
-		return no_answer(d, reply->error, reply->nobody, haste);
-	if (!reply->too_long && reply->status / 100 == 2)
-		return accepted(d, reply);
-	ended(d, reply->too_long ? "response_too_long" : NULL, reply->status, d->n_spans);
-	if (!reply->too_long && atr_retry_status(reply->status)) {
-		(void)snprintf(d->error, sizeof(d->error), "HTTP %d", reply->status);
-		atr_health_error(d->host->health, d->error);
-		if (again(d, reply->retry_after))
-			return ATR_DELIVERY_BUSY;
-		complain(d, haste);
-		return ATR_DELIVERY_FAILED;
+	atr_verdict(&v, d->endpoint.protocol, reply);
+	switch (v.kind) {
+	case ATR_VERDICT_NONE:
+		return no_answer(d, v.message, v.nobody, haste);
+	case ATR_VERDICT_AGAIN:
+		return try_again(d, &v, haste);
+	case ATR_VERDICT_TOO_LARGE:
+		return too_large(d, &v);
+	case ATR_VERDICT_TAKEN:
+		accepted(d, &v);
+		break;
+	case ATR_VERDICT_REFUSED:
+		count_rejected(d, atr_delivery_part(d));
+		ended_by(d, &v, reply->too_long ? "response_too_long" : NULL, atr_delivery_part(d));
+		refused(d, &v);
+		break;
 	}
-	count_rejected(d, d->n_spans);
-	refused(d, reply);
-	return ATR_DELIVERY_DONE;
+	return go_on(d);
 }
 
 /* Nobody was there: perhaps the name means another address by now. */
@@ -229,7 +389,7 @@ static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery
 		look_again(d);
 	if (d->endpoint.addresses.error)
 		return no_answer(d, d->endpoint.addresses.error, true, haste);
-	err = atr_http_start(&d->http, d->body, d->body_len);
+	err = atr_http_start(&d->http, d->body, d->body_len, d->deadline);
 	if (err)
 		return no_answer(d, "out of memory", false, haste);
 	d->next = UINT64_MAX;
@@ -244,7 +404,6 @@ static enum atr_delivery_state too_late(struct atr_delivery *d, enum atr_deliver
 {
 	if (d->http.in_flight) {
 		atr_http_cancel(&d->http);
-		ended(d, "timeout", 0, 0);
 		(void)snprintf(d->error, sizeof(d->error), "no answer within %llu ms",
 			       (unsigned long long)(d->endpoint.timeout / 1000000u));
 	}
@@ -260,27 +419,23 @@ int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
 	uint64_t now = d->host->now();
 
 	d->outcome = (struct atr_outcome){ .error = "no_memory" };
-	atr_otlp_request(&d->request, head, spans, len);
-	if (d->request.failed)
+	atr_buf_reset(&d->spans);
+	atr_buf_add(&d->spans, spans, len);
+	if (d->spans.failed)
 		return -ENOMEM;
-	d->body = d->request.bytes;
-	d->body_len = d->request.len;
-	if (d->endpoint.gzip) {
-		if (!atr_gzip(&d->gz, &d->packed, d->body, d->body_len))
-			return -ENOMEM;
-		d->body = d->packed.bytes;
-		d->body_len = d->packed.len;
-	}
-	d->n_spans = n_spans;
+	d->head = head;
+	d->at = d->done = 0;
+	d->parts[0] = d->n_spans = n_spans;
+	d->n_parts = n_spans > 0;
+	d->part_len = len;
 	d->foreign = foreign;
-	d->attempts = 0;
-	d->next = now;
-	d->told = false;
 	d->deadline =
 		d->endpoint.timeout < UINT64_MAX - now ? now + d->endpoint.timeout : UINT64_MAX;
 	d->error[0] = '\0';
-	d->outcome = (struct atr_outcome){ .error = "timeout" };
-	return 0;
+	if (next_part(d) == 0)
+		return 0;
+	d->n_spans = d->n_parts = 0;
+	return -ENOMEM;
 }
 
 enum atr_delivery_state atr_delivery_step(struct atr_delivery *d, uint64_t until,
@@ -290,21 +445,29 @@ enum atr_delivery_state atr_delivery_step(struct atr_delivery *d, uint64_t until
 	struct atr_http_reply reply;
 	uint64_t now = d->host->now();
 
-	if (now >= d->deadline)
+	if (!d->n_parts)
+		state = ATR_DELIVERY_DONE;
+	else if (now >= d->deadline)
 		state = too_late(d, haste);
 	else if (!d->http.in_flight && now >= d->next)
 		state = attempt(d, haste);
 	else if (d->http.in_flight &&
 		 atr_http_step(&d->http, until < d->deadline ? until : d->deadline, &reply))
 		state = judge(d, &reply, haste);
-	if (state == ATR_DELIVERY_DONE)
-		d->n_spans = 0;
 	return state;
 }
 
 bool atr_delivery_sent(const struct atr_delivery *d)
 {
 	return d->http.in_flight && d->http.sent;
+}
+
+size_t atr_delivery_done(struct atr_delivery *d)
+{
+	size_t n = d->done;
+
+	d->done = 0;
+	return n;
 }
 
 uint64_t atr_delivery_due(const struct atr_delivery *d)
@@ -323,7 +486,7 @@ size_t atr_delivery_cancel(struct atr_delivery *d)
 	size_t n = d->n_spans;
 
 	atr_http_cancel(&d->http);
-	d->n_spans = 0;
+	d->n_spans = d->n_parts = 0;
 	return n;
 }
 
@@ -331,6 +494,7 @@ void atr_delivery_finish(struct atr_delivery *d)
 {
 	atr_http_finish(&d->http);
 	atr_gzip_finish(&d->gz);
+	atr_buf_free(&d->spans);
 	atr_buf_free(&d->request);
 	atr_buf_free(&d->packed);
 	atr_endpoint_finish(&d->endpoint);

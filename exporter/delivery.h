@@ -12,10 +12,11 @@
 #include "exporter/http.h"
 #include "exporter/otlp.h"
 
-/* How a batch ended, in the words of the semantic conventions. */
+/* How a batch, or a part of one, ended, in the words of the semantic conventions. */
 struct atr_outcome {
-	const char *error; /* error.type: a word of ours or `number`; NULL: the collector took it */
-	int http_status;   /* of the last attempt; 0: no answer */
+	const char *error;   /* error.type: a word of ours, gRPC's or `number`; NULL: the collector
+				took it */
+	int http_status;     /* of the last attempt; 0: no answer, or gRPC's */
 	uint64_t n_rejected; /* spans of it that it did not take */
 	char number[12];
 };
@@ -23,7 +24,12 @@ struct atr_outcome {
 /*
  * One batch on its way to the collector: as many requests as it takes until it
  * is accepted, refused, or given up.  Says what went wrong, once per trouble.
+ *
+ * A batch is one part, which is one request, until that turns out to be too large: then its
+ * first half is sent, and halved again, down to single spans; what is left of it follows.
  */
+#define ATR_DELIVERY_PARTS 24 /* halvings of the largest batch, and some more */
+
 struct atr_delivery {
 	const struct atr_host *host;
 	struct atr_endpoint endpoint;
@@ -33,7 +39,16 @@ struct atr_delivery {
 	const uint8_t *body; /* one of the two */
 	size_t body_len;
 
-	size_t n_spans;	   /* in the batch under way; 0 = there is none */
+	const struct atr_otlp_head *head;
+	struct atr_buf spans;		  /* the batch, as it was given */
+	size_t at;			  /* of its bytes are done with */
+	size_t parts[ATR_DELIVERY_PARTS]; /* spans in each, the one under way last */
+	size_t n_parts;
+	size_t part_len;  /* bytes of the spans of the one under way */
+	size_t done;	  /* spans done with that the caller was not told of */
+	size_t too_large; /* so many bytes of spans the collector does not take */
+
+	size_t n_spans;	   /* of the batch that are not done with; 0 = there is none */
 	bool foreign;	   /* the batch is a dead process's */
 	unsigned attempts; /* begun */
 	uint64_t deadline; /* of the batch */
@@ -43,11 +58,13 @@ struct atr_delivery {
 	bool lost;	 /* the last attempt found nobody */
 	uint64_t looked; /* when the collector's name was last looked up again */
 
-	char error[256];	    /* of the last attempt that failed */
-	struct atr_outcome outcome; /* of the batch, when it is over */
-	bool down;		    /* the collector is known not to work, and that was said */
-	int said_status;	    /* of the last refusal that was said */
+	char error[256];		 /* of the last attempt that failed */
+	struct atr_outcome outcome;	 /* of the part under way, in the end of the last one */
+	struct atr_outcome part_outcome; /* of the one before, which is done with */
+	bool down;			 /* the collector is known not to work, and that was said */
+	int said_code;			 /* of the last refusal that was said */
 	bool said_partial;
+	bool said_span; /* that a single one was too large */
 };
 
 enum atr_delivery_state {
@@ -64,10 +81,11 @@ enum atr_delivery_haste {
 	ATR_HASTE_STOP,	 /* the same, and what is said about it the caller says */
 };
 
-/* 0 or -ENOMEM.  Nothing is connected before the first batch. */
+/* 0 or -errno: -ENOTSUP, which is said, when libcurl cannot speak the protocol.  Nothing is
+ * connected before the first batch. */
 int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host);
 
-/* Begins with n_spans spans (ScopeSpans fields); copies what it needs.  0 or -errno. */
+/* Begins with n_spans spans (ScopeSpans fields), which it copies; the head stays.  0 or -errno. */
 int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
 		       const uint8_t *spans, size_t len, size_t n_spans, bool foreign);
 
@@ -76,8 +94,15 @@ int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
 enum atr_delivery_state atr_delivery_step(struct atr_delivery *d, uint64_t until,
 					  enum atr_delivery_haste haste);
 
-/* The whole batch is on its way, and nobody has answered yet. */
+/* The whole request is on its way, and nobody has answered yet. */
 bool atr_delivery_sent(const struct atr_delivery *d);
+
+/* How many of the batch's spans are in it: the first of those that are not done with. */
+size_t atr_delivery_part(const struct atr_delivery *d);
+
+/* How many spans, from the front of the batch, are done with since the last call: taken, or
+ * refused, and counted as such.  They are never sent again. */
+size_t atr_delivery_done(struct atr_delivery *d);
 
 /* When there is something to do: 0 = now (a request is under way), else the next attempt. */
 uint64_t atr_delivery_due(const struct atr_delivery *d);

@@ -189,18 +189,43 @@ static size_t in_flight(const struct exporter *x)
 	return x->flight.len / sizeof(struct atr_place);
 }
 
-static void settle(struct exporter *x, enum atr_settled what)
+/* What became of the first n spans of the batch. */
+static void settle_first(struct exporter *x, size_t n, enum atr_settled what)
 {
-	const struct atr_place *places = (const struct atr_place *)(const void *)x->flight.bytes;
+	struct atr_place *places = (struct atr_place *)(void *)x->flight.bytes;
 
 	if (x->foreign)
-		atr_orphans_settle(&x->orphans, what);
-	for (size_t i = 0; i < in_flight(x); i++)
+		atr_orphans_settle(&x->orphans, n, what);
+	if (n > in_flight(x))
+		n = in_flight(x);
+	for (size_t i = 0; i < n; i++)
 		x->host->settle(&places[i], what);
-	if (what != ATR_SETTLED)
+	if (what != ATR_SETTLED || !n)
 		return;
-	atr_buf_reset(&x->flight);
+	x->flight.len -= n * sizeof(*places);
+	memmove(places, places + n, x->flight.len);
 	x->kept_stuck = false;
+}
+
+static void settle(struct exporter *x, enum atr_settled what)
+{
+	settle_first(x, SIZE_MAX, what);
+}
+
+/* A part of the batch that was too large in one is done with: whatever comes, it is not sent
+ * again. */
+static void settle_part(struct exporter *x, enum atr_delivery_state state)
+{
+	struct atr_outcome outcome;
+	size_t n = atr_sink_part(&x->sink, &outcome);
+
+	if (!n || state == ATR_DELIVERY_DONE)
+		return;
+	if (!x->foreign)
+		atr_tally_part(&x->tally, n, &outcome, x->host->now());
+	settle_first(x, n, ATR_SETTLED);
+	x->n_spans -= n < x->n_spans ? n : x->n_spans;
+	x->shipped_at = 0;
 }
 
 /* Nobody answers: it counts as not sent, until it is sent again. */
@@ -372,14 +397,14 @@ static void send_orphans(struct exporter *x)
 	begin_batch(x, atr_sink_start_foreign(&x->sink, o));
 }
 
-/* The last of the batch goes to the kernel the next moment: it is marked. */
+/* The last of the request goes to the kernel the next moment: what is in it is marked. */
 static void shipped(void *arg)
 {
 	struct exporter *x = arg;
 
 	if (!x->sending)
 		return;
-	settle(x, ATR_SHIPPED);
+	settle_first(x, atr_delivery_part(x->sink.delivery), ATR_SHIPPED);
 	x->shipped_at = x->sent_at = x->host->now();
 }
 
@@ -442,6 +467,7 @@ static void deliver(struct exporter *x)
 	bool crowded = !atr_batch_room(&x->queue);
 	enum atr_delivery_state state = atr_sink_step(&x->sink, until, haste(x), crowded);
 
+	settle_part(x, state);
 	if (state == ATR_DELIVERY_BUSY)
 		mark(x);
 	else

@@ -17,14 +17,13 @@ bool atr_gzip(struct atr_gzip *gz, struct atr_buf *out, const uint8_t *bytes, si
 	if (gz->ready)
 		(void)deflateReset(&gz->z);
 	gz->ready = true;
-	atr_buf_reset(out);
 	to = atr_buf_reserve(out, deflateBound(&gz->z, len));
 	if (!to)
 		return false;
 	gz->z.next_in = (Bytef *)bytes;
 	gz->z.avail_in = (uInt)len;
 	gz->z.next_out = to;
-	gz->z.avail_out = (uInt)out->room;
+	gz->z.avail_out = (uInt)(out->room - out->len);
 	if (deflate(&gz->z, Z_FINISH) != Z_STREAM_END)
 		return false;
 	out->len = out->room - gz->z.avail_out;

@@ -13,7 +13,7 @@ struct atr_gzip {
 	bool ready;
 };
 
-/* `out` becomes the gzip form of `bytes`; false without memory. */
+/* Appends the gzip form of `bytes` to `out`; false without memory. */
 bool atr_gzip(struct atr_gzip *gz, struct atr_buf *out, const uint8_t *bytes, size_t len);
 void atr_gzip_finish(struct atr_gzip *gz);
 

@@ -13,6 +13,7 @@
 #define LAST 512		/* bytes of a body that are sent by themselves */
 #define RESPONSE_MAX (4u << 20) /* OTLP: a longer response is an error */
 #define SLICE_NS 10000000u	/* longest sleep: requests of the program are to be noticed */
+#define IDLE_WAKES_MAX 16	/* a TLS handshake writes now and then */
 #define N_FDS 8			/* one connection, perhaps two tried at once (IPv6, IPv4) */
 
 /* Of a response that ends in the middle of its head, libcurl says it is complete. */
@@ -24,6 +25,8 @@ static size_t take_head(char *line, size_t size, size_t n, void *arg)
 		http->headed = false; /* what came before was a 1xx */
 	else if (line[0] == '\r' || line[0] == '\n')
 		http->headed = true;
+	if (http->endpoint->protocol == ATR_PROTOCOL_GRPC)
+		atr_grpc_header(&http->grpc, line, size * n);
 	return size * n;
 }
 
@@ -78,6 +81,7 @@ static bool set_text(CURL *easy, CURLoption option, const char *text)
 	return !text || curl_easy_setopt(easy, option, text) == CURLE_OK;
 }
 
+/* Lines of the head, and what comes behind the body. */
 /*
  * How to get there, and nowhere else: false without memory.  The environment is the
  * program's, and it may be changing it: libcurl is not to look for proxies there.
@@ -100,6 +104,32 @@ void atr_http_set_protocols(CURL *easy)
 #else
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
+}
+
+/*
+ * 7.88 sets HTTP/2 up again, and fails, when it uses a connection that was HTTP/2 without asking a
+ * second time.  (Debian 12 has it.)
+ */
+static bool reuse_is_broken(void)
+{
+	unsigned version = curl_version_info(CURLVERSION_NOW)->version_num;
+
+	return version >= 0x075800 && version < 0x080000;
+}
+
+/* gRPC is HTTP/2, without asking where there is no TLS to ask in; through a proxy, it is tunnelled.
+ */
+static bool set_grpc(struct atr_http *http, const struct atr_endpoint *ep)
+{
+	bool tls = strncasecmp(ep->url.url, "https:", 6) == 0;
+
+	if (!tls && reuse_is_broken())
+		curl_easy_setopt(http->easy, CURLOPT_FORBID_REUSE, 1L);
+	curl_easy_setopt(http->easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+	http->timeout_header = (struct curl_slist){ http->timeout_line, ep->headers };
+	return curl_easy_setopt(http->easy, CURLOPT_HTTP_VERSION,
+				tls ? (long)CURL_HTTP_VERSION_2TLS
+				    : (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE) == CURLE_OK;
 }
 
 static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
@@ -162,6 +192,10 @@ int atr_http_init(struct atr_http *http, const struct atr_host *host,
 		return -ENOMEM;
 	}
 	set_options(http, endpoint);
+	if (endpoint->protocol == ATR_PROTOCOL_GRPC && !set_grpc(http, endpoint)) {
+		atr_http_finish(http);
+		return -ENOTSUP;
+	}
 	return 0;
 }
 
@@ -181,20 +215,48 @@ static void set_addresses(struct atr_http *http)
 	curl_easy_setopt(http->easy, CURLOPT_RESOLVE, http->resolve);
 }
 
-int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len)
+/* How long the server has. */
+static void set_timeout(struct atr_http *http, uint64_t deadline)
+{
+	uint64_t now = http->host->now();
+	bool none = deadline == UINT64_MAX;
+
+	if (!none)
+		atr_grpc_timeout(http->timeout_line, deadline > now ? deadline - now : 0);
+	curl_easy_setopt(http->easy, CURLOPT_HTTPHEADER,
+			 none ? http->endpoint->headers : &http->timeout_header);
+}
+
+int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len, uint64_t deadline)
 {
 	set_addresses(http);
+	if (http->endpoint->protocol == ATR_PROTOCOL_GRPC)
+		set_timeout(http, deadline);
+	atr_grpc_status_init(&http->grpc);
 	atr_buf_reset(&http->body);
 	http->headed = http->too_long = http->sent = false;
 	http->error[0] = '\0';
 	http->out = body;
 	http->out_len = len;
-	http->out_at = 0;
+	http->out_at = http->napped_at = 0;
+	http->idle_wakes = 0;
 	curl_easy_setopt(http->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
 	if (curl_multi_add_handle(http->multi, http->easy) != CURLM_OK)
 		return -ENOMEM;
 	http->in_flight = true;
 	return 0;
+}
+
+/*
+ * With HTTP/2 libcurl waits to write where it waits for the server to allow it: a socket
+ * that can be written to would wake us without end.
+ */
+static bool futile(struct atr_http *http)
+{
+	if (http->napped_at != http->out_at)
+		http->idle_wakes = 0;
+	http->napped_at = http->out_at;
+	return http->idle_wakes > IDLE_WAKES_MAX;
 }
 
 /* Sleeps until libcurl has something to do, a slice has passed, or it is `until`. */
@@ -205,8 +267,9 @@ static void nap(struct atr_http *http, uint64_t until)
 	struct pollfd fds[N_FDS];
 	unsigned n_fds = 0;
 	fd_set in, out, err;
-	int max = -1, ms;
+	int max = -1, ms, n;
 	long curl_ms = -1;
+	bool no_writing = futile(http);
 
 	if (left > SLICE_NS)
 		left = SLICE_NS;
@@ -220,18 +283,57 @@ static void nap(struct atr_http *http, uint64_t until)
 	(void)curl_multi_fdset(http->multi, &in, &out, &err, &max);
 	for (int fd = 0; fd <= max && n_fds < N_FDS; fd++) {
 		short events = (short)((FD_ISSET(fd, &in) ? POLLIN : 0) |
-				       (FD_ISSET(fd, &out) ? POLLOUT : 0));
+				       (FD_ISSET(fd, &out) && !no_writing ? POLLOUT : 0));
 
 		if (events || FD_ISSET(fd, &err))
 			fds[n_fds++] = (struct pollfd){ .fd = fd, .events = events };
 	}
-	if (ms > 0)
-		(void)http->host->sleep_fds(fds, n_fds, ms);
+	if (ms <= 0)
+		return;
+	n = http->host->sleep_fds(fds, n_fds, ms);
+	for (unsigned i = 0; n > 0 && i < n_fds; i++)
+		if (fds[i].revents == POLLOUT)
+			http->idle_wakes++;
+}
+
+static enum atr_body_type body_type(const char *type)
+{
+	static const struct {
+		const char *name;
+		enum atr_body_type type;
+	} types[] = {
+		{ "application/x-protobuf", ATR_BODY_PROTOBUF },
+		{ "application/json", ATR_BODY_JSON },
+		{ "application/grpc", ATR_BODY_GRPC },
+	};
+
+	if (!type)
+		return ATR_BODY_PROTOBUF;
+	for (size_t i = 0; i < ATR_ARRAY_LEN(types); i++)
+		if (strncasecmp(type, types[i].name, strlen(types[i].name)) == 0)
+			return types[i].type;
+	return ATR_BODY_OTHER;
+}
+
+/* Was it clear before the request was sent that it would not be? */
+static bool nobody(CURLcode code)
+{
+	static const CURLcode codes[] = {
+		CURLE_COULDNT_CONNECT,	     CURLE_COULDNT_RESOLVE_HOST,
+		CURLE_COULDNT_RESOLVE_PROXY, CURLE_PEER_FAILED_VERIFICATION,
+		CURLE_SSL_CERTPROBLEM,	     CURLE_SSL_CACERT_BADFILE,
+	};
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(codes); i++)
+		if (codes[i] == code)
+			return true;
+	return false;
 }
 
 static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_reply *reply)
 {
 	const char *type = NULL;
+	char *location = NULL;
 	curl_off_t after = 0;
 	long status = 0;
 
@@ -240,12 +342,14 @@ static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_rep
 	(void)curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &status);
 	(void)curl_easy_getinfo(http->easy, CURLINFO_RETRY_AFTER, &after);
 	(void)curl_easy_getinfo(http->easy, CURLINFO_CONTENT_TYPE, &type);
+	(void)curl_easy_getinfo(http->easy, CURLINFO_REDIRECT_URL, &location);
 	*reply = (struct atr_http_reply){
 		.error = http->error[0] ? http->error : curl_easy_strerror(code),
-		.nobody = code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
-			  code == CURLE_COULDNT_RESOLVE_PROXY,
+		.nobody = nobody(code),
 		.too_long = http->too_long,
-		.protobuf = !type || strncasecmp(type, "application/x-protobuf", 22) == 0,
+		.type = body_type(type),
+		.location = location,
+		.grpc = &http->grpc,
 		.retry_after = after > 0 ? (uint64_t)after : 0,
 		.body = http->body.bytes,
 		.len = http->body.len,

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "exporter/buf.h"
+#include "exporter/grpc.h"
 #include "preload/version.h"
 
 struct atr_endpoint;
@@ -28,22 +29,32 @@ struct atr_http {
 	bool sent;	    /* the last of the body was given out to be sent */
 	const uint8_t *out; /* the body */
 	size_t out_len, out_at;
+	size_t napped_at;	    /* out_at at the last sleep */
+	unsigned idle_wakes;	    /* sleeps since, that ended at once and in vain */
 	void (*on_sent)(void *arg); /* called just before the last of a body goes to the kernel */
 	void *on_sent_arg;
 	bool headed;   /* the response's head came to its end */
 	bool too_long; /* the response */
+	struct atr_grpc_status grpc;
+	char timeout_line[ATR_GRPC_TIMEOUT_LINE]; /* a header of this request alone */
+	struct curl_slist timeout_header;
 	struct atr_buf body;
 	char error[CURL_ERROR_SIZE];
 };
 
+/* What a body says it is. */
+enum atr_body_type { ATR_BODY_OTHER, ATR_BODY_PROTOBUF, ATR_BODY_JSON, ATR_BODY_GRPC };
+
 /* What came of a request.  Its memory is good until the next one. */
 struct atr_http_reply {
-	int status;	      /* 0: none came, see error */
-	const char *error;    /* why not; printable */
-	bool nobody;	      /* no connection could be made */
-	bool too_long;	      /* more than 4 MiB of response */
-	bool protobuf;	      /* the body's type */
-	uint64_t retry_after; /* seconds; 0 = not said */
+	int status;	   /* 0: none came, see error */
+	const char *error; /* why not; printable */
+	bool nobody;	   /* no connection could be made */
+	bool too_long;	   /* more than 4 MiB of response */
+	enum atr_body_type type;
+	const char *location;		    /* where a redirect leads; NULL: it is none */
+	uint64_t retry_after;		    /* seconds; 0 = not said */
+	const struct atr_grpc_status *grpc; /* of a gRPC endpoint only; its code may be NONE */
 	const uint8_t *body;
 	size_t len;
 };
@@ -56,12 +67,16 @@ int atr_http_global(const struct atr_host *host);
 /* Nothing but http and https. */
 void atr_http_set_protocols(CURL *easy);
 
-/* Initialises libcurl; nothing is connected yet.  0 or -errno. */
+/* Initialises libcurl; nothing is connected yet.  The endpoint must stay.  0 or -errno: -ENOTSUP
+ * when this libcurl cannot do what the endpoint wants. */
 int atr_http_init(struct atr_http *http, const struct atr_host *host,
 		  const struct atr_endpoint *endpoint);
 
-/* Begins a POST of the body, which must stay until there is a reply.  0 or -errno. */
-int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len);
+/*
+ * Begins a POST of the body, which must stay until there is a reply.  With gRPC the server
+ * is told of the deadline, UINT64_MAX: there is none.  0 or -errno.
+ */
+int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len, uint64_t deadline);
 
 /* Goes on with it, waiting once, at most until `until` and never long; true when *reply is there.
  */

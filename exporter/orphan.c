@@ -21,10 +21,10 @@
 #define BATCH_BYTES (4u << 20) /* of spans in a batch, about */
 #define NAMES_MAX (4u << 20)   /* bytes of names remembered by one scan */
 
-/* One entry of `moves`. */
+/* One entry of `moves`: a span lies in [from, end) of that ring. */
 struct move {
 	uint32_t ring;
-	uint64_t tail, end;
+	uint64_t from, end;
 };
 
 /* ---- files ---- */
@@ -353,8 +353,7 @@ static bool take_ring(struct atr_orphans *o, size_t max)
 
 	if (!read_ring(o, &g))
 		return true;
-	m.tail = g.tail;
-	m.end = g.pos;
+	m.from = g.pos;
 	while (o->n_spans < max && o->spans.len < BATCH_BYTES) {
 		r = next_record(o, &g);
 		all = !r;
@@ -371,10 +370,11 @@ static bool take_ring(struct atr_orphans *o, size_t max)
 			atr_otlp_add_span(&o->spans, span, len);
 		else
 			o->spans.failed = true;
+		m.end = g.pos;
+		atr_buf_add(&o->moves, &m, sizeof(m));
+		m.from = m.end;
 		o->n_spans++;
 	}
-	if (m.end != m.tail)
-		atr_buf_add(&o->moves, &m, sizeof(m));
 	return all;
 }
 
@@ -403,21 +403,29 @@ size_t atr_orphans_next(struct atr_orphans *o, size_t max)
 	return 0;
 }
 
-void atr_orphans_settle(struct atr_orphans *o, enum atr_settled what)
+void atr_orphans_settle(struct atr_orphans *o, size_t n, enum atr_settled what)
 {
-	const struct move *m = (const struct move *)(const void *)o->moves.bytes;
-	size_t n = o->moves.len / sizeof(*m);
+	struct move *m = (struct move *)(void *)o->moves.bytes;
+	const size_t n_moves = o->moves.len / sizeof(*m);
 	const size_t field = what == ATR_SETTLED ? offsetof(struct atr_ring, tail)
 						 : offsetof(struct atr_ring, shipped);
 
-	for (size_t i = 0; i < n; i++) {
-		uint64_t to = what == ATR_BACK ? m[i].tail : m[i].end;
-		uint64_t at = ATR_SPOOL_HEADER + m[i].ring * o->stride + field;
+	if (n > n_moves)
+		n = n_moves;
+	for (size_t i = 0; i < n;) {
+		const struct move *first = &m[i];
+		uint64_t at = ATR_SPOOL_HEADER + first->ring * o->stride + field, to;
 
+		while (i < n && m[i].ring == first->ring)
+			i++;
+		to = what == ATR_BACK ? first->from : m[i - 1].end;
 		(void)atr_sys(SYS_pwrite64, o->file, &to, sizeof(to), at, 0, 0);
 	}
-	if (what == ATR_SETTLED)
-		atr_buf_reset(&o->moves);
+	if (what != ATR_SETTLED || !n)
+		return;
+	o->n_spans -= n;
+	o->moves.len -= n * sizeof(*m);
+	memmove(m, m + n, o->moves.len);
 }
 
 void atr_orphans_let_go(struct atr_orphans *o)

@@ -40,7 +40,7 @@ struct atr_orphans {
 
 	struct atr_buf window; /* a part of a ring's data */
 	struct atr_buf spans;  /* the batch, as fields of ScopeSpans */
-	struct atr_buf moves;  /* how far it is of each ring */
+	struct atr_buf moves;  /* how far each of them is of its ring */
 	struct atr_limits limits;
 	size_t n_spans;
 };
@@ -64,8 +64,8 @@ static inline size_t atr_orphans_files(const struct atr_orphans *o)
  * or 0: there is nothing left. */
 size_t atr_orphans_next(struct atr_orphans *o, size_t max);
 
-/* What became of it. */
-void atr_orphans_settle(struct atr_orphans *o, enum atr_settled what);
+/* What became of its first n spans; those that are settled are no more of it. */
+void atr_orphans_settle(struct atr_orphans *o, size_t n, enum atr_settled what);
 
 /* Lets go of everything until the next scan: there is nobody to send it to. */
 void atr_orphans_let_go(struct atr_orphans *o);

@@ -169,7 +169,6 @@ void atr_otlp_request(struct atr_buf *request, const struct atr_otlp_head *head,
 	uint64_t scope = head->scope.len + len;
 	uint64_t resource = head->resource.len + head_len(scope) + scope;
 
-	atr_buf_reset(request);
 	put_head(request, TAG_REQUEST_RESOURCE_SPANS, resource);
 	atr_buf_add(request, head->resource.bytes, head->resource.len);
 	put_head(request, TAG_RESOURCE_SPANS_SCOPE_SPANS, scope);

@@ -40,7 +40,7 @@ void atr_otlp_add_span(struct atr_buf *spans, const uint8_t *span, size_t len);
 /* Length of the field atr_otlp_add_span() wrote at `spans`. */
 size_t atr_otlp_span_field(const uint8_t *spans, size_t len);
 
-/* Writes the request for `spans` (fields, as above) to `request`, which it empties first. */
+/* Appends the request for `spans` (fields, as above) to `request`. */
 void atr_otlp_request(struct atr_buf *request, const struct atr_otlp_head *head,
 		      const uint8_t *spans, size_t len);
 

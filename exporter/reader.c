@@ -103,6 +103,7 @@ static void print(struct atr_reader *r, const struct atr_numbers *numbers)
 static void begin(struct atr_reader *r, const struct atr_otlp_head *head,
 		  const struct atr_numbers *numbers)
 {
+	uint64_t now = r->host->now(), deadline;
 	const uint8_t *body;
 	size_t len;
 
@@ -123,11 +124,11 @@ static void begin(struct atr_reader *r, const struct atr_otlp_head *head,
 		body = r->packed.bytes;
 		len = r->packed.len;
 	}
+	deadline = r->timeout < UINT64_MAX - now ? now + r->timeout : UINT64_MAX;
 	if (r->endpoint.addresses.error)
 		complain(r, r->endpoint.addresses.error);
-	else if (atr_http_start(&r->http, body, len) == 0)
-		r->deadline = r->timeout < UINT64_MAX - r->host->now() ? r->host->now() + r->timeout
-								       : UINT64_MAX;
+	else if (atr_http_start(&r->http, body, len, deadline) == 0)
+		r->deadline = deadline;
 }
 
 static void judge(struct atr_reader *r, const struct atr_http_reply *reply)

@@ -284,6 +284,22 @@ enum atr_delivery_state atr_sink_step(struct atr_sink *sink, uint64_t until,
 	return outcome(sink);
 }
 
+/* Who could not take the batch does not get this part of it again. */
+size_t atr_sink_part(struct atr_sink *sink, struct atr_outcome *ret)
+{
+	size_t n = sink->delivery ? atr_delivery_done(sink->delivery) : 0;
+
+	if (n > sink->n_spans)
+		n = sink->n_spans;
+	for (unsigned i = 1; n && i < sink->n_forms; i++)
+		if (started(sink, i) && sink->forms[i].state == ATR_DELIVERY_FAILED)
+			atr_add(&sink->host->stats->copies_lost, n);
+	if (n)
+		*ret = sink->delivery->part_outcome;
+	sink->n_spans -= n;
+	return n;
+}
+
 uint64_t atr_sink_due(const struct atr_sink *sink)
 {
 	uint64_t due = UINT64_MAX;

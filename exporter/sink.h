@@ -59,6 +59,9 @@ enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink, const stru
 enum atr_delivery_state atr_sink_step(struct atr_sink *sink, uint64_t until,
 				      enum atr_delivery_haste haste, bool crowded);
 
+/* As atr_delivery_done(), with how it went. */
+size_t atr_sink_part(struct atr_sink *sink, struct atr_outcome *ret);
+
 /* As atr_delivery_due() and its like. */
 uint64_t atr_sink_due(const struct atr_sink *sink);
 void atr_sink_hurry(struct atr_sink *sink);

@@ -61,3 +61,14 @@ void atr_tally_end(struct atr_tally *t, const struct atr_outcome *outcome, bool 
 		t->again += t->inflight;
 	t->inflight = 0;
 }
+
+void atr_tally_part(struct atr_tally *t, size_t n_spans, const struct atr_outcome *outcome,
+		    uint64_t now)
+{
+	uint64_t rest = t->inflight > n_spans ? t->inflight - n_spans : 0;
+
+	t->inflight -= rest;
+	atr_tally_end(t, outcome, false, now);
+	t->inflight = rest;
+	t->began = now;
+}

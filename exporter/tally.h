@@ -9,8 +9,9 @@
 /*
  * What came of exporting, as the semantic conventions count it (otel.sdk.*).  Pure.
  *
- * An export is one batch, its retries included.  A batch that nobody took is put back and
- * comes again: that is another export, of spans that were processed before.
+ * An export is one batch, its retries included; of one that is sent in parts, each of them.  A
+ * batch that nobody took is put back and comes again: that is another export, of spans that were
+ * processed before.
  */
 
 /* Kinds of outcome that are told apart; what comes later is "_OTHER". */
@@ -47,6 +48,10 @@ struct atr_outcome;
 
 /* A batch of n_spans is handed to the exporter. */
 void atr_tally_begin(struct atr_tally *t, size_t n_spans, uint64_t now);
+
+/* The first n_spans of it are over; the rest goes on as another export. */
+void atr_tally_part(struct atr_tally *t, size_t n_spans, const struct atr_outcome *outcome,
+		    uint64_t now);
 
 /* It is over; `back`: its spans were put back. */
 void atr_tally_end(struct atr_tally *t, const struct atr_outcome *outcome, bool back, uint64_t now);

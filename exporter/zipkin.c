@@ -541,7 +541,7 @@ static enum atr_delivery_state zipkin_step(void *self, uint64_t until,
 		(void)snprintf(z->error, sizeof(z->error), "%s", z->endpoint.addresses.error);
 		return again(z, true, haste);
 	}
-	if (atr_http_start(&z->http, z->body.bytes, z->body.len) != 0) {
+	if (atr_http_start(&z->http, z->body.bytes, z->body.len, UINT64_MAX) != 0) {
 		(void)snprintf(z->error, sizeof(z->error), "out of memory");
 		return again(z, false, haste);
 	}

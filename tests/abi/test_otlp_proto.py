@@ -27,8 +27,13 @@ MODULES = [
     "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2",
 ]
 
-# google.rpc.Status is in another package; its two fields are given here.
-RPC_STATUS = {"code": (1, "int32"), "message": (2, "string")}
+# What is of Google is in other packages; the fields are given here.
+GOOGLE = {
+    "RpcStatus": {"code": (1, "int32"), "message": (2, "string"), "details": (3, "message")},
+    "RpcAny": {"type_url": (1, "string"), "value": (2, "bytes")},
+    "RpcRetryInfo": {"retry_delay": (1, "message")},
+    "RpcDuration": {"seconds": (1, "int64"), "nanos": (2, "int32")},
+}
 
 # Prints the official descriptors as one FileDescriptorSet, from the given folder.
 DUMP = """
@@ -107,7 +112,7 @@ def differences(mine, theirs):
     """One line for each thing of ours that is not so officially."""
     found = []
     for name, item in mine.items():
-        if name == "RpcStatus":
+        if name in GOOGLE:
             continue
         other = theirs.get(name)
         if other is None or type(other).__name__ != type(item).__name__:
@@ -130,10 +135,18 @@ def test_every_field_of_ours_is_official(official, ours, tmp_path):
     assert differences(mine, official) == []
 
 
-def test_the_rpc_status_is_that_of_google(ours, tmp_path):
-    status = by_name(compiled(ours, str(tmp_path)))["RpcStatus"]
-    types = {5: "int32", 9: "string"}
-    assert {f.name: (f.number, types.get(f.type)) for f in status.field} == RPC_STATUS
+@pytest.mark.parametrize("name", GOOGLE)
+def test_the_rpc_messages_are_those_of_google(ours, tmp_path, name):
+    message = by_name(compiled(ours, str(tmp_path)))[name]
+    types = {3: "int64", 5: "int32", 9: "string", 11: "message", 12: "bytes"}
+    assert {f.name: (f.number, types.get(f.type)) for f in message.field} == GOOGLE[name]
+
+
+def test_any_and_duration_are_those_of_google():
+    from google.protobuf import any_pb2, duration_pb2
+    for name, official in ("RpcAny", any_pb2.Any), ("RpcDuration", duration_pb2.Duration):
+        fields = {f.name: f.number for f in official.DESCRIPTOR.fields}
+        assert fields == {k: number for k, (number, _) in GOOGLE[name].items()}
 
 
 @pytest.mark.parametrize("what, change, place", [

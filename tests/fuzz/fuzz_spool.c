@@ -134,8 +134,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			len += atr_otlp_span_field(o.spans.bytes + len, o.spans.len - len);
 		if (n > max || len != o.spans.len || ++rounds > 10000)
 			abort();
-		atr_orphans_settle(&o, ATR_SHIPPED);
-		atr_orphans_settle(&o, flags & 4 ? ATR_SETTLED : ATR_BACK);
+		atr_orphans_settle(&o, SIZE_MAX, ATR_SHIPPED);
+		atr_orphans_settle(&o, SIZE_MAX, flags & 4 ? ATR_SETTLED : ATR_BACK);
 		if (!(flags & 4))
 			break;
 	}

@@ -47,6 +47,7 @@ static struct {
 	pthread_t thread;
 	const struct step *steps;
 	size_t n_steps;
+	size_t limit; /* bytes of a body; a longer one is answered by 413. 0: none */
 	struct conn conns[COLLECTOR_CONNS];
 
 	uint64_t requests, connections;
@@ -155,10 +156,14 @@ static bool collector_answer(struct conn *c, const uint8_t *body, size_t len)
 {
 	uint64_t n = __atomic_load_n(&col.requests, __ATOMIC_RELAXED);
 	const struct step *s = &col.steps[n < col.n_steps ? n : col.n_steps - 1];
-	bool ok = s->how == ANSWER && s->status / 100 == 2;
+	static const struct step too_large = { .status = 413 };
+	bool ok;
 	char head[512];
 	int head_len;
 
+	if (col.limit && len > col.limit)
+		s = &too_large;
+	ok = s->how == ANSWER && s->status / 100 == 2;
 	col.last_ns = collector_now();
 	if (!col.first_ns)
 		col.first_ns = col.last_ns;

@@ -8,12 +8,12 @@
 /* LINK: preload/target.o exporter/limits.o exporter/file.o exporter/jsonl.o */
 /* LINK: exporter/otlp-json.o exporter/zipkin.o -lm exporter/metrics.o exporter/reader.o */
 /* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
-/* LINK: exporter/symbols.o preload/attr.o -ldl */
-/* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
-/* LINK: exporter/jaeger-remote.o exporter/json.o */
+/* LINK: exporter/symbols.o preload/attr.o -ldl exporter/delivery.o exporter/detect.o */
+/* LINK: exporter/endpoint.o exporter/gzip.o exporter/jaeger-remote.o exporter/json.o */
 /* LINK: exporter/http.o exporter/keep.o exporter/line.o exporter/list.o exporter/otlp.o */
-/* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o exporter/otlp.pb-c.o */
-/* LINK: preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */
+/* LINK: exporter/grpc.o exporter/jsonget.o exporter/verdict.o exporter/resource.o */
+/* LINK: exporter/retry.o exporter/sink.o exporter/url.o exporter/otlp.pb-c.o preload/sys.o */
+/* LINK: preload/utf8.o -lcurl -lprotobuf-c -lz */
 #include "exporter/exporter.c"
 
 #include <sys/wait.h>
@@ -212,6 +212,22 @@ TEST(headers_of_the_user_are_sent_and_bad_ones_named_without_their_value)
 		  "OTEL_EXPORTER_OTLP_TRACES_HEADERS: 5 bad headers left out, first \"bad key\"\n");
 }
 
+TEST(a_user_in_the_url_is_sent_and_never_shown)
+{
+	char url[80];
+
+	BEGIN(always_ok);
+	(void)snprintf(url, sizeof(url), "http://user:pass@127.0.0.1:%d", col.port);
+	fake.config.otlp_endpoint = url;
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&col.accepted, 1));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(strstr(col.head, "\r\nAuthorization: Basic dXNlcjpwYXNz\r\n") != NULL);
+	CHECK_STR(fake.log, "");
+}
+
 TEST(an_unavailable_collector_is_tried_again)
 {
 	static const struct step steps[] = { { .status = 503 }, { .status = 200 } };
@@ -372,6 +388,8 @@ TEST(a_redirect_is_not_followed)
 	CHECK(fake_stop(2000) >= 0);
 	collector_stop();
 	CHECK_INT(col.requests, 1);
+	CHECK(fake_said("HTTP 302, a redirect to http://127.0.0.1:"));
+	CHECK(fake_said("/other, which is not followed; they are dropped"));
 	books_balance();
 }
 
@@ -398,6 +416,87 @@ TEST(a_partial_success_counts_the_rejected_and_is_not_repeated)
 	CHECK_INT(fake.stats.requests, 2);
 	CHECK_INT(fake_log_lines(), 1);
 	CHECK(fake_said("rejected 3 of 10 spans: too old"));
+	books_balance();
+}
+
+TEST(a_batch_too_large_is_sent_in_parts)
+{
+	BEGIN(always_ok);
+	col.limit = 2500; /* the head, and some 30 spans */
+	go();
+	fake_add(300);
+	CHECK(fake_wait_for(&fake.stats.exported, 300));
+	CHECK_INT(fake.stats.split, 4);
+	fake_add(300);
+	CHECK(fake_wait_for(&fake.stats.exported, 600));
+	CHECK_INT(fake.stats.split, 4); /* it was learned */
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(collector_once(1, 600));
+	CHECK_INT(fake.stats.rejected, 0);
+	CHECK_INT(fake.stats.retries, 0);
+	CHECK_STR(fake.log, "");
+	CHECK_INT(fake.settled, 600);
+	books_balance();
+}
+
+TEST(a_span_too_large_is_dropped_alone_and_said_once)
+{
+	BEGIN(always_ok);
+	col.limit = 1; /* none at all */
+	go();
+	fake_add(5);
+	CHECK(fake_wait_for(&fake.stats.rejected, 5));
+	CHECK_INT(fake.stats.split, 2);
+	__atomic_store_n(&col.limit, 0, __ATOMIC_RELAXED);
+	fake_add(1);
+	CHECK(fake_wait_for(&fake.stats.exported, 1));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(fake_log_lines(), 1);
+	CHECK(fake_said("HTTP 413; such spans are dropped"));
+	books_balance();
+}
+
+TEST(parts_that_were_taken_are_not_sent_again_with_those_that_were_not)
+{
+	static const struct step steps[] = { { .status = 413 }, /* 64 */
+					     { .status = 413 }, /* 32 */
+					     { .status = 200 }, /* 16 of them */
+					     { .status = 503 },
+					     { .status = 200 } };
+
+	BEGIN(steps);
+	fake.config.otlp_timeout = 300; /* shorter than the back-off */
+	go();
+	fake_add(64);
+	CHECK(fake_wait_for(&fake.stats.exported, 16));
+	CHECK(fake_wait_for(&fake.stats.exported, 64));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(collector_once(1, 64));
+	CHECK(fake_said("failed: HTTP 503; spans are kept"));
+	CHECK_INT(fake.settled, 64);
+	books_balance();
+}
+
+TEST(a_collector_that_hangs_after_a_part_has_only_that)
+{
+	static const struct step steps[] = { { .status = 413 },
+					     { .status = 200 },
+					     { .how = ANSWER_NEVER } };
+
+	BEGIN(steps);
+	fake.config.log_level = ATR_LOG_WARN;
+	go();
+	fake_add(10);
+	CHECK(fake_wait_for(&col.requests, 3));
+	CHECK(fake_stop(300) >= 0);
+	collector_stop();
+	CHECK_INT(fake.stats.exported, 5);
+	CHECK_INT(fake.stats.unsent, 5);
+	CHECK(collector_once(1, 5));
+	CHECK(fake_said("5 spans were not sent"));
 	books_balance();
 }
 

@@ -9,16 +9,15 @@
 /* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
 /* LINK: exporter/metrics.o exporter/reader.o preload/target.o exporter/limits.o */
 /* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
-/* LINK: exporter/symbols.o preload/attr.o -ldl */
-/* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
-/* LINK: exporter/jaeger-remote.o exporter/json.o */
+/* LINK: exporter/symbols.o preload/attr.o -ldl exporter/delivery.o exporter/detect.o */
+/* LINK: exporter/endpoint.o exporter/gzip.o exporter/jaeger-remote.o exporter/json.o */
 /* LINK: exporter/http.o exporter/keep.o exporter/line.o exporter/list.o exporter/otlp.o */
-/* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o exporter/otlp.pb-c.o */
+/* LINK: exporter/grpc.o exporter/jsonget.o exporter/verdict.o exporter/resource.o */
+/* LINK: exporter/retry.o exporter/sink.o exporter/url.o exporter/otlp.pb-c.o */
 /* LINK: exporter/exporter.o preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */
 /* LINK: -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=strdup */
-/* LINK: -Wl,--wrap=curl_slist_append -Wl,--wrap=curl_multi_init */
-/* LINK: -Wl,--wrap=curl_easy_init -Wl,--wrap=curl_multi_add_handle */
-/* LINK: -Wl,--wrap=deflateInit2_ */
+/* LINK: -Wl,--wrap=curl_slist_append -Wl,--wrap=curl_multi_init -Wl,--wrap=curl_easy_init */
+/* LINK: -Wl,--wrap=curl_multi_add_handle -Wl,--wrap=deflateInit2_ */
 #include "exporter/exporter.h"
 
 #include <curl/curl.h>

@@ -10,6 +10,7 @@ static bool survives(struct atr_gzip *gz, struct atr_buf *out, const uint8_t *by
 	z_stream z = { 0 };
 	bool same;
 
+	atr_buf_reset(out);
 	if (!atr_gzip(gz, out, bytes, len) || inflateInit2(&z, 15 + 16) != Z_OK)
 		return false;
 	z.next_in = out->bytes;

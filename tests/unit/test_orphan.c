@@ -97,8 +97,8 @@ static unsigned drain(size_t max)
 	while ((got = atr_orphans_next(&o, max)) > 0) {
 		CHECK(got <= max && o.spans.len && o.head.resource.len && o.head.scope.len);
 		n += (unsigned)got;
-		atr_orphans_settle(&o, ATR_SHIPPED);
-		atr_orphans_settle(&o, ATR_SETTLED);
+		atr_orphans_settle(&o, SIZE_MAX, ATR_SHIPPED);
+		atr_orphans_settle(&o, SIZE_MAX, ATR_SETTLED);
 	}
 	CHECK(!atr_orphans_any(&o));
 	atr_orphans_finish(&o);
@@ -210,9 +210,9 @@ TEST(what_was_on_its_way_does_not_come_again_unless_it_was_put_back)
 		atr_orphans_init(&o, &host);
 		atr_orphans_scan(&o);
 		CHECK_INT(atr_orphans_next(&o, 20), 20);
-		atr_orphans_settle(&o, ATR_SHIPPED);
+		atr_orphans_settle(&o, SIZE_MAX, ATR_SHIPPED);
 		if (back)
-			atr_orphans_settle(&o, ATR_BACK);
+			atr_orphans_settle(&o, SIZE_MAX, ATR_BACK);
 		atr_orphans_finish(&o); /* as when we are killed */
 		CHECK_INT(drain(100), back ? 30 : 10);
 		finish();

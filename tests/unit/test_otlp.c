@@ -44,6 +44,7 @@ TEST(a_request_decodes_to_what_went_in_at_every_length)
 		atr_buf_reset(&spans);
 		for (int i = 0; i < 3; i++)
 			atr_otlp_add_span(&spans, span, encode_span(span, "one", pad));
+		atr_buf_reset(&request);
 		atr_otlp_request(&request, &head, spans.bytes, spans.len);
 		r = atr__otlp__export_trace_service_request__unpack(NULL, request.len,
 								    request.bytes);

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: exporter/buf.o exporter/grpc.o exporter/jsonget.o exporter/list.o exporter/otlp.o */
+/* LINK: exporter/otlp.pb-c.o exporter/retry.o exporter/url.o exporter/resource.o */
+/* LINK: exporter/container.o exporter/detect.o preload/sys.o preload/utf8.o */
+/* LINK: exporter/line.o -lprotobuf-c */
+#include "exporter/verdict.c"
+
+#include "preload/compiler.h"
+#include "tests/unit/test.h"
+
+static struct atr_verdict judge(enum atr_PROTOCOL protocol, struct atr_http_reply reply)
+{
+	static const struct atr_grpc_status none = { .code = ATR_GRPC_NONE };
+	struct atr_verdict v;
+
+	if (!reply.grpc)
+		reply.grpc = &none;
+	atr_verdict(&v, protocol, &reply);
+	return v;
+}
+
+#define HTTP(...) judge(ATR_PROTOCOL_HTTP_PROTOBUF, (struct atr_http_reply){ __VA_ARGS__ })
+#define GRPC(...) judge(ATR_PROTOCOL_GRPC, (struct atr_http_reply){ __VA_ARGS__ })
+#define BODY(text) .body = (const uint8_t *)(text), .len = sizeof(text) - 1
+
+TEST(each_http_status_has_one_meaning)
+{
+	for (int status = 100; status < 600; status++) {
+		enum atr_verdict_kind want = ATR_VERDICT_REFUSED;
+
+		if (status / 100 == 2)
+			want = ATR_VERDICT_TAKEN;
+		else if (status == 429 || status == 502 || status == 503 || status == 504)
+			want = ATR_VERDICT_AGAIN;
+		else if (status == 413)
+			want = ATR_VERDICT_TOO_LARGE;
+		if (!CHECK_INT(HTTP(.status = status).kind, want))
+			printf("  %d\n", status);
+		CHECK_INT(HTTP(.status = status, .too_long = true).kind, ATR_VERDICT_REFUSED);
+		/* From a proxy, or whoever does not speak gRPC. */
+		if (want == ATR_VERDICT_TAKEN)
+			want = ATR_VERDICT_REFUSED;
+		CHECK_INT(GRPC(.status = status).kind, want);
+	}
+}
+
+TEST(no_answer_says_why)
+{
+	struct atr_verdict v = HTTP(.error = "no \x1b route", .nobody = true);
+
+	CHECK_INT(v.kind, ATR_VERDICT_NONE);
+	CHECK(v.nobody);
+	CHECK_STR(v.message, "no \\x1b route");
+}
+
+TEST(what_was_rejected_is_read_from_either_form)
+{
+	struct atr_verdict v = HTTP(.status = 200, .type = ATR_BODY_PROTOBUF,
+				    BODY("\x0a\x0b\x08\x03\x12\x07too old"));
+
+	CHECK_INT(v.rejected, 3);
+	CHECK_STR(v.message, "too old");
+	v = HTTP(.status = 202, .type = ATR_BODY_JSON,
+		 BODY("{\"partialSuccess\":{\"rejectedSpans\":\"4\",\"errorMessage\":\"a\\nb\"}}"));
+	CHECK_INT(v.rejected, 4);
+	CHECK_STR(v.message, "a\\nb");
+	v = HTTP(.status = 200, .type = ATR_BODY_JSON,
+		 BODY("{\"partial_success\":{\"rejected_data_points\":5}}"));
+	CHECK_INT(v.rejected, 5);
+	v = HTTP(.status = 200, .type = ATR_BODY_JSON, BODY("{\"partialSuccess\":{}}"));
+	CHECK(v.rejected == 0 && !v.message[0]);
+	v = HTTP(.status = 200, .type = ATR_BODY_OTHER, BODY("<html>"));
+	CHECK(v.kind == ATR_VERDICT_TAKEN && v.rejected == 0 && !v.message[0]);
+}
+
+TEST(a_refusal_is_told_in_the_collectors_words)
+{
+	struct atr_verdict v;
+
+	v = HTTP(.status = 400, .type = ATR_BODY_PROTOBUF, BODY("\x08\x03\x12\x03why"));
+	CHECK_STR(v.message, "why");
+	CHECK_STR(v.what, "HTTP 400");
+	v = HTTP(.status = 400, .type = ATR_BODY_JSON, BODY("{\"code\":3,\"message\":\"why\"}"));
+	CHECK_STR(v.message, "why");
+	v = HTTP(.status = 404, .type = ATR_BODY_OTHER, BODY("not here\n<html>"));
+	CHECK_STR(v.message, "not here");
+	v = HTTP(.status = 308, .location = "https://u:p@other/x?key=1");
+	CHECK_STR(v.message, "a redirect to https://other/x, which is not followed");
+	CHECK_INT(v.kind, ATR_VERDICT_REFUSED);
+}
+
+TEST(a_pause_is_the_collectors)
+{
+	struct atr_grpc_status busy = { .code = 14, .retry_info = true, .retry_ns = 7 };
+
+	CHECK(HTTP(.status = 503, .retry_after = 3).pause == 3 * NS_PER_S);
+	CHECK_INT(HTTP(.status = 400, .retry_after = 3).pause, 0);
+	CHECK_INT(GRPC(.status = 200, .grpc = &busy).pause, 7);
+	busy.retry_info = false;
+	CHECK_INT(GRPC(.status = 200, .grpc = &busy).pause, 0);
+}
+
+TEST(each_grpc_status_has_one_meaning)
+{
+	struct atr_grpc_status s = { .code = 0 };
+	struct atr_verdict v = GRPC(.status = 200, .grpc = &s,
+				    BODY("\0\0\0\0\x0d\x0a\x0b\x08\x03\x12\x07too old"));
+
+	CHECK_INT(v.kind, ATR_VERDICT_TAKEN);
+	CHECK_INT(v.rejected, 3);
+	CHECK_STR(v.message, "too old");
+	CHECK_INT(GRPC(.status = 200, .grpc = &s).kind, ATR_VERDICT_TAKEN);
+	CHECK_INT(GRPC(.status = 200, .grpc = &s, BODY("\0\0\0\0\xff")).kind, ATR_VERDICT_TAKEN);
+	s = (struct atr_grpc_status){ .code = 14, .message = "later" };
+	v = GRPC(.status = 200, .grpc = &s);
+	CHECK_INT(v.kind, ATR_VERDICT_AGAIN);
+	CHECK_STR(v.what, "gRPC UNAVAILABLE (14)");
+	CHECK_STR(v.message, "later");
+	s = (struct atr_grpc_status){ .code = 8, .message = "larger than max" };
+	CHECK_INT(GRPC(.status = 200, .grpc = &s).kind, ATR_VERDICT_TOO_LARGE);
+	s = (struct atr_grpc_status){ .code = 3 };
+	CHECK_INT(GRPC(.status = 200, .grpc = &s).kind, ATR_VERDICT_REFUSED);
+	CHECK_STR(GRPC(.status = 200, .type = ATR_BODY_OTHER).message, "is this a port for gRPC?");
+	CHECK_STR(GRPC(.status = 200, .type = ATR_BODY_GRPC).what,
+		  "HTTP 200 without a gRPC status");
+}
