@@ -11,6 +11,7 @@
 /* LINK: exporter/symbols.o preload/attr.o -ldl */
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
 /* LINK: exporter/jaeger-remote.o exporter/json.o */
+/* LINK: exporter/replay.o exporter/otlp-read.o */
 /* LINK: exporter/http.o exporter/keep.o exporter/line.o exporter/list.o exporter/otlp.o */
 /* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o exporter/otlp.pb-c.o */
 /* LINK: preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */

@@ -5,6 +5,7 @@
  * What the libraries allocate inside is theirs; that their calls fail is tried.
  */
 /* LINK: exporter/file.o exporter/jsonl.o exporter/otlp-json.o exporter/zipkin.o -lm */
+/* LINK: exporter/replay.o exporter/otlp-read.o */
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
 /* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
 /* LINK: exporter/metrics.o exporter/reader.o preload/target.o exporter/limits.o */
