@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * autotrace drain: sends what programs left that could not send it themselves.
+ * autotrace drain: sends what programs left that could not send it themselves, or files of
+ * OTLP JSON.
  *
- * The work is the exporter's (exporter/orphan.c); this stands in for the shim: a
+ * The work is the exporter's (exporter/orphan.c, exporter/replay.c); this stands in for the shim: a
  * host without rings, which has the same settings from the same environment.
  */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <getopt.h>
@@ -27,14 +29,18 @@
 #define NS_PER_S 1000000000ull
 
 static const char help[] =
-	"usage: autotrace drain [--watch] [--same] [--endpoint URL]\n"
+	"usage: autotrace drain [--watch] [--same] [--endpoint URL] [FILE...]\n"
 	"\n"
 	"Sends the spans that were left by programs of yours that were killed, to the\n"
 	"collector that the OTEL_* variables name, each under its own program's resource.\n"
 	"\n"
+	"With FILEs, those are sent that stand in them as lines of OTLP JSON (AUTOTRACE_FILE\n"
+	"writes such), each line once; a directory means the *.jsonl* in it.  A file of which\n"
+	"all was sent is removed.\n"
+	"\n"
 	"  --same               only what would have gone to the same collector\n"
 	"  --watch              go on until SIGINT or SIGTERM, every OTEL_BSP_SCHEDULE_DELAY\n"
-	"  --exporter NAME      where spans go: otlp, console (OTEL_TRACES_EXPORTER)\n"
+	"  --exporter NAME      where spans go: otlp, zipkin, otlp/stdout, console\n"
 	"  --endpoint URL       the collector (OTEL_EXPORTER_OTLP_ENDPOINT)\n"
 	"  -h, --help           this\n"
 	"\n"
@@ -231,6 +237,80 @@ static bool drain_all(atr_exporter_run_fn *run)
 	return left == 0;
 }
 
+/* ---- files ---- */
+
+static const char **files;
+static size_t n_files;
+
+static bool add_file(const char *name)
+{
+	const char **more = realloc(files, (n_files + 2) * sizeof(*files));
+	char *copy = more ? strdup(name) : NULL;
+
+	files = more ? more : files;
+	if (!copy)
+		return false;
+	files[n_files++] = copy;
+	files[n_files] = NULL;
+	return true;
+}
+
+/* Lines of OTLP JSON by their name, and what a drain was killed at; not what cannot be read. */
+static bool is_wanted(const char *name)
+{
+	size_t n = strlen(name);
+
+	return strstr(name, ".jsonl") && (n < 4 || strcmp(name + n - 4, ".bad") != 0);
+}
+
+static bool add_directory(const char *path, DIR *dir)
+{
+	const struct dirent *entry;
+	char name[PATH_MAX];
+	bool good = true;
+
+	while (good && (entry = readdir(dir))) {
+		if (!is_wanted(entry->d_name))
+			continue;
+		(void)snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
+		good = add_file(name);
+	}
+	return good;
+}
+
+static bool add_named(const char *path)
+{
+	DIR *dir = opendir(path);
+	bool good = dir ? add_directory(path, dir) : add_file(path);
+
+	if (dir)
+		(void)closedir(dir);
+	return good;
+}
+
+static int drain_files(atr_exporter_run_fn *run, char **names)
+{
+	static const char *none;
+
+	for (; *names; names++)
+		if (!add_named(*names)) {
+			fputs("autotrace: out of memory\n", stderr);
+			return ATR_EXIT_OURS;
+		}
+	host.files = files ? files : &none;
+	run(&host);
+	while (n_files)
+		free((char *)(uintptr_t)files[--n_files]);
+	free(files);
+	return stats.left == 0 ? 0 : 1;
+}
+
+static void told(void)
+{
+	if (stats.adopted)
+		say(ATR_LOG_INFO, "%llu spans sent", (unsigned long long)stats.adopted);
+}
+
 static void on(int signal)
 {
 	const struct sigaction act = { .sa_handler = stop };
@@ -268,11 +348,8 @@ int atr_cli_drain(int argc, char **argv)
 			return ATR_EXIT_OURS;
 		}
 	}
-	if (argv[optind]) {
-		fprintf(stderr, "autotrace: drain takes no '%s' ('autotrace drain --help')\n",
-			argv[optind]);
-		return ATR_EXIT_OURS;
-	}
+	if (argv[optind]) /* not into themselves */
+		(void)unsetenv("AUTOTRACE_FILE");
 	atr_config_read(&config, env, warn);
 	if (same)
 		host.destination = atr_spool_destination(&config);
@@ -283,13 +360,19 @@ int atr_cli_drain(int argc, char **argv)
 		on(SIGINT);
 		on(SIGTERM);
 	}
+	if (argv[optind]) {
+		on(SIGINT);
+		on(SIGTERM);
+		c = drain_files(run, argv + optind);
+		told();
+		return c;
+	}
 	do {
 		done = drain_all(run);
 		if (watch)
 			(void)wait_until(now() + config.bsp_schedule_delay * 1000000ull);
 	} while (watch && !stopped);
-	if (stats.adopted)
-		say(ATR_LOG_INFO, "%llu spans sent", (unsigned long long)stats.adopted);
+	told();
 	if (stats.corrupt)
 		say(ATR_LOG_WARN, "%llu records or files could not be read and were skipped",
 		    (unsigned long long)stats.corrupt);

@@ -12,7 +12,7 @@ static const struct command {
 	const char *line;
 } commands[] = {
 	{ "run", atr_cli_run, "run a program with its network operations traced" },
-	{ "drain", atr_cli_drain, "send what killed programs left" },
+	{ "drain", atr_cli_drain, "send what killed programs left, or files of spans" },
 	{ "status", atr_cli_status, "say how traced programs do, and why spans do not arrive" },
 };
 

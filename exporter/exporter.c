@@ -35,6 +35,7 @@
 #include "exporter/limits.h"
 #include "exporter/orphan.h"
 #include "exporter/reader.h"
+#include "exporter/replay.h"
 #include "exporter/sink.h"
 #include "exporter/tally.h"
 
@@ -394,7 +395,13 @@ static void send_orphans(struct exporter *x)
 		return;
 	x->foreign = true;
 	x->n_spans = n;
-	begin_batch(x, atr_sink_start_foreign(&x->sink, o));
+	begin_batch(x, atr_sink_start_foreign(&x->sink, &(struct atr_form_batch){
+								.head = &o->head,
+								.resource = &o->resource,
+								.spans = o->spans.bytes,
+								.len = o->spans.len,
+								.n_spans = n,
+							}));
 }
 
 /* The last of the request goes to the kernel the next moment: what is in it is marked. */
@@ -759,6 +766,10 @@ void atr_exporter_run(const struct atr_host *host)
 
 	if (host->abi != ATR_HOST_ABI)
 		return;
+	if (host->files) {
+		atr_replay(host);
+		return;
+	}
 	if (init(&x, host)) {
 		if (host->orphans_only) {
 			loop_orphans(&x);

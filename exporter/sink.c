@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "exporter/orphan.h"
 #include "preload/host.h"
 
 #define NS_PER_MS 1000000u
@@ -239,17 +238,12 @@ enum atr_delivery_state atr_sink_start(struct atr_sink *sink, const uint8_t *spa
 	return start(sink, &b);
 }
 
-enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink, const struct atr_orphans *o)
+enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink,
+					       const struct atr_form_batch *batch)
 {
-	struct atr_form_batch b = {
-		.head = &o->head,
-		.resource = &o->resource,
-		.spans = o->spans.bytes,
-		.len = o->spans.len,
-		.n_spans = o->n_spans,
-		.foreign = true,
-	};
+	struct atr_form_batch b = *batch;
 
+	b.foreign = true;
 	return start(sink, &b);
 }
 

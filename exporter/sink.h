@@ -48,9 +48,10 @@ bool atr_sink_init(struct atr_sink *sink, const struct atr_host *host);
 enum atr_delivery_state atr_sink_start(struct atr_sink *sink, const uint8_t *spans, size_t len,
 				       size_t n_spans);
 
-/* The same with the batch that dead processes' spans are in: for the first exporter alone. */
-struct atr_orphans;
-enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink, const struct atr_orphans *o);
+/* The same with spans that are not this process's, for the first exporter alone.  Of the batch
+ * its head, its resource and its spans are wanted. */
+enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink,
+					       const struct atr_form_batch *batch);
 
 /*
  * As atr_delivery_step().  crowded: there is no room for what comes next; who has not

@@ -27,7 +27,7 @@
  * in memory it hangs from there, and what a former run held is abandoned, never
  * freed.
  */
-#define ATR_HOST_ABI 7
+#define ATR_HOST_ABI 8
 
 /* Why wait() came back; bits. */
 enum atr_wake {
@@ -169,6 +169,10 @@ struct atr_host {
 	/* There is no program here, only the spool: run() returns when nothing is left in it
 	 * that can be sent. */
 	bool orphans_only;
+
+	/* Nor a spool: only these files, NULL at the end (exporter/replay.h); NULL: that is not so.
+	 */
+	const char *const *files;
 
 	/* Once in a while: the sampler tells people what it has to tell. */
 	void (*sampler_say)(void);

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""exporter/otlp-json.c against the official JSON mapping of protobuf.
+"""exporter/otlp-json.c and otlp-read.c against the official JSON mapping of protobuf.
 
 Requests are made at random with the classes of the PyPI package opentelemetry-proto, with
 every field and hostile values.  Our text of their bytes is compared with what google.protobuf
 says of the same message (ids in hex and enums as numbers, as OTLP has them), and read back
-by google.protobuf it is the message again.
+by google.protobuf, and by our own reader, it is the message again.
 """
 import ctypes
 import json
@@ -118,12 +118,16 @@ def make():
             for _ in range(rnd.randrange(4)): span(ss.spans.add())
     return r
 
-for line in sys.stdin:                      # "make" or our JSON of the last one
+for line in sys.stdin:             # "make", our JSON of the last one, or what we read of that
     line = line.rstrip("\n")
     if line == "make":
         last = make()
         want = hexed(json_format.MessageToDict(last, use_integers_for_enums=True))
         print(last.SerializeToString().hex(), json.dumps(want), flush=True)
+    elif line.startswith("wire "):
+        back = service.ExportTraceServiceRequest.FromString(bytes.fromhex(line[5:]))
+        same = back.SerializeToString(deterministic=True) == last.SerializeToString(deterministic=True)
+        print("same" if same else "other", flush=True)
     else:
         back = json_format.ParseDict(unhexed(json.loads(line)), service.ExportTraceServiceRequest())
         # NaN is not equal to itself, its bytes are
@@ -138,17 +142,19 @@ class Buf(ctypes.Structure):
 
 
 def library(folder, change=None):
-    """Our writer as a function of bytes; change: (text, text) in its source, to be noticed."""
-    with open(os.path.join(ROOT, "exporter", "otlp-json.c")) as f:
-        source = f.read()
-    if change:
-        assert source.count(change[0]) == 1, change
-        source = source.replace(*change)
-    path = os.path.join(folder, "otlp-json.c")
-    with open(path, "w") as f:
-        f.write(source)
-    objects = [path] + [os.path.join(ROOT, p) for p in (
-        "exporter/line.c", "exporter/buf.c", "preload/utf8.c", "preload/sys.c")]
+    """Our writer and reader as functions of bytes; change: (text, text) in the source, to be noticed."""
+    objects, changed = [], not change
+    for name in "otlp-json.c", "otlp-read.c":
+        with open(os.path.join(ROOT, "exporter", name)) as f:
+            source = f.read()
+        if change and source.count(change[0]) == 1:
+            source, changed = source.replace(*change), True
+        objects.append(os.path.join(folder, name))
+        with open(objects[-1], "w") as f:
+            f.write(source)
+    assert changed, change
+    objects += [os.path.join(ROOT, p) for p in (
+        "exporter/json.c", "exporter/line.c", "exporter/buf.c", "preload/utf8.c", "preload/sys.c")]
     objects.append(os.path.join(B, "exporter", "otlp.pb-c.c"))
     so = os.path.join(folder, "otlp-json.so")
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-I" + ROOT, "-I" + B,
@@ -157,19 +163,21 @@ def library(folder, change=None):
     lib.atr_otlp_json_message.restype = ctypes.c_bool
     lib.atr_otlp_json_message.argtypes = [ctypes.POINTER(Buf), ctypes.c_void_p, ctypes.c_char_p,
                                           ctypes.c_size_t, ctypes.POINTER(ctypes.c_uint64)]
+    lib.atr_otlp_read.restype = ctypes.c_bool
+    lib.atr_otlp_read.argtypes = lib.atr_otlp_json_message.argtypes
     lib.atr_buf_free.argtypes = [ctypes.POINTER(Buf)]
     kind = ctypes.addressof(ctypes.c_char.in_dll(
         lib, "atr__otlp__export_trace_service_request__descriptor"))
 
-    def to_json(data):
+    def call(function, data):
         out, lost = Buf(), ctypes.c_uint64()
-        good = lib.atr_otlp_json_message(ctypes.byref(out), kind, data, len(data),
-                                         ctypes.byref(lost))
-        text = ctypes.string_at(out.bytes, out.len).decode("utf-8") if out.len else ""
+        good = function(ctypes.byref(out), kind, data, len(data), ctypes.byref(lost))
+        made = ctypes.string_at(out.bytes, out.len) if out.len else b""
         lib.atr_buf_free(ctypes.byref(out))
-        return text if good else None, lost.value
+        return made if good else None, lost.value
 
-    return to_json
+    return (lambda data: call(lib.atr_otlp_json_message, data),
+            lambda text: call(lib.atr_otlp_read, text))
 
 
 class Official:
@@ -206,9 +214,9 @@ def unlike(a, b, path="", key=None):
     return None if a == b else f"{path}: {a!r}, not {b!r}"
 
 
-def differences(to_json, seed, rounds):
+def differences(ours, seed, rounds):
     """What our text says otherwise than the official mapping: one line for each request."""
-    theirs, found = Official(seed), []
+    (to_json, from_json), theirs, found = ours, Official(seed), []
     try:
         for i in range(rounds):
             data, want = theirs.ask("make").split(" ", 1)
@@ -216,6 +224,7 @@ def differences(to_json, seed, rounds):
             if text is None or lost:
                 found.append(f"request {i}: refused, or {lost} fields lost")
                 continue
+            text = text.decode("utf-8")
             if "\n" in text:
                 found.append(f"request {i}: more than one line")
                 continue
@@ -225,6 +234,10 @@ def differences(to_json, seed, rounds):
                 found.append(f"request {i}: {other}"[:500])
             elif theirs.ask(text) != "same":
                 found.append(f"request {i}: read back it is another message: {text[:500]}")
+            else:
+                wire, lost = from_json(text.encode("utf-8"))
+                if wire is None or lost or theirs.ask("wire " + wire.hex()) != "same":
+                    found.append(f"request {i}: read by us it is another message: {text[:500]}")
     finally:
         theirs.close()
     return found
@@ -249,13 +262,18 @@ def test_the_text_says_what_the_official_mapping_says(tmp_path):
     ("choice", ("field != choice", "field == choice")),
     ("control characters", ("c >= 0x20 && c !=", "c >= 0x0f && c !=")),
     ("cut to 32 bits", ("(uint32_t)p->value", "(uint16_t)p->value")),
+    ("reader: sign", ("negative ? -v : v", "v")),
+    ("reader: base64", ("bits >> (6 - 2 * (i % 4))", "bits >> (4 - 2 * (i % 4))")),
+    ("reader: hex", ("s[i / 2] | v : v << 4", "s[i / 2] | v : v << 3")),
+    ("reader: 64 bits", ("(UINT64_MAX - digit) / 10", "(INT64_MAX - digit) / 10")),
+    ("reader: length", ("varint(head, len);", "varint(head, len & 0xff);")),
     ("comma", ("if (any)\n\t\t\tput(w->out, \",\");\n\t\tany = true;\n\t\tgood = put_value",
                "any = true;\n\t\tgood = put_value")),
 ])
-def test_a_wrong_writer_is_noticed(tmp_path, what, change):
+def test_a_wrong_writer_or_reader_is_noticed(tmp_path, what, change):
     official.folder()
     try:
         found = differences(library(str(tmp_path), change), 1, 100)
     except ValueError:
-        return  # no JSON at all
+        return  # no JSON at all, or no UTF-8
     assert found, what

@@ -369,6 +369,146 @@ def test_unknown_exporters_are_named_each_and_the_others_work(receiver, shim, ec
     assert len(lines) == 3 and '"jaeger"' in lines[0] and '"logging"' in lines[1] and '"none"' in lines[2]
 
 
+# ---- replay ----
+
+def drain(receiver, *args, **more):
+    env = harness.bare_env(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, **more)
+    return run([os.path.join(harness.B, "autotrace"), "drain", *map(str, args)], env, timeout=30)
+
+
+def test_what_is_in_a_file_can_be_sent_later(receiver, file_env, echo, tmp_path):
+    n = 0
+    for i in range(3):
+        r = run(client(echo, 2, 30), file_env("f.jsonl", OTEL_SERVICE_NAME=f"shop{i}",
+                                              OTEL_BSP_SCHEDULE_DELAY="10",
+                                              OTEL_BSP_MAX_EXPORT_BATCH_SIZE="13")).ok()
+        n += operations(r)
+    before = written(tmp_path / "f.jsonl")
+    r = drain(receiver, tmp_path / "f.jsonl")
+    assert r.rc == 0 and f"{n} spans sent" in r.err, r.err
+    key = lambda s: (s.trace, s.span, s.parent, s.name, s.kind, s.start, s.end, str(s.attrs), s.status,
+                     s.message, s.flags, s.state, s.scope, str(sorted(s.resource.items())))
+    assert each_once(receiver.wait(n)) == n
+    assert {key(s) for s in receiver.spans} == {key(s) for s in before.spans}
+    assert not [f for f in os.listdir(tmp_path) if f.startswith("f.jsonl")], "the file is gone"
+    assert receiver.requests < before.n, "lines of one process go together"
+    r = drain(receiver, tmp_path / "f.jsonl")
+    assert r.rc == 1 and "No such file" in r.err
+
+
+def test_a_directory_is_sent_while_programs_write_there(receiver, file_env, counts, tmp_path):
+    env = file_env("d/", OTEL_BSP_SCHEDULE_DELAY="10")
+    env["AUTOTRACE_FILE"] = str(tmp_path) + "/d/"
+    ps = [subprocess.Popen([program("doomed"), "never", counts.path, "0", "2"], env=env,
+                           stdout=subprocess.DEVNULL, start_new_session=True) for _ in range(3)]
+    try:
+        harness.wait_for(lambda: len(glob.glob(str(tmp_path / "d" / "*.jsonl"))) == 3, "three files")
+        for _ in range(6):
+            assert drain(receiver, tmp_path / "d").rc == 0
+            time.sleep(0.05)
+    finally:
+        for p in ps:
+            end(p, signal.SIGSTOP, 0.01)
+    r = run([os.path.join(harness.B, "autotrace"), "drain", "--same"],
+            {k: v for k, v in env.items() if k != "LD_PRELOAD"}, timeout=30)
+    assert r.rc == 0
+    assert drain(receiver, tmp_path / "d").rc == 0
+    begun, ended = counts()
+    ids = [(s.trace, s.span) for s in receiver.wait(ended)]
+    n = len(set(ids))
+    assert ended <= n <= begun and n > 100 and len(ids) - n < n / 20
+    assert os.listdir(tmp_path / "d") == []
+
+
+def test_what_nobody_takes_stays_and_what_was_taken_does_not_come_again(receiver, file_env, echo, tmp_path):
+    r = run(client(echo, 1, 100), file_env("f.jsonl", OTEL_BSP_SCHEDULE_DELAY="5",
+                                           OTEL_BSP_MAX_EXPORT_BATCH_SIZE="10")).ok()
+    n = operations(r)
+    whole = (tmp_path / "f.jsonl").read_bytes()
+    env = dict(OTEL_BSP_MAX_EXPORT_BATCH_SIZE="20", OTEL_EXPORTER_OTLP_TIMEOUT="500")
+    receiver.script += [None] * 3 + [Answer("hang")] * 4
+    r = drain(receiver, tmp_path / "f.jsonl", **env)
+    assert r.rc == 1
+    taken = len(receiver.spans)
+    left = (tmp_path / "f.jsonl").read_bytes()
+    assert len(left) == len(whole) and 0 < taken < n
+    assert 0 < left.count(b"#\"resourceSpans") == left.count(b"#")
+    receiver.script.clear()
+    r = drain(receiver, tmp_path / "f.jsonl", **env)
+    assert r.rc == 0 and each_once(receiver.wait(n)) == n
+    assert not (tmp_path / "f.jsonl").exists()
+
+
+def test_a_drain_that_was_killed_is_gone_on_with(receiver, file_env, echo, tmp_path):
+    r = run(client(echo, 1, 100), file_env("f.jsonl", OTEL_BSP_SCHEDULE_DELAY="5",
+                                           OTEL_BSP_MAX_EXPORT_BATCH_SIZE="10")).ok()
+    n = operations(r)
+    receiver.script += [None, Answer("hang"), Answer("hang")]
+    p = subprocess.Popen([os.path.join(harness.B, "autotrace"), "drain", str(tmp_path / "f.jsonl")],
+                         env=harness.bare_env(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+                                              OTEL_BSP_MAX_EXPORT_BATCH_SIZE="20"),
+                         stderr=subprocess.DEVNULL, start_new_session=True)
+    harness.wait_for(lambda: receiver.requests >= 2, "the second request")
+    r = drain(receiver, tmp_path / "f.jsonl.draining")
+    assert r.rc == 1 and "somebody else" in r.err, "one at a time"
+    end(p, signal.SIGKILL)
+    receiver.script.clear()
+    taken = len(receiver.spans)
+    run(client(echo, 1, 3), file_env("f.jsonl")).ok()  # another one of that name
+    more = len(written(tmp_path / "f.jsonl").spans)
+    r = drain(receiver, tmp_path / "f.jsonl")
+    assert r.rc == 0 and 0 < taken < n
+    assert each_once(receiver.wait(n + more)) == n + more
+    assert not glob.glob(str(tmp_path / "f.jsonl*"))
+
+
+def test_lines_that_are_none_are_left_and_the_others_sent(receiver, file_env, echo, tmp_path):
+    n = operations(run(client(echo, 1, 5), file_env("f.jsonl")).ok())
+    good = (tmp_path / "f.jsonl").read_bytes()
+    (tmp_path / "f.jsonl").write_bytes(b"hello\n\n# a comment\n" + good + b'{"resourceSpans":[{"reso')
+    r = drain(receiver, tmp_path)
+    assert r.rc == 0 and "2 lines are no OTLP JSON" in r.err, r.err
+    assert each_once(receiver.wait(n)) == n
+    left = (tmp_path / "f.jsonl.bad").read_bytes()
+    assert left.startswith(b"hello\n\n# a comment\n#") and left.endswith(b'{"reso')
+    r = drain(receiver, tmp_path)
+    assert r.rc == 0 and r.err == "", "it is not tried again"
+
+
+def test_others_files_are_sent_too(receiver, tmp_path):
+    """As other SDKs write them: several resources in a line, numbers without quotes, unknown members."""
+    now = time.time_ns()
+    span = {"traceId": "0AF7651916CD43DD8448EB211C80319C", "spanId": "b7ad6b7169203331", "name": "a",
+            "kind": 2, "startTimeUnixNano": now - 1000, "endTimeUnixNano": str(now - 5),
+            "attributes": [{"key": "n", "value": {"intValue": 5}},
+                           {"key": "l", "value": {"arrayValue": {"values": [{"doubleValue": 0.5},
+                                                                            {"stringValue": "\u00e4\ud83d\ude00"}]}}},
+                           {"key": "y", "value": {"bytesValue": "AP8"}}],
+            "status": {}, "links": [], "events": None, "future": {"deep": [1, {"x": None}]}}
+    def resource(name, *spans):
+        return {"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": name}}]},
+                "scopeSpans": [{"scope": {"name": "other"}, "spans": list(spans),
+                                "schemaUrl": "https://opentelemetry.io/schemas/1.30.0"}],
+                "schemaUrl": "https://opentelemetry.io/schemas/1.30.0"}
+    line = {"resourceSpans": [resource("one", span), resource("two", dict(span, spanId="b7ad6b7169203332"))]}
+    (tmp_path / "o.jsonl").write_text(json.dumps(line) + "\r\n")
+    r = drain(receiver, tmp_path / "o.jsonl")
+    assert r.rc == 0, r.err
+    got = receiver.wait(2)
+    assert {s.resource["service.name"] for s in got} == {"one", "two"}
+    s = got[0]
+    assert s.trace == "0af7651916cd43dd8448eb211c80319c" and s.kind == "SERVER" and s.scope == "other"
+    assert s.start == now - 1000 and s.end == now - 5
+    assert s.attrs == {"n": 5, "l": [0.5, "\u00e4\U0001f600"], "y": b"\x00\xff"}
+
+
+def test_a_file_can_be_shown(receiver, file_env, echo, tmp_path):
+    n = operations(run(client(echo, 1, 2), file_env("f.jsonl")).ok())
+    r = drain(receiver, "--exporter", "console", tmp_path / "f.jsonl")
+    assert r.rc == 0 and r.out.decode().count("e2e[") > 0 and not receiver.spans
+    assert len(re.findall("[├└]─", r.out.decode())) == n
+
+
 # ---- Zipkin ----
 
 class Zipkin:

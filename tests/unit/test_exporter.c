@@ -10,10 +10,11 @@
 /* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
 /* LINK: exporter/symbols.o preload/attr.o -ldl exporter/delivery.o exporter/detect.o */
 /* LINK: exporter/endpoint.o exporter/gzip.o exporter/jaeger-remote.o exporter/json.o */
-/* LINK: exporter/http.o exporter/keep.o exporter/line.o exporter/list.o exporter/otlp.o */
-/* LINK: exporter/grpc.o exporter/jsonget.o exporter/verdict.o exporter/resource.o */
-/* LINK: exporter/retry.o exporter/sink.o exporter/url.o exporter/otlp.pb-c.o preload/sys.o */
-/* LINK: preload/utf8.o -lcurl -lprotobuf-c -lz */
+/* LINK: exporter/replay.o exporter/otlp-read.o exporter/http.o exporter/keep.o */
+/* LINK: exporter/line.o exporter/list.o exporter/otlp.o exporter/grpc.o exporter/jsonget.o */
+/* LINK: exporter/verdict.o exporter/resource.o exporter/retry.o exporter/sink.o */
+/* LINK: exporter/url.o exporter/otlp.pb-c.o preload/sys.o preload/utf8.o -lcurl -lprotobuf-c */
+/* LINK: -lz */
 #include "exporter/exporter.c"
 
 #include <sys/wait.h>

@@ -5,19 +5,19 @@
  * What the libraries allocate inside is theirs; that their calls fail is tried.
  */
 /* LINK: exporter/file.o exporter/jsonl.o exporter/otlp-json.o exporter/zipkin.o -lm */
-/* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
-/* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
-/* LINK: exporter/metrics.o exporter/reader.o preload/target.o exporter/limits.o */
-/* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
-/* LINK: exporter/symbols.o preload/attr.o -ldl exporter/delivery.o exporter/detect.o */
-/* LINK: exporter/endpoint.o exporter/gzip.o exporter/jaeger-remote.o exporter/json.o */
-/* LINK: exporter/http.o exporter/keep.o exporter/line.o exporter/list.o exporter/otlp.o */
-/* LINK: exporter/grpc.o exporter/jsonget.o exporter/verdict.o exporter/resource.o */
-/* LINK: exporter/retry.o exporter/sink.o exporter/url.o exporter/otlp.pb-c.o */
-/* LINK: exporter/exporter.o preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */
-/* LINK: -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=strdup */
-/* LINK: -Wl,--wrap=curl_slist_append -Wl,--wrap=curl_multi_init -Wl,--wrap=curl_easy_init */
-/* LINK: -Wl,--wrap=curl_multi_add_handle -Wl,--wrap=deflateInit2_ */
+/* LINK: exporter/replay.o exporter/otlp-read.o exporter/batch.o exporter/buf.o */
+/* LINK: exporter/console.o exporter/container.o exporter/orphan.o exporter/tally.o */
+/* LINK: exporter/health.o preload/spoolname.o exporter/metrics.o exporter/reader.o */
+/* LINK: preload/target.o exporter/limits.o exporter/code.o exporter/demangle.o */
+/* LINK: exporter/image.o exporter/lines.o exporter/symbols.o preload/attr.o -ldl */
+/* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
+/* LINK: exporter/jaeger-remote.o exporter/json.o exporter/http.o exporter/keep.o */
+/* LINK: exporter/line.o exporter/list.o exporter/otlp.o exporter/grpc.o exporter/jsonget.o */
+/* LINK: exporter/verdict.o exporter/resource.o exporter/retry.o exporter/sink.o */
+/* LINK: exporter/url.o exporter/otlp.pb-c.o exporter/exporter.o preload/sys.o preload/utf8.o */
+/* LINK: -lcurl -lprotobuf-c -lz -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc */
+/* LINK: -Wl,--wrap=strdup -Wl,--wrap=curl_slist_append -Wl,--wrap=curl_multi_init */
+/* LINK: -Wl,--wrap=curl_easy_init -Wl,--wrap=curl_multi_add_handle -Wl,--wrap=deflateInit2_ */
 #include "exporter/exporter.h"
 
 #include <curl/curl.h>
