@@ -16,6 +16,9 @@ int atr_cli_run(int argc, char **argv);
 /* autotrace drain ...: argv[0] is "drain".  Returns the exit code. */
 int atr_cli_drain(int argc, char **argv);
 
+/* autotrace status ...: argv[0] is "status".  Returns the exit code. */
+int atr_cli_status(int argc, char **argv);
+
 /* Starts a process that drains for this one when it has ended (cli/watch.c). */
 void atr_cli_watch(void);
 

@@ -13,6 +13,7 @@ static const struct command {
 } commands[] = {
 	{ "run", atr_cli_run, "run a program with its network operations traced" },
 	{ "drain", atr_cli_drain, "send what killed programs left" },
+	{ "status", atr_cli_status, "say how traced programs do, and why spans do not arrive" },
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "exporter/health.h"
 #include "exporter/retry.h"
 #include "preload/host.h"
 #include "preload/sys.h"
@@ -28,7 +29,7 @@ int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host)
 	int err;
 
 	*d = (struct atr_delivery){ .host = host };
-	err = atr_endpoint_init(&d->endpoint, host);
+	err = atr_endpoint_init(&d->endpoint, host, ATR_SIGNAL_TRACES);
 	return err ? err : atr_http_init(&d->http, host, &d->endpoint);
 }
 
@@ -38,6 +39,7 @@ static void complain(struct atr_delivery *d, enum atr_delivery_haste haste)
 {
 	const char *url = d->endpoint.shown;
 
+	atr_health_error(d->host->health, d->error);
 	if (d->down || haste == ATR_HASTE_STOP)
 		return;
 	d->down = true;
@@ -59,9 +61,6 @@ static void refused(struct atr_delivery *d, const struct atr_http_reply *reply)
 {
 	struct atr_otlp_reply said = { 0 };
 
-	if (d->said_status == reply->status)
-		return;
-	d->said_status = reply->status;
 	if (reply->too_long) {
 		(void)snprintf(said.message, sizeof(said.message), "a response of more than 4 MiB");
 	} else if (reply->protobuf && reply->len) {
@@ -74,12 +73,32 @@ static void refused(struct atr_delivery *d, const struct atr_http_reply *reply)
 		(void)atr_escape(said.message, sizeof(said.message), text,
 				 len < LINE_MAX_SHOWN ? len : LINE_MAX_SHOWN);
 	}
+	(void)snprintf(d->error, sizeof(d->error), "refused: HTTP %d%s%.*s", reply->status,
+		       said.message[0] ? ", " : "", 200, said.message);
+	atr_health_error(d->host->health, d->error);
+	if (d->said_status == reply->status)
+		return;
+	d->said_status = reply->status;
 	d->host->log(ATR_LOG_WARN, "%s refused %zu spans: HTTP %d%s%s; they are dropped",
 		     d->endpoint.shown, d->n_spans, reply->status, said.message[0] ? ", " : "",
 		     said.message);
 }
 
 /* ---- one attempt ---- */
+
+/* It ended so, unless there is another one. */
+static void ended(struct atr_delivery *d, const char *error, int status, uint64_t n_rejected)
+{
+	d->outcome = (struct atr_outcome){
+		.error = error,
+		.http_status = status,
+		.n_rejected = n_rejected,
+	};
+	if (status && status / 100 != 2) {
+		(void)snprintf(d->outcome.number, sizeof(d->outcome.number), "%d", status);
+		d->outcome.error = d->outcome.number;
+	}
+}
 
 static uint32_t random32(void)
 {
@@ -112,6 +131,7 @@ static enum atr_delivery_state no_answer(struct atr_delivery *d, const char *why
 {
 	bool more = again(d, 0);
 
+	ended(d, nobody ? "connection_failed" : "no_response", 0, 0);
 	d->lost = nobody;
 	(void)atr_escape(d->error, sizeof(d->error), why, strlen(why));
 	if (haste != ATR_HASTE_NONE && (nobody || d->next >= d->host->deadline()))
@@ -140,6 +160,14 @@ static enum atr_delivery_state accepted(struct atr_delivery *d, const struct atr
 		said.rejected = d->n_spans;
 	atr_add(d->foreign ? &stats->adopted : &stats->exported, d->n_spans - said.rejected);
 	count_rejected(d, said.rejected);
+	ended(d, said.rejected ? "rejected" : NULL, reply->status, said.rejected);
+	if (said.rejected) {
+		(void)snprintf(d->error, sizeof(d->error), "rejected %llu of %zu spans: %.*s",
+			       (unsigned long long)said.rejected, d->n_spans, 180, said.message);
+		atr_health_error(d->host->health, d->error);
+	}
+	if (said.rejected < d->n_spans)
+		atr_health_ok(d->host->health);
 	works(d);
 	if (said.rejected || said.message[0]) {
 		if (!d->said_partial)
@@ -161,8 +189,10 @@ static enum atr_delivery_state judge(struct atr_delivery *d, const struct atr_ht
 		return no_answer(d, reply->error, reply->nobody, haste);
 	if (!reply->too_long && reply->status / 100 == 2)
 		return accepted(d, reply);
+	ended(d, reply->too_long ? "response_too_long" : NULL, reply->status, d->n_spans);
 	if (!reply->too_long && atr_retry_status(reply->status)) {
 		(void)snprintf(d->error, sizeof(d->error), "HTTP %d", reply->status);
+		atr_health_error(d->host->health, d->error);
 		if (again(d, reply->retry_after))
 			return ATR_DELIVERY_BUSY;
 		complain(d, haste);
@@ -176,14 +206,16 @@ static enum atr_delivery_state judge(struct atr_delivery *d, const struct atr_ht
 /* Nobody was there: perhaps the name means another address by now. */
 static void look_again(struct atr_delivery *d)
 {
+	struct atr_addresses *a = &d->endpoint.addresses, found;
 	const struct atr_host *host = d->host;
 	uint64_t now = host->now();
 
-	if (!d->endpoint.configured || (!host->resolved && !host->resolve_error) ||
-	    now < d->looked + LOOK_UP_EVERY_NS)
+	if ((!a->resolved[0] && !a->error) || now < d->looked + LOOK_UP_EVERY_NS)
 		return;
 	d->looked = now;
-	host->look_up();
+	host->look_up(d->endpoint.text, &found);
+	if (!found.error || !a->resolved[0]) /* what was once known is better than nothing */
+		*a = found;
 }
 
 static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery_haste haste)
@@ -195,8 +227,8 @@ static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery
 	d->told = false;
 	if (d->lost && haste == ATR_HASTE_NONE)
 		look_again(d);
-	if (d->endpoint.configured && host->resolve_error && !host->resolved)
-		return no_answer(d, host->resolve_error, true, haste);
+	if (d->endpoint.addresses.error)
+		return no_answer(d, d->endpoint.addresses.error, true, haste);
 	err = atr_http_start(&d->http, d->body, d->body_len);
 	if (err)
 		return no_answer(d, "out of memory", false, haste);
@@ -212,6 +244,7 @@ static enum atr_delivery_state too_late(struct atr_delivery *d, enum atr_deliver
 {
 	if (d->http.in_flight) {
 		atr_http_cancel(&d->http);
+		ended(d, "timeout", 0, 0);
 		(void)snprintf(d->error, sizeof(d->error), "no answer within %llu ms",
 			       (unsigned long long)(d->endpoint.timeout / 1000000u));
 	}
@@ -226,6 +259,7 @@ int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
 {
 	uint64_t now = d->host->now();
 
+	d->outcome = (struct atr_outcome){ .error = "no_memory" };
 	atr_otlp_request(&d->request, head, spans, len);
 	if (d->request.failed)
 		return -ENOMEM;
@@ -245,6 +279,7 @@ int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
 	d->deadline =
 		d->endpoint.timeout < UINT64_MAX - now ? now + d->endpoint.timeout : UINT64_MAX;
 	d->error[0] = '\0';
+	d->outcome = (struct atr_outcome){ .error = "timeout" };
 	return 0;
 }
 

@@ -12,6 +12,14 @@
 #include "exporter/http.h"
 #include "exporter/otlp.h"
 
+/* How a batch ended, in the words of the semantic conventions. */
+struct atr_outcome {
+	const char *error; /* error.type: a word of ours or `number`; NULL: the collector took it */
+	int http_status;   /* of the last attempt; 0: no answer */
+	uint64_t n_rejected; /* spans of it that it did not take */
+	char number[12];
+};
+
 /*
  * One batch on its way to the collector: as many requests as it takes until it
  * is accepted, refused, or given up.  Says what went wrong, once per trouble.
@@ -35,9 +43,10 @@ struct atr_delivery {
 	bool lost;	 /* the last attempt found nobody */
 	uint64_t looked; /* when the collector's name was last looked up again */
 
-	char error[256]; /* of the last attempt that failed */
-	bool down;	 /* the collector is known not to work, and that was said */
-	int said_status; /* of the last refusal that was said */
+	char error[256];	    /* of the last attempt that failed */
+	struct atr_outcome outcome; /* of the batch, when it is over */
+	bool down;		    /* the collector is known not to work, and that was said */
+	int said_status;	    /* of the last refusal that was said */
 	bool said_partial;
 };
 

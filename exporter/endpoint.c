@@ -3,14 +3,62 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "exporter/buf.h"
 #include "exporter/list.h"
-#include "exporter/url.h"
-#include "preload/host.h"
+#include "preload/sys.h"
+
+/*
+ * The settings of one signal: its own where they are set, else the general ones.
+ * Names are for log lines.
+ */
+struct settings {
+	const char *endpoint, *endpoint_name; /* the signal's own, or NULL */
+	const char *headers, *headers_name;
+	const char *certificate, *certificate_name;
+	const char *client_certificate, *client_certificate_name;
+	const char *client_key, *client_key_name;
+	enum atr_COMPRESSION compression;
+	uint32_t timeout;
+	bool insecure;
+};
+
+#define PICK_TEXT(c, signal, SIGNAL, field, FIELD)                                          \
+	.field = c->otlp_##signal##_##field ? c->otlp_##signal##_##field : c->otlp_##field, \
+	.field##_name =                                                                     \
+		c->otlp_##signal##_##field && c->otlp_##signal##_##field != c->otlp_##field \
+			? "OTEL_EXPORTER_OTLP_" #SIGNAL "_" #FIELD                          \
+			: "OTEL_EXPORTER_OTLP_" #FIELD
+#define PICK(c, signal, field) \
+	.field = c->otlp_##signal##_##field##_set ? c->otlp_##signal##_##field : c->otlp_##field
+#define SETTINGS(c, signal, SIGNAL)                                                   \
+	((struct settings){                                                           \
+		.endpoint = c->otlp_##signal##_endpoint,                              \
+		.endpoint_name = "OTEL_EXPORTER_OTLP_" #SIGNAL "_ENDPOINT",           \
+		PICK_TEXT(c, signal, SIGNAL, headers, HEADERS),                       \
+		PICK_TEXT(c, signal, SIGNAL, certificate, CERTIFICATE),               \
+		PICK_TEXT(c, signal, SIGNAL, client_certificate, CLIENT_CERTIFICATE), \
+		PICK_TEXT(c, signal, SIGNAL, client_key, CLIENT_KEY),                 \
+		PICK(c, signal, compression),                                         \
+		PICK(c, signal, timeout),                                             \
+		PICK(c, signal, insecure),                                            \
+	})
+
+static struct settings settings(const struct atr_config *c, enum atr_signal signal)
+{
+	return signal == ATR_SIGNAL_METRICS ? SETTINGS(c, metrics, METRICS)
+					    : SETTINGS(c, traces, TRACES);
+}
+
+#undef PICK_TEXT
+#undef PICK
+#undef SETTINGS
+
+/* ---- headers ---- */
 
 /* Adds a finished header line; false without memory. */
 static bool add(struct atr_endpoint *ep, const char *line)
@@ -22,21 +70,30 @@ static bool add(struct atr_endpoint *ep, const char *line)
 	return list != NULL;
 }
 
+/* Is the name one of the list? */
+static bool among(const char *const *list, size_t n, const char *name, size_t len)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strlen(list[i]) == len && strncasecmp(list[i], name, len) == 0)
+			return true;
+	return false;
+}
+
 /* May this be a header's name?  A token of RFC 9110, and none we or libcurl answer for. */
-static bool name_valid(const char *name, size_t len)
+static bool name_valid(const struct atr_endpoint *ep, const char *name, size_t len)
 {
 	static const char *const ours[] = { "content-type", "content-encoding", "content-length",
 					    "transfer-encoding", "expect" };
+	static const char *const grpc[] = { "te", "grpc-encoding", "grpc-timeout" };
 	static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 	for (size_t i = 0; i < len; i++)
 		if (!memchr(token, name[i], sizeof(token) - 1))
 			return false;
-	for (size_t i = 0; i < ATR_ARRAY_LEN(ours); i++)
-		if (strlen(ours[i]) == len && strncasecmp(ours[i], name, len) == 0)
-			return false;
-	return len > 0;
+	if (ep->protocol == ATR_PROTOCOL_GRPC && among(grpc, ATR_ARRAY_LEN(grpc), name, len))
+		return false;
+	return len > 0 && !among(ours, ATR_ARRAY_LEN(ours), name, len);
 }
 
 /* No control characters: a line break would begin another header. */
@@ -49,11 +106,11 @@ static bool value_valid(const char *value, size_t len)
 }
 
 /* One item of the list as a header line in `line`; false if it is bad. */
-static bool header_line(char *line, const struct atr_list_item *item)
+static bool header_line(const struct atr_endpoint *ep, char *line, const struct atr_list_item *item)
 {
 	ssize_t len;
 
-	if (!item->has_value || !name_valid(item->key, item->key_len))
+	if (!item->has_value || !name_valid(ep, item->key, item->key_len))
 		return false;
 	memcpy(line, item->key, item->key_len);
 	line += item->key_len;
@@ -81,7 +138,7 @@ static bool add_users(struct atr_endpoint *ep, const struct atr_host *host, cons
 	if (!line)
 		return false;
 	while (ok && atr_list_next(&list, &item)) {
-		if (header_line(line, &item))
+		if (header_line(ep, line, &item))
 			ok = add(ep, line);
 		else if (n_bad++ == 0)
 			(void)atr_escape(bad, sizeof(bad), item.key,
@@ -94,54 +151,142 @@ static bool add_users(struct atr_endpoint *ep, const struct atr_host *host, cons
 	return ok;
 }
 
-static bool headers(struct atr_endpoint *ep, const struct atr_host *host)
+static bool headers(struct atr_endpoint *ep, const struct atr_host *host, const struct settings *s)
 {
-	const struct atr_config *c = host->config;
-	bool specific = c->otlp_traces_headers != NULL;
+	static const char *const types[] = {
+		[ATR_PROTOCOL_HTTP_PROTOBUF] = "Content-Type: application/x-protobuf",
+		[ATR_PROTOCOL_HTTP_JSON] = "Content-Type: application/json",
+		[ATR_PROTOCOL_GRPC] = "Content-Type: application/grpc",
+	};
+	bool grpc = ep->protocol == ATR_PROTOCOL_GRPC;
 
-	return add(ep, "Content-Type: application/x-protobuf") &&
-	       (!ep->gzip || add(ep, "Content-Encoding: gzip")) &&
+	return add(ep, types[ep->protocol]) && (!grpc || add(ep, "TE: trailers")) &&
+	       (!ep->gzip || add(ep, grpc ? "grpc-encoding: gzip" : "Content-Encoding: gzip")) &&
 	       add(ep, "Expect:") && /* a 100-continue would cost a round trip */
-	       add_users(ep, host, specific ? c->otlp_traces_headers : c->otlp_headers,
-			 specific ? "OTEL_EXPORTER_OTLP_TRACES_HEADERS"
-				  : "OTEL_EXPORTER_OTLP_HEADERS");
+	       add_users(ep, host, s->headers, s->headers_name);
 }
 
-static void complain(struct atr_endpoint *ep, const struct atr_host *host, const char *name,
+/* ---- the URL ---- */
+
+static const char *path(enum atr_PROTOCOL protocol, enum atr_signal signal)
+{
+	if (protocol == ATR_PROTOCOL_GRPC)
+		return signal == ATR_SIGNAL_METRICS
+			       ? "opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+			       : "opentelemetry.proto.collector.trace.v1.TraceService/Export";
+	return signal == ATR_SIGNAL_METRICS ? "v1/metrics" : "v1/traces";
+}
+
+/* Sets what is shown: of gRPC's URLs the path says nothing. */
+static void show(struct atr_endpoint *ep)
+{
+	const char *path_at;
+
+	if (ep->url.socket) {
+		atr_url_shown(ep->shown, sizeof(ep->shown), ep->text);
+		return;
+	}
+	atr_url_shown(ep->shown, sizeof(ep->shown), ep->url.url);
+	path_at = strstr(ep->shown, "/opentelemetry.proto.");
+	if (ep->protocol == ATR_PROTOCOL_GRPC && path_at)
+		ep->shown[path_at - ep->shown] = '\0';
+}
+
+static void complain(const struct atr_endpoint *ep, const struct atr_host *host, const char *name,
 		     const char *value)
 {
-	char used[sizeof(ep->shown)];
+	char shown[sizeof(ep->shown)];
 
-	if (!ep->url)
-		return;
-	atr_url_shown(used, sizeof(used), ep->url);
-	atr_url_shown(ep->shown, sizeof(ep->shown), value);
-	host->log(ATR_LOG_WARN, "%s=%s is not a usable http or https URL; using %s", name,
-		  ep->shown, used);
+	atr_url_shown(shown, sizeof(shown), value);
+	host->log(ATR_LOG_WARN, "%s=%s is not a usable http or https URL; using %s", name, shown,
+		  ep->shown);
 }
 
-/* Sets ep->url, NULL without memory.  A bad URL for traces gives the general one. */
-static void url(struct atr_endpoint *ep, const struct atr_host *host)
+/* False without memory.  A bad URL for the signal gives the general one. */
+static bool url(struct atr_endpoint *ep, const struct atr_host *host, const struct settings *s,
+		enum atr_signal signal)
 {
-	const struct atr_config *c = host->config;
+	const bool grpc = ep->protocol == ATR_PROTOCOL_GRPC;
+	enum atr_url_use use = grpc ? ATR_URL_GRPC : ATR_URL_WHOLE;
+	const char *bad = NULL, *bad_name = s->endpoint_name;
 
-	ep->configured = true;
-	if (c->otlp_traces_endpoint && atr_url_valid(c->otlp_traces_endpoint)) {
-		ep->url = atr_url_from_traces(c->otlp_traces_endpoint);
-	} else if (atr_url_valid(c->otlp_endpoint)) {
-		ep->url = atr_url_from_base(c->otlp_endpoint);
-		ep->configured = !c->otlp_traces_endpoint;
-	} else {
-		ep->url = strdup(ATR_URL_DEFAULT);
-		ep->configured = false;
+	ep->text = s->endpoint;
+	if (!ep->text || !atr_url_valid(ep->text, grpc)) {
+		bad = ep->text;
+		ep->text = atr_target_general(host->config, ep->protocol);
+		use = grpc ? ATR_URL_GRPC : ATR_URL_BASE;
 	}
-	if (c->otlp_traces_endpoint && !atr_url_valid(c->otlp_traces_endpoint))
-		complain(ep, host, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", c->otlp_traces_endpoint);
-	else if (!c->otlp_traces_endpoint && !atr_url_valid(c->otlp_endpoint))
-		complain(ep, host, "OTEL_EXPORTER_OTLP_ENDPOINT", c->otlp_endpoint);
-	if (ep->url)
-		atr_url_shown(ep->shown, sizeof(ep->shown), ep->url);
+	if (!atr_url_valid(ep->text, grpc)) {
+		if (!bad) {
+			bad = ep->text;
+			bad_name = "OTEL_EXPORTER_OTLP_ENDPOINT";
+		}
+		ep->text = atr_target_default(ep->protocol);
+	}
+	if (!atr_url_make(&ep->url, ep->text, use, path(ep->protocol, signal), s->insecure))
+		return false;
+	show(ep);
+	if (bad)
+		complain(ep, host, bad_name, bad);
+	if (ep->url.socket)
+		ep->text = NULL;
+	else
+		ep->proxy = atr_target_proxy(host->config, ep->url.url);
+	return true;
 }
+
+/* The shim has looked for what it took for the endpoint. */
+static void addresses(struct atr_endpoint *ep, const struct atr_host *host)
+{
+	if (!ep->text)
+		return;
+	if (host->looked_up && strcmp(host->looked_up, ep->text) == 0)
+		ep->addresses = host->addresses;
+	else
+		host->look_up(ep->text, &ep->addresses);
+}
+
+/* ---- TLS ---- */
+
+/* libcurl reads it for each connection: it may yet come, or be replaced. */
+static const char *file(const struct atr_host *host, const char *name, const char *file)
+{
+	char shown[256];
+	int fd, err;
+
+	if (!file)
+		return NULL;
+	fd = atr_sys_open(file, O_RDONLY | O_CLOEXEC, 0);
+	if (fd >= 0) {
+		(void)atr_sys_close(fd);
+		return file;
+	}
+	err = -fd;
+	(void)atr_escape(shown, sizeof(shown), file, strlen(file));
+	host->log(ATR_LOG_WARN,
+		  "%s=%s cannot be read: %s; nothing is sent until it can, spans are kept", name,
+		  shown, strerror(err));
+	return file;
+}
+
+static void tls(struct atr_endpoint *ep, const struct atr_host *host, const struct settings *s)
+{
+	if (strncasecmp(ep->url.url, "https:", 6) != 0)
+		return;
+	ep->certificate = file(host, s->certificate_name, s->certificate);
+	if (s->client_key && !s->client_certificate) {
+		host->log(
+			ATR_LOG_WARN,
+			"%s is set without a certificate (OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE); "
+			"no client certificate is used",
+			s->client_key_name);
+		return;
+	}
+	ep->client_certificate = file(host, s->client_certificate_name, s->client_certificate);
+	ep->client_key = file(host, s->client_key_name, s->client_key);
+}
+
+/* ---- the whole ---- */
 
 /* 0 = no limit. */
 static uint64_t ns(uint32_t ms)
@@ -149,19 +294,22 @@ static uint64_t ns(uint32_t ms)
 	return ms ? (uint64_t)ms * 1000000u : UINT64_MAX;
 }
 
-int atr_endpoint_init(struct atr_endpoint *ep, const struct atr_host *host)
+int atr_endpoint_init(struct atr_endpoint *ep, const struct atr_host *host, enum atr_signal signal)
 {
 	const struct atr_config *c = host->config;
-	uint64_t timeout =
-		ns(c->otlp_traces_timeout_set ? c->otlp_traces_timeout : c->otlp_timeout);
-	uint64_t upper = ns(c->bsp_export_timeout);
+	const struct settings s = settings(c, signal);
+	uint64_t timeout = ns(s.timeout), upper = ns(c->bsp_export_timeout);
 
-	*ep = (struct atr_endpoint){ .timeout = timeout < upper ? timeout : upper };
-	ep->gzip = (c->otlp_traces_compression_set ? c->otlp_traces_compression
-						   : c->otlp_compression) == ATR_COMPRESSION_GZIP;
-	url(ep, host);
-	if (ep->url && headers(ep, host))
+	*ep = (struct atr_endpoint){
+		.protocol = atr_target_protocol(c, signal),
+		.gzip = s.compression == ATR_COMPRESSION_GZIP,
+		.timeout = timeout < upper ? timeout : upper,
+	};
+	if (url(ep, host, &s, signal) && headers(ep, host, &s)) {
+		tls(ep, host, &s);
+		addresses(ep, host);
 		return 0;
+	}
 	atr_endpoint_finish(ep);
 	return -ENOMEM;
 }
@@ -169,6 +317,6 @@ int atr_endpoint_init(struct atr_endpoint *ep, const struct atr_host *host)
 void atr_endpoint_finish(struct atr_endpoint *ep)
 {
 	curl_slist_free_all(ep->headers);
-	free(ep->url);
+	atr_url_finish(&ep->url);
 	*ep = (struct atr_endpoint){ 0 };
 }

@@ -5,22 +5,32 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct atr_host;
+#include "exporter/url.h"
+#include "preload/host.h"
+#include "preload/target.h"
+
 struct curl_slist;
 
-/* Where requests go and what they carry: the OTEL_EXPORTER_OTLP_* settings, made sense of. */
+/* Where requests go and what they carry: the OTEL_EXPORTER_OTLP_* settings of a signal, made
+ * sense of. */
 struct atr_endpoint {
-	char *url;
+	struct atr_url url;
 	char shown[256]; /* the same for log lines */
-	bool configured; /* false: a URL in the environment was bad, this is not the one looked up
-			  */
+	enum atr_PROTOCOL protocol;
 	bool gzip;
 	uint64_t timeout;	    /* ns for one batch, retries included; UINT64_MAX = none */
 	struct curl_slist *headers; /* all that is ours or the user's */
+	const char *proxy;	    /* NULL: none */
+
+	/* Files of TLS; NULL: not set. */
+	const char *certificate, *client_certificate, *client_key;
+
+	const char *text; /* what to ask host->look_up() for; NULL: nothing */
+	struct atr_addresses addresses;
 };
 
 /* 0 or -ENOMEM.  Bad settings are logged, one line each. */
-int atr_endpoint_init(struct atr_endpoint *ep, const struct atr_host *host);
+int atr_endpoint_init(struct atr_endpoint *ep, const struct atr_host *host, enum atr_signal signal);
 void atr_endpoint_finish(struct atr_endpoint *ep);
 
 #endif

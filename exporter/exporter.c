@@ -24,13 +24,17 @@
 #include "exporter/exporter.h"
 
 #include <poll.h>
+#include <stdio.h>
 
 #include "exporter/batch.h"
 #include "exporter/code.h"
+#include "exporter/health.h"
 #include "exporter/jaeger-remote.h"
 #include "exporter/keep.h"
+#include "exporter/limits.h"
 #include "exporter/orphan.h"
 #include "exporter/sink.h"
+#include "exporter/tally.h"
 
 #define NS_PER_MS 1000000u
 #define SLICE_NS (10 * NS_PER_MS)     /* longest sleep that does not notice requests */
@@ -49,12 +53,14 @@ struct exporter {
 	const struct atr_host *host;
 	struct atr_batch queue;
 	struct atr_code code;
+	struct atr_limits limits;
 	struct atr_sink sink;
 	struct atr_jaeger jaeger;
 	struct atr_keep keep;
 	bool kept_stuck;    /* there was no room for the next one */
 	bool resource_said; /* to the spool */
-	bool sending;	    /* a delivery is under way */
+	struct atr_tally tally;
+	bool sending; /* a delivery is under way */
 
 	struct atr_buf flight; /* the places of its spans */
 	struct atr_orphans orphans;
@@ -82,16 +88,18 @@ static void take(void *arg, const struct atr_record *record, const struct atr_pl
 {
 	struct exporter *x = arg;
 	uint64_t until = x->wake & ATR_WAKE_FLUSH ? x->flush_by : UINT64_MAX;
-	const struct atr_buf *span;
-	bool pushed;
+	const uint8_t *span = record->span;
+	size_t len = record->span_len;
 
 	if (record->n_addrs) {
-		span = atr_code_span(&x->code, record, until);
-		pushed = span && atr_batch_push(&x->queue, span->bytes, span->len, place);
-	} else {
-		pushed = atr_batch_push(&x->queue, record->span, record->span_len, place);
+		const struct atr_buf *named = atr_code_span(&x->code, record, until);
+
+		span = named ? named->bytes : NULL;
+		len = named ? named->len : 0;
 	}
-	if (!pushed) {
+	if (span)
+		span = atr_limits_apply(&x->limits, span, &len);
+	if (!span || !atr_batch_push(&x->queue, span, len, place)) {
 		atr_add(&x->host->stats->no_memory, 1);
 		x->host->settle(place, ATR_SETTLED);
 	}
@@ -232,11 +240,49 @@ static void hold(struct exporter *x)
 	if (x->hold_ns > HOLD_MAX_NS)
 		x->hold_ns = HOLD_MAX_NS;
 	x->hold_until = x->host->now() + x->hold_ns;
+	x->host->health->hold_until = atr_wall_clock() + x->hold_ns;
 }
 
 static bool holds(const struct exporter *x)
 {
 	return x->hold_until && !(x->wake & ATR_WAKE_FLUSH) && x->host->now() < x->hold_until;
+}
+
+/* ---- what is known of it outside ---- */
+
+/* For `autotrace status`. */
+static void tell(const struct exporter *x)
+{
+	struct atr_health *h = x->host->health;
+
+	h->queued = atr_batch_len(&x->queue);
+	h->queue_max = x->queue.max_spans;
+	h->inflight = x->sending ? x->n_spans : 0;
+	h->backlog = atr_orphans_files(&x->orphans);
+}
+
+static void tell_endpoint(const struct exporter *x)
+{
+	struct atr_health *h = x->host->health;
+
+	(void)snprintf(h->endpoint, sizeof(h->endpoint), "%s",
+		       x->sink.to_console ? "standard error" : x->sink.delivery.endpoint.shown);
+}
+
+/* A batch is over; `back`: its spans are to be sent again. */
+static void tell_outcome(struct exporter *x, bool lost, bool back)
+{
+	static const struct atr_outcome stderr_gone = { .error = "_OTHER" };
+	const struct atr_outcome *o =
+		x->sink.to_console && lost ? &stderr_gone : &x->sink.delivery.outcome;
+
+	if (!x->foreign)
+		atr_tally_end(&x->tally, o, back, x->host->now());
+	if (x->sink.to_console && lost)
+		atr_health_error(x->host->health, "standard error cannot be written to");
+	else if (x->sink.to_console)
+		atr_health_ok(x->host->health);
+	x->host->health->hold_until = 0;
 }
 
 /* The batch was delivered (or refused, which is as final), or nobody took it. */
@@ -245,6 +291,7 @@ static void batch_over(struct exporter *x, enum atr_delivery_state state)
 	bool lost = state == ATR_DELIVERY_FAILED;
 
 	x->sending = false;
+	tell_outcome(x, lost, lost && in_flight(x));
 	if (!lost)
 		x->hold_ns = x->hold_until = 0;
 	if (!lost && x->sent_at)
@@ -297,6 +344,7 @@ static void send_batch(struct exporter *x)
 
 	x->foreign = false;
 	x->n_spans = n;
+	atr_tally_begin(&x->tally, n, x->host->now());
 	atr_buf_reset(&x->flight);
 	atr_buf_add(&x->flight, atr_batch_places(&x->queue), n * sizeof(struct atr_place));
 	if (x->flight.failed) { /* then they are settled before their time */
@@ -318,6 +366,7 @@ static void send_orphans(struct exporter *x)
 	if (!n)
 		return;
 	x->foreign = true;
+	x->n_spans = n;
 	begin_batch(x, atr_sink_start_foreign(&x->sink, o));
 }
 
@@ -507,12 +556,14 @@ static bool init(struct exporter *x, const struct atr_host *host)
 	if (!host->orphans_only)
 		atr_jaeger_init(&x->jaeger, host);
 	atr_keep_init(&x->keep, c->max_traces_per_second, host->stats);
+	atr_limits_init(&x->limits, c);
 	atr_batch_init(&x->queue, c->bsp_max_queue_size, c->bsp_max_export_batch_size);
 	atr_orphans_init(&x->orphans, host);
 	if (!atr_sink_init(&x->sink, host))
 		return false;
 	x->sink.delivery.http.on_sent = shipped;
 	x->sink.delivery.http.on_sent_arg = x;
+	tell_endpoint(x);
 	if (!x->sink.to_console)
 		atr_orphans_scan(&x->orphans);
 	return true;
@@ -545,8 +596,10 @@ static void leave(struct exporter *x)
 static void loop(struct exporter *x)
 {
 	while (!(x->wake & ATR_WAKE_STOP)) {
-		unsigned wake = rest(x);
+		unsigned wake;
 
+		tell(x);
+		wake = rest(x);
 		if (wake & ATR_WAKE_FLUSH) {
 			run_flush(x, wake);
 			continue;
@@ -571,9 +624,23 @@ static void loop(struct exporter *x)
 	}
 }
 
+/* What is to stop goes on with a batch that is wholly on its way, for as long as an answer may
+ * take: let go of it would be sent again by the next who drains. */
+static bool lets_go(const struct exporter *x, uint64_t *since)
+{
+	uint64_t now = x->host->now();
+
+	if (!(x->host->pending() & ATR_WAKE_STOP))
+		return false;
+	if (!*since)
+		*since = now;
+	return !atr_delivery_sent(&x->sink.delivery) || now - *since > patience();
+}
+
 /* Nothing but what dead processes left, as long as there is somebody to take it. */
 static void loop_orphans(struct exporter *x)
 {
+	uint64_t stopping = 0;
 	bool lost = false;
 
 	if (x->sink.to_console)
@@ -582,7 +649,7 @@ static void loop_orphans(struct exporter *x)
 		x->wake = ATR_WAKE_FLUSH; /* who is not there is not waited for */
 		x->flush_by = x->host->deadline();
 		send_orphans(x);
-		while (x->sending && !(x->host->pending() & ATR_WAKE_STOP)) {
+		while (x->sending && !lets_go(x, &stopping)) {
 			sleep_until(x, atr_delivery_due(&x->sink.delivery));
 			deliver(x);
 			lost = !x->sending && !atr_orphans_any(&x->orphans);
@@ -615,4 +682,5 @@ void atr_exporter_run(const struct atr_host *host)
 	atr_code_finish(&x.code);
 	atr_jaeger_finish(&x.jaeger);
 	atr_keep_finish(&x.keep);
+	atr_limits_finish(&x.limits);
 }

@@ -15,6 +15,18 @@
 #define SLICE_NS 10000000u	/* longest sleep: requests of the program are to be noticed */
 #define N_FDS 8			/* one connection, perhaps two tried at once (IPv6, IPv4) */
 
+/* Of a response that ends in the middle of its head, libcurl says it is complete. */
+static size_t take_head(char *line, size_t size, size_t n, void *arg)
+{
+	struct atr_http *http = arg;
+
+	if (n >= 5 && memcmp(line, "HTTP/", 5) == 0)
+		http->headed = false; /* what came before was a 1xx */
+	else if (line[0] == '\r' || line[0] == '\n')
+		http->headed = true;
+	return size * n;
+}
+
 static size_t take_body(char *bytes, size_t size, size_t n, void *arg)
 {
 	struct atr_http *http = arg;
@@ -70,11 +82,30 @@ void atr_http_set_protocols(CURL *easy)
 #endif
 }
 
+static bool set_text(CURL *easy, CURLoption option, const char *text)
+{
+	return !text || curl_easy_setopt(easy, option, text) == CURLE_OK;
+}
+
+/*
+ * How to get there, and nowhere else: false without memory.  The environment is the
+ * program's, and it may be changing it: libcurl is not to look for proxies there.
+ */
+static bool set_way(CURL *easy, const struct atr_endpoint *ep)
+{
+	return set_text(easy, CURLOPT_URL, ep->url.url) &&
+	       set_text(easy, CURLOPT_UNIX_SOCKET_PATH, ep->url.socket) &&
+	       set_text(easy, CURLOPT_PROXY, ep->proxy ? ep->proxy : "") &&
+	       set_text(easy, CURLOPT_NOPROXY, "") &&
+	       set_text(easy, CURLOPT_CAINFO, ep->certificate) &&
+	       set_text(easy, CURLOPT_SSLCERT, ep->client_certificate) &&
+	       set_text(easy, CURLOPT_SSLKEY, ep->client_key);
+}
+
 static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
 {
 	CURL *easy = http->easy;
 
-	curl_easy_setopt(easy, CURLOPT_URL, ep->url);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, ep->headers);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, ATR_HTTP_USER_AGENT);
 	curl_easy_setopt(easy, CURLOPT_POST, 1L);
@@ -85,6 +116,8 @@ static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
 	curl_easy_setopt(easy, CURLOPT_READDATA, http);
 	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, seek_body);
 	curl_easy_setopt(easy, CURLOPT_SEEKDATA, http);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_head);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, http);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, http);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, http->error);
@@ -119,12 +152,12 @@ int atr_http_global(const struct atr_host *host)
 int atr_http_init(struct atr_http *http, const struct atr_host *host,
 		  const struct atr_endpoint *endpoint)
 {
-	*http = (struct atr_http){ .host = host, .fixed_host = endpoint->configured };
+	*http = (struct atr_http){ .host = host, .endpoint = endpoint };
 	if (atr_http_global(host) != 0)
 		return -ENOMEM;
 	http->multi = curl_multi_init();
 	http->easy = curl_easy_init();
-	if (!http->multi || !http->easy) {
+	if (!http->multi || !http->easy || !set_way(http->easy, endpoint)) {
 		atr_http_finish(http);
 		return -ENOMEM;
 	}
@@ -138,12 +171,13 @@ int atr_http_init(struct atr_http *http, const struct atr_host *host,
  */
 static void set_addresses(struct atr_http *http)
 {
-	if (!http->fixed_host || http->resolved == http->host->resolved)
+	const char *resolved = http->endpoint->addresses.resolved;
+
+	if (strcmp(http->resolve ? http->resolve->data : "", resolved) == 0)
 		return;
 	curl_easy_setopt(http->easy, CURLOPT_RESOLVE, NULL);
 	curl_slist_free_all(http->resolve);
-	http->resolved = http->host->resolved;
-	http->resolve = http->resolved ? curl_slist_append(NULL, http->resolved) : NULL;
+	http->resolve = resolved[0] ? curl_slist_append(NULL, resolved) : NULL;
 	curl_easy_setopt(http->easy, CURLOPT_RESOLVE, http->resolve);
 }
 
@@ -151,7 +185,7 @@ int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len)
 {
 	set_addresses(http);
 	atr_buf_reset(&http->body);
-	http->too_long = http->sent = false;
+	http->headed = http->too_long = http->sent = false;
 	http->error[0] = '\0';
 	http->out = body;
 	http->out_len = len;
@@ -201,6 +235,8 @@ static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_rep
 	curl_off_t after = 0;
 	long status = 0;
 
+	if (code == CURLE_OK && !http->headed)
+		code = CURLE_PARTIAL_FILE;
 	(void)curl_easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &status);
 	(void)curl_easy_getinfo(http->easy, CURLINFO_RETRY_AFTER, &after);
 	(void)curl_easy_getinfo(http->easy, CURLINFO_CONTENT_TYPE, &type);

@@ -22,15 +22,15 @@ struct atr_http {
 	const struct atr_host *host;
 	CURLM *multi;
 	CURL *easy;
-	struct curl_slist *resolve;
-	const char *resolved; /* what `resolve` was made from */
-	bool fixed_host;      /* the host's name must not be looked up by us */
+	const struct atr_endpoint *endpoint;
+	struct curl_slist *resolve; /* the endpoint's addresses, as libcurl was told them */
 	bool in_flight;
 	bool sent;	    /* the last of the body was given out to be sent */
 	const uint8_t *out; /* the body */
 	size_t out_len, out_at;
 	void (*on_sent)(void *arg); /* called just before the last of a body goes to the kernel */
 	void *on_sent_arg;
+	bool headed;   /* the response's head came to its end */
 	bool too_long; /* the response */
 	struct atr_buf body;
 	char error[CURL_ERROR_SIZE];

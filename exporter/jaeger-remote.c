@@ -3,12 +3,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "exporter/http.h"
 #include "exporter/json.h"
 #include "exporter/resource.h"
 #include "exporter/url.h"
 #include "preload/host.h"
+#include "preload/target.h"
 
 #define NS_PER_MS 1000000u
 #define LOOK_NS (10 * NS_PER_MS) /* a request under way is looked after so often */
@@ -177,6 +179,12 @@ static char *url_of(const char *endpoint, const char *service)
 	return (char *)url.bytes;
 }
 
+static bool usable(const char *endpoint)
+{
+	return atr_url_valid(endpoint, false) && (strncasecmp(endpoint, "http://", 7) == 0 ||
+						  strncasecmp(endpoint, "https://", 8) == 0);
+}
+
 static void set_url(struct atr_jaeger *j)
 {
 	const struct atr_config *c = j->host->config;
@@ -184,7 +192,7 @@ static void set_url(struct atr_jaeger *j)
 	const struct atr_attr *name;
 	struct atr_resource r = { 0 };
 
-	if (!atr_url_valid(endpoint)) {
+	if (!usable(endpoint)) {
 		atr_url_shown(j->shown, sizeof(j->shown), endpoint);
 		j->host->log(ATR_LOG_WARN,
 			     "OTEL_TRACES_SAMPLER_ARG: endpoint=%s is not a usable http or https "
@@ -201,9 +209,12 @@ static void set_url(struct atr_jaeger *j)
 
 static void set_options(struct atr_jaeger *j)
 {
+	const char *proxy = atr_target_proxy(j->host->config, j->url);
 	CURL *easy = j->easy;
 
 	curl_easy_setopt(easy, CURLOPT_URL, j->url);
+	curl_easy_setopt(easy, CURLOPT_PROXY, proxy ? proxy : "");
+	curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, ATR_HTTP_USER_AGENT);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -311,17 +322,18 @@ static void use_answer(struct atr_jaeger *j, CURLcode code)
 
 static void ask(struct atr_jaeger *j)
 {
-	const char *error = NULL, *resolved = j->host->resolve(j->url, &error);
+	struct atr_addresses found;
 
+	j->host->look_up(j->url, &found);
 	curl_easy_setopt(j->easy, CURLOPT_RESOLVE, NULL);
 	curl_slist_free_all(j->resolve);
-	j->resolve = resolved ? curl_slist_append(NULL, resolved) : NULL;
+	j->resolve = found.resolved[0] ? curl_slist_append(NULL, found.resolved) : NULL;
 	curl_easy_setopt(j->easy, CURLOPT_RESOLVE, j->resolve);
 	atr_buf_reset(&j->body);
 	j->too_long = false;
 	j->error[0] = '\0';
-	if (error)
-		failed(j, error, 0);
+	if (found.error)
+		failed(j, found.error, 0);
 	else
 		j->in_flight = curl_multi_add_handle(j->multi, j->easy) == CURLM_OK;
 }

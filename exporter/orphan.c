@@ -65,7 +65,7 @@ static void close_dir(struct atr_orphans *o)
 		(void)atr_sys_close(o->dir);
 	o->dir = -1;
 	atr_buf_reset(&o->names);
-	o->name = 0;
+	o->name = o->n_files = 0;
 }
 
 static void corrupt(struct atr_orphans *o)
@@ -104,8 +104,10 @@ static void look_at(struct atr_orphans *o, const char *name, uint64_t *used)
 	if (atr_sys_stat(o->dir, name, &st) == 0)
 		*used += (uint64_t)st.st_blocks * 512;
 	if (atr_spool_name_parse(name, &who) && is_ours(o, &who) && is_dead(&who) &&
-	    o->names.len < NAMES_MAX)
+	    o->names.len < NAMES_MAX) {
 		atr_buf_add(&o->names, name, strlen(name) + 1);
+		o->n_files++;
+	}
 }
 
 static int open_dir(const char *path)
@@ -226,6 +228,7 @@ static bool open_next(struct atr_orphans *o)
 		struct stat st;
 
 		o->name += strlen(name) + 1;
+		o->n_files--;
 		(void)snprintf(o->file_name, sizeof(o->file_name), "%s", name);
 		o->file = (int)atr_sys(SYS_openat, o->dir, name,
 				       O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, 0, 0);
@@ -344,7 +347,9 @@ static bool take_ring(struct atr_orphans *o, size_t max)
 	struct reading g;
 	struct move m = { .ring = o->ring };
 	const struct atr_record *r;
+	const uint8_t *span;
 	bool all = false;
+	size_t len;
 
 	if (!read_ring(o, &g))
 		return true;
@@ -360,7 +365,12 @@ static bool take_ring(struct atr_orphans *o, size_t max)
 			atr_add(&o->host->stats->unkept, 1);
 			continue;
 		}
-		atr_otlp_add_span(&o->spans, r->span, r->span_len);
+		len = r->span_len;
+		span = atr_limits_apply(&o->limits, r->span, &len);
+		if (span)
+			atr_otlp_add_span(&o->spans, span, len);
+		else
+			o->spans.failed = true;
 		o->n_spans++;
 	}
 	if (m.end != m.tail)
@@ -420,11 +430,13 @@ void atr_orphans_init(struct atr_orphans *o, const struct atr_host *host)
 	*o = (struct atr_orphans){
 		.host = host, .ns = atr_sys_pid_namespace(), .dir = -1, .file = -1
 	};
+	atr_limits_init(&o->limits, host->config);
 }
 
 void atr_orphans_finish(struct atr_orphans *o)
 {
 	close_dir(o);
+	atr_limits_finish(&o->limits);
 	atr_buf_free(&o->names);
 	atr_buf_free(&o->window);
 	atr_buf_free(&o->spans);

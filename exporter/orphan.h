@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "exporter/buf.h"
+#include "exporter/limits.h"
 #include "exporter/otlp.h"
 #include "exporter/resource.h"
 #include "preload/host.h"
@@ -27,6 +28,7 @@ struct atr_orphans {
 	int dir;	      /* -1: not open */
 	struct atr_buf names; /* of dead processes' files, each with its NUL */
 	size_t name;	      /* the next one of them */
+	size_t n_files;	      /* from there on */
 
 	int file; /* the one at hand, locked; -1: none */
 	char file_name[ATR_SPOOL_NAME_MAX];
@@ -39,6 +41,7 @@ struct atr_orphans {
 	struct atr_buf window; /* a part of a ring's data */
 	struct atr_buf spans;  /* the batch, as fields of ScopeSpans */
 	struct atr_buf moves;  /* how far it is of each ring */
+	struct atr_limits limits;
 	size_t n_spans;
 };
 
@@ -50,6 +53,12 @@ void atr_orphans_scan(struct atr_orphans *o);
 
 /* Is there a file, as far as the last scan knows? */
 bool atr_orphans_any(const struct atr_orphans *o);
+
+/* How many, the one at hand included. */
+static inline size_t atr_orphans_files(const struct atr_orphans *o)
+{
+	return o->n_files + (o->file >= 0);
+}
 
 /* The next batch, of at most `max` spans, is in o->spans, its resource in o->head; its n_spans,
  * or 0: there is nothing left. */

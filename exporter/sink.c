@@ -91,6 +91,8 @@ void atr_sink_say_unsent(struct atr_sink *sink, uint64_t n_spans)
 	const struct atr_delivery *d = &sink->delivery;
 	const char *dir = sink->host->spool_dir();
 
+	if (!dir && sink->host->config->log_level >= ATR_LOG_INFO)
+		return; /* the process says what it dropped, and why, in one line */
 	if (n_spans && !sink->to_console && !d->down)
 		sink->host->log(ATR_LOG_WARN, "export to %s failed: %s; %llu spans %s%s",
 				d->endpoint.shown, d->error[0] ? d->error : "no answer in time",

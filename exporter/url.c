@@ -6,6 +6,9 @@
 #include <strings.h>
 
 #include "exporter/buf.h"
+#include "exporter/list.h"
+
+#define SOCKET_MAX 107 /* what a sockaddr_un holds */
 
 /* Where the host begins, behind "http://"; NULL when that is not there. */
 static const char *authority(const char *url)
@@ -58,64 +61,187 @@ static const char *host_end(const char *s, const char *end)
 	return s + strspn(s, name);
 }
 
-bool atr_url_valid(const char *url)
+/* "host:port" up to `end`, the user in front stepped over. */
+static bool authority_valid(const char *s, const char *end)
 {
-	const char *s = authority(url), *end, *host;
+	const char *host = behind_user(s, end);
 
-	if (!s)
-		return false;
-	for (const unsigned char *c = (const unsigned char *)s; *c; c++)
-		if (*c <= ' ' || *c >= 0x7f)
-			return false;
-	end = s + strcspn(s, "/?#");
-	s = behind_user(s, end);
-	host = s;
 	s = host_end(host, end);
 	if (s == host || s > end)
 		return false;
 	return s == end || (*s == ':' && port_valid(s + 1, end));
 }
 
-/* head, insert and tail in one string. */
-static char *joined(const char *head, size_t head_len, const char *insert, const char *tail)
+/* No blanks, no control characters, nothing beyond ASCII. */
+static bool printable(const char *s)
 {
-	size_t n = strlen(insert), tail_len = strlen(tail);
-	char *url = malloc(head_len + n + tail_len + 1);
-
-	if (!url)
-		return NULL;
-	memcpy(url, head, head_len);
-	memcpy(url + head_len, insert, n);
-	memcpy(url + head_len + n, tail, tail_len + 1);
-	return url;
+	for (const unsigned char *c = (const unsigned char *)s; *c; c++)
+		if (*c <= ' ' || *c >= 0x7f)
+			return false;
+	return true;
 }
 
-char *atr_url_from_base(const char *base)
+static const char *behind(const char *text, const char *prefix)
 {
-	size_t path_end = strcspn(base, "?#");
-	bool slash = path_end && base[path_end - 1] == '/';
+	size_t n = strlen(prefix);
 
-	return joined(base, path_end, slash ? "v1/traces" : "/v1/traces", base + path_end);
+	return strncasecmp(text, prefix, n) == 0 ? text + n : NULL;
 }
 
-char *atr_url_from_traces(const char *url)
+/* The path in unix:///path and unix:path; NULL: it is neither. */
+static const char *unix_path(const char *text)
 {
-	const char *s = authority(url);
-	size_t end = s ? (size_t)(s - url) + strcspn(s, "/?#") : strlen(url);
+	const char *path = behind(text, "unix:");
 
-	return joined(url, end, url[end] == '/' ? "" : "/", url + end);
+	return path && strncmp(path, "//", 2) == 0 ? path + 2 : path;
+}
+
+/* The same in http+unix://%2Fpath, still encoded, up to *ret_end. */
+static const char *encoded_path(const char *text, const char **ret_end)
+{
+	const char *path = behind(text, "http+unix://");
+
+	*ret_end = path ? path + strcspn(path, "/?#") : NULL;
+	return path;
+}
+
+static bool socket_valid(const char *text)
+{
+	char decoded[3 * SOCKET_MAX];
+	const char *end, *path = encoded_path(text, &end);
+	ssize_t n;
+
+	if (!path) {
+		path = unix_path(text);
+		/* unix://name would be a host's. */
+		return path && *path && strlen(path) <= SOCKET_MAX &&
+		       (*path == '/' || !behind(text, "unix://"));
+	}
+	if (end - path > (ssize_t)sizeof(decoded) || !printable(text))
+		return false;
+	n = atr_list_decode(decoded, path, (size_t)(end - path));
+	return n > 0 && n <= SOCKET_MAX;
+}
+
+/* gRPC: "host:port", as it is or behind "dns:". */
+static const char *bare_host(const char *text)
+{
+	const char *host = behind(text, "dns:///");
+
+	if (!host)
+		host = behind(text, "dns:");
+	return host ? host : text;
+}
+
+bool atr_url_valid(const char *text, bool grpc)
+{
+	const char *s = authority(text);
+
+	if (socket_valid(text))
+		return true;
+	if (!s && grpc) {
+		s = bare_host(text);
+		return printable(s) && authority_valid(s, s + strlen(s));
+	}
+	return s && printable(s) && authority_valid(s, s + strcspn(s, "/?#"));
+}
+
+/* The parts as one string; false without memory. */
+static bool join(char **ret, const char *scheme, const char *text, size_t len, const char *between,
+		 const char *path, const char *tail)
+{
+	struct atr_buf buf = { 0 };
+
+	atr_buf_str(&buf, scheme);
+	atr_buf_add(&buf, text, len);
+	atr_buf_str(&buf, between);
+	atr_buf_str(&buf, path);
+	atr_buf_add(&buf, tail, strlen(tail) + 1);
+	if (buf.failed) {
+		atr_buf_free(&buf);
+		return false;
+	}
+	*ret = (char *)buf.bytes;
+	return true;
+}
+
+/* scheme + text, whose authority begins at `host`, as it is to be used. */
+static bool make_http(char **ret, const char *scheme, const char *text, const char *host,
+		      enum atr_url_use use, const char *path)
+{
+	size_t host_end = (size_t)(host - text) + strcspn(host, "/?#");
+	size_t end = strcspn(text, "?#");
+
+	if (use == ATR_URL_GRPC)
+		return join(ret, scheme, text, host_end, "/", path, "");
+	if (use == ATR_URL_BASE)
+		return join(ret, scheme, text, end, end && text[end - 1] == '/' ? "" : "/", path,
+			    text + end);
+	return join(ret, scheme, text, host_end, text[host_end] == '/' ? "" : "/", "",
+		    text + host_end);
+}
+
+static bool make_socket(struct atr_url *ret, const char *text, enum atr_url_use use,
+			const char *path)
+{
+	static const char localhost[] = "http://localhost";
+	const char *end, *encoded = encoded_path(text, &end);
+	ssize_t n;
+
+	if (!encoded) {
+		ret->socket = strdup(unix_path(text));
+		/* There is no other way to say a path. */
+		if (use == ATR_URL_WHOLE)
+			use = ATR_URL_BASE;
+		return ret->socket && make_http(&ret->url, "", localhost, localhost + 7, use, path);
+	}
+	ret->socket = malloc((size_t)(end - encoded) + 1);
+	if (!ret->socket)
+		return false;
+	n = atr_list_decode(ret->socket, encoded, (size_t)(end - encoded));
+	ret->socket[n > 0 ? n : 0] = '\0';
+	/* What is left begins with the path. */
+	return make_http(&ret->url, localhost, end, end, use, path);
+}
+
+bool atr_url_make(struct atr_url *ret, const char *text, enum atr_url_use use, const char *path,
+		  bool insecure)
+{
+	const char *host = authority(text);
+	bool made;
+
+	*ret = (struct atr_url){ 0 };
+	if (socket_valid(text)) {
+		made = make_socket(ret, text, use, path);
+	} else if (host) {
+		made = make_http(&ret->url, "", text, host, use, path);
+	} else {
+		host = bare_host(text);
+		made = make_http(&ret->url, insecure ? "http://" : "https://", host, host, use,
+				 path);
+	}
+	if (!made)
+		atr_url_finish(ret);
+	return made;
+}
+
+void atr_url_finish(struct atr_url *url)
+{
+	free(url->url);
+	free(url->socket);
+	*url = (struct atr_url){ 0 };
 }
 
 void atr_url_shown(char *dst, size_t size, const char *url)
 {
-	const char *s = authority(url);
-	const char *host = s ? behind_user(s, s + strcspn(s, "/?#")) : url;
-	size_t n = host != s && s ? (size_t)(s - url) : 0;
+	const char *s = strstr(url, "://");
+	const char *host;
+	size_t n;
 
-	if (!n)
-		host = url;
-	n = n < size ? n : size - 1;
-	memcpy(dst, url, n);
+	s = s ? s + 3 : url;
+	host = behind_user(s, s + strcspn(s, "/?#"));
+	n = (size_t)(s - url);
+	n = atr_escape(dst, size, url, n);
 	/* A query may hold a key. */
 	(void)atr_escape(dst + n, size - n, host, strcspn(host, "?#"));
 }

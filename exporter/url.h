@@ -8,17 +8,32 @@
 /*
  * The collector's URL (OTLP exporter specification, "Endpoint URLs for
  * OTLP/HTTP").  Pure.
+ *
+ * Beside http and https: unix:///path and unix:path, a Unix-domain socket as gRPC spells
+ * one, and http+unix://%2Fpath/base, where the requests' path can be said, too.  gRPC
+ * takes host:port and dns:///host:port besides.
  */
-#define ATR_URL_DEFAULT "http://localhost:4318/v1/traces"
+enum atr_url_use {
+	ATR_URL_BASE,  /* the path is appended */
+	ATR_URL_WHOLE, /* it has its path */
+	ATR_URL_GRPC,  /* its own path means nothing; its host may stand alone */
+};
 
-/* Can spans be sent there?  http or https, a host, a port that is one. */
-bool atr_url_valid(const char *url);
+struct atr_url {
+	char *url;    /* for libcurl; malloc'ed */
+	char *socket; /* the path of a Unix-domain socket, malloc'ed; NULL: it is none */
+};
 
-/* `base` with v1/traces appended; malloc'ed, NULL without memory. */
-char *atr_url_from_base(const char *base);
+/* Can anything be sent there?  A scheme, a host, a port that is one. */
+bool atr_url_valid(const char *text, bool grpc);
 
-/* The traces endpoint as it is, "/" added if it has no path; malloc'ed, NULL without memory. */
-char *atr_url_from_traces(const char *url);
+/*
+ * Where that text, which is valid, leads; `path` is without a slash in front.
+ * `insecure`: no TLS for a host that stands alone.  False without memory.
+ */
+bool atr_url_make(struct atr_url *ret, const char *text, enum atr_url_use use, const char *path,
+		  bool insecure);
+void atr_url_finish(struct atr_url *url);
 
 /* The URL as it may be shown: printable, without user name, password and query. */
 void atr_url_shown(char *dst, size_t size, const char *url);

@@ -20,6 +20,7 @@
 
 #include "hooks/hook.h"
 #include "preload/process.h"
+#include "preload/status.h"
 #include "preload/sys.h"
 #include "preload/worker.h"
 
@@ -90,8 +91,9 @@ static void sandboxed(void)
 	int saved_errno = errno;
 
 	if (ours_to_care()) {
+		atr_status_tracing(ATR_TRACING_SANDBOX);
 		atr_end();
-		atr_worker_leave();
+		(void)atr_worker_leave();
 		atr_gate_shut();
 	}
 	errno = saved_errno;
@@ -299,7 +301,7 @@ static bool before_syscall(long number, long a, long b, long c)
 	case SYS_setns:
 		return joins_as_one((int)b) && send_away();
 	case SYS_exit:
-		atr_thread_leaving(0);
+		atr_thread_leaving(0, (int)a);
 		return false;
 	default:
 		return send_away_for_rights();

@@ -6,9 +6,10 @@
 void atr_confine_init(void);
 
 /*
- * The calling thread ends by the kernel's exit(), without libc: if it is the program's last but
- * for `others`, our thread ends before.  In hooks/process.c.
+ * The calling thread ends by the kernel's exit(status), without libc: if it is the program's last
+ * but for `others`, our thread ends before, or this does not return: the process has ended.  In
+ * hooks/process.c.
  */
-void atr_thread_leaving(unsigned others);
+void atr_thread_leaving(unsigned others, int status);
 
 #endif

@@ -112,15 +112,18 @@ atr_export pid_t _Fork(void)
 
 /*
  * The calling thread is about to end by the kernel's exit(), which ends no other.  If it is the
- * program's last, ours must go as well.
+ * program's last, ours must go as well; where it hangs, the process ends with both, for it would
+ * not end at all.
  */
-void atr_thread_leaving(unsigned others)
+void atr_thread_leaving(unsigned others, int status)
 {
 	int saved_errno = errno;
 
 	if (atr_live() && !atr_process_foreign() && atr_worker_threads() == others + 1) {
 		atr_end();
-		atr_worker_leave();
+		if (!atr_worker_leave() && atr_sys_getpid() == atr_sys_gettid() &&
+		    atr_worker_two_tasks())
+			(void)atr_sys(SYS_exit_group, status, 0, 0, 0, 0, 0);
 	}
 	errno = saved_errno;
 }
@@ -139,7 +142,7 @@ static int run_newborn(void *arg)
 	/* Those it believes to have were its parent's. */
 	others = others ? others - 1 : 0;
 	status = b.run(b.arg);
-	atr_thread_leaving(others);
+	atr_thread_leaving(others, status);
 	return status;
 }
 

@@ -8,7 +8,7 @@ static const struct key {
 	uint8_t len; /* of bytes[] */
 	char bytes[2 + 40];
 } keys[] = {
-#define ATTR(name, key)               \
+#define ATTR(name, key, ...)          \
 	{ 2 + sizeof(key) - 1, "\x0a" \
 			       "?" key },
 #include "preload/attr.def"

@@ -10,7 +10,7 @@
  * Pure: into any buffer, so a connection can keep its constant ones encoded.
  */
 enum atr_attr {
-#define ATTR(name, key) ATR_##name,
+#define ATTR(name, ...) ATR_##name,
 #include "preload/attr.def"
 	ATR_N_ATTRS
 };

@@ -346,3 +346,120 @@ void atr_config_read(struct atr_config *config, const char *(*get)(const char *n
 #include "preload/config.def"
 	read_jaeger(r, config);
 }
+
+/* ---- for people ---- */
+
+struct lines {
+	char *buf;
+	size_t size, len;
+};
+
+static bool contains(const char *s, const char *part)
+{
+	size_t n = strlen(part);
+
+	for (; *s; s++)
+		if (strncmp(s, part, n) == 0)
+			return true;
+	return false;
+}
+
+/* Where spans go, and which: told even when nobody set it. */
+static bool matters(const char *env)
+{
+	static const char *const names[] = { "OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT",
+					     "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_TRACES_SAMPLER" };
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(names); i++)
+		if (strcmp(env, names[i]) == 0)
+			return true;
+	return false;
+}
+
+static void show_line(struct lines *to, const char *env, const char *value, size_t len)
+{
+	size_t need = strlen(env) + 1 + len + 1, n;
+	char *p = to->buf + to->len;
+
+	if (need >= to->size - to->len)
+		return;
+	n = atr_format(p, to->size - to->len, "%s=%.*s", env, (int)len, value);
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)p[i] < 0x20 || p[i] == 0x7f)
+			p[i] = '?';
+	p[n++] = '\n';
+	p[n] = '\0';
+	to->len += n;
+}
+
+static void show_string(struct lines *to, const char *env, const char *value)
+{
+	char shown[256];
+	const char *host, *at = NULL;
+	size_t len;
+
+	if (contains(env, "_OTLP_") && contains(env, "HEADERS"))
+		value = "(set)";
+	len = strlen(value);
+	for (host = value; *host && strncmp(host, "://", 3) != 0;)
+		host++;
+	if (*host) { /* a URL: no user name, no query */
+		host += 3;
+		len = strcspn(value, "?#");
+		for (const char *p = host; p < value + len && *p != '/'; p++)
+			at = *p == '@' ? p + 1 : at;
+	}
+	if (at && at <= value + len)
+		len = atr_format(shown, sizeof(shown), "%.*s%.*s", (int)(host - value), value,
+				 (int)(value + len - at), at);
+	show_line(to, env, at ? shown : value, len < 200 ? len : 200);
+}
+
+static void show_number(struct lines *to, const char *env, uint32_t value)
+{
+	char text[24];
+	size_t n = atr_format(text, sizeof(text), "%u", value);
+
+	show_line(to, env, text, n);
+}
+
+static void show_ratio(struct lines *to, const char *env, double value)
+{
+	unsigned millionths = (unsigned)(value * 1e6 + 0.5), digits = 6;
+	char text[24];
+	size_t n = atr_format(text, sizeof(text), "%u.", millionths / 1000000);
+
+	for (millionths %= 1000000; digits; digits--, millionths = millionths * 10 % 1000000)
+		text[n++] = (char)('0' + millionths / 100000);
+	while (n > 3 && text[n - 1] == '0')
+		n--;
+	show_line(to, env, text, n);
+}
+
+/* One SHOW_<TYPE> per type of config.def. */
+#define SHOW_BOOL(to, env, v) show_string(to, env, (v) ? "true" : "false")
+#define SHOW_INT(to, env, v) show_number(to, env, v)
+#define SHOW_DURATION(to, env, v) show_number(to, env, v)
+#define SHOW_TIMEOUT(to, env, v) show_number(to, env, v)
+#define SHOW_RATIO(to, env, v) show_ratio(to, env, v)
+#define SHOW_STRING(to, env, v) show_string(to, env, (v) ? (v) : "")
+#define SHOW_SAMPLER(to, env, v) show_string(to, env, spelling(words_SAMPLER, v))
+#define SHOW_EXPORTER(to, env, v) show_string(to, env, spelling(words_EXPORTER, v))
+#define SHOW_PROTOCOL(to, env, v) show_string(to, env, spelling(words_PROTOCOL, v))
+#define SHOW_COMPRESSION(to, env, v) show_string(to, env, spelling(words_COMPRESSION, v))
+#define SHOW_LOG_LEVEL(to, env, v) show_string(to, env, spelling(words_LOG_LEVEL, v))
+#define SHOW_SOCKET_SPANS(to, env, v) show_string(to, env, spelling(words_SOCKET_SPANS, v))
+#define SHOW_CALL_SITES(to, env, v) show_string(to, env, spelling(words_CALL_SITES, v))
+#define SHOW_STACKTRACE(to, env, v) show_string(to, env, spelling(words_STACKTRACE, v))
+
+size_t atr_config_show(char *buf, size_t size, const struct atr_config *config)
+{
+	struct lines to = { .buf = buf, .size = size };
+
+	buf[0] = '\0';
+#define OPTION(field, type, env, def, min, max, doc) \
+	if (matters(env) || config->field##_set)     \
+		SHOW_##type(&to, env, config->field);
+#include "preload/config.def"
+	return to.len;
+}

@@ -3,6 +3,7 @@
 #define ATR_PRELOAD_CONFIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* One enum per ENUM row of config.def. */
@@ -51,5 +52,12 @@ extern struct atr_config atr_config;
  */
 void atr_config_read(struct atr_config *config, const char *(*get)(const char *name),
 		     void (*warn)(const char *line));
+
+/*
+ * The settings that matter, and all that the environment set, as NAME=value lines for people.
+ * Secrets (header values, what a URL says before its host and behind its path) are left out.
+ * Returns the length; whole lines only, as many as fit.
+ */
+size_t atr_config_show(char *buf, size_t size, const struct atr_config *config);
 
 #endif

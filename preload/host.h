@@ -10,6 +10,7 @@
 #include "preload/config.h"
 #include "preload/record.h"
 #include "preload/stats.h"
+#include "preload/status.h"
 
 /*
  * The only door between libautotrace.so and libautotrace-exporter.so: the shim
@@ -26,7 +27,7 @@
  * in memory it hangs from there, and what a former run held is abandoned, never
  * freed.
  */
-#define ATR_HOST_ABI 6
+#define ATR_HOST_ABI 7
 
 /* Why wait() came back; bits. */
 enum atr_wake {
@@ -40,6 +41,14 @@ enum atr_wake {
 struct atr_object;
 struct atr_strategy;
 struct pollfd;
+
+/* What a look-up found. */
+struct atr_addresses {
+	/* CURLOPT_RESOLVE's form, "host:port:addr,addr"; empty when there is nothing to look up (a
+	 * number, localhost), or it was not found. */
+	char resolved[1024];
+	const char *error; /* why it was not: getaddrinfo()'s text */
+};
 
 /*
  * Where a record is that was drained: it stays in its ring until it is settled, for a
@@ -123,19 +132,16 @@ struct atr_host {
 	 */
 	void (*loaded)(void);
 
-	/*
-	 * The endpoint's addresses, looked up before the exporter was loaded; in CURLOPT_RESOLVE
-	 * form "host:port:addr,addr".  NULL when the host is a number or localhost, or when it
-	 * could not be resolved (then resolve_error is getaddrinfo's text).
-	 */
-	const char *resolved;
-	const char *resolve_error;
+	/* The endpoint of traces (preload/target.h), NULL if none was looked up before the exporter
+	 * was loaded, and what was found. */
+	const char *looked_up;
+	struct atr_addresses addresses;
 
 	/*
-	 * Looks them up again (it may take seconds): a name server that was not there
-	 * yet, a collector that has moved.  A new answer is at a new address.
+	 * Looks up whom a connection to that endpoint goes to, itself or its proxy.  It may
+	 * take seconds.  With neither a result nor an error libcurl looks itself.
 	 */
-	void (*look_up)(void);
+	void (*look_up)(const char *endpoint, struct atr_addresses *ret);
 
 	/*
 	 * The spool, where dead processes' files are (preload/spool.h); NULL: there is
@@ -154,9 +160,6 @@ struct atr_host {
 	 * that can be sent. */
 	bool orphans_only;
 
-	/* The same for the host of another URL: NULL where that needs no looking up, or failed. */
-	const char *(*resolve)(const char *url, const char **ret_error);
-
 	/* Once in a while: the sampler tells people what it has to tell. */
 	void (*sampler_say)(void);
 
@@ -165,6 +168,9 @@ struct atr_host {
 
 	/* The object that addresses with this index lay in (preload/object.h), or NULL. */
 	const struct atr_object *(*object)(unsigned index);
+
+	/* How exporting goes, for `autotrace status`; the callee's to write. */
+	struct atr_health *health;
 };
 
 /* The symbol looked up in libautotrace-exporter.so.  Returns after ATR_WAKE_STOP. */

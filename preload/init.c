@@ -33,6 +33,7 @@
 #include "preload/spool.h"
 #include "preload/stack.h"
 #include "preload/stats.h"
+#include "preload/status.h"
 #include "preload/sys.h"
 #include "preload/text.h"
 #include "preload/thread.h"
@@ -430,15 +431,54 @@ static void print_stats(void)
 	atr_debug(ATR_DEBUG_STATS, "stats%s", line);
 }
 
-static void print_stats_once(void)
+/* Spans that nobody will ever see: why, and what to do. */
+static const struct {
+	const uint64_t *n;
+	const char *text;
+} losses[] = {
+	{ &atr_stats.ring_full, "the queue was full (AUTOTRACE_RING_SIZE, OTEL_BSP_*)" },
+	{ &atr_stats.rejected, "the collector refused them (its log says why)" },
+	{ &atr_stats.unsent, "no collector had taken them in time (AUTOTRACE_EXIT_TIMEOUT)" },
+	{ &atr_stats.no_memory, "no memory could be had" },
+	{ &atr_stats.failed, "no memory could be had to keep them" },
+	{ &atr_stats.too_long, "they were too long" },
+	{ &atr_stats.keep_overflow, "more was held back than AUTOTRACE_KEEP_* holds" },
+};
+
+static void print_losses(void)
+{
+	char line[768] = "";
+	uint64_t all = 0, n;
+	size_t len = 0;
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(losses); i++) {
+		n = atr_load(losses[i].n);
+		if (!n)
+			continue;
+		len += atr_format(line + len, sizeof(line) - len, "%s%llu because %s",
+				  all ? "; " : "", (unsigned long long)n, losses[i].text);
+		all += n;
+	}
+	if (all)
+		atr_log(ATR_LOG_INFO, "%llu of %llu spans were dropped: %s%s%s",
+			(unsigned long long)all,
+			(unsigned long long)(atr_load(&atr_stats.recorded) +
+					     atr_load(&atr_stats.ring_full) +
+					     atr_load(&atr_stats.too_long)),
+			line, atr_health.error[0] ? "; the last error: " : "", atr_health.error);
+}
+
+/* At the end of the process, by whatever way it comes. */
+static void print_once(void)
 {
 	static uint32_t printed;
 
-	if (!(atr_debug_domains & ATR_DEBUG_STATS) ||
-	    __atomic_exchange_n(&printed, 1, __ATOMIC_RELAXED))
+	if (__atomic_exchange_n(&printed, 1, __ATOMIC_RELAXED))
 		return;
 	atr_worker_count_rest();
-	print_stats();
+	print_losses();
+	if (atr_debug_domains & ATR_DEBUG_STATS)
+		print_stats();
 }
 
 void atr_bug(const char *what, const char *file, int line)
@@ -448,17 +488,19 @@ void atr_bug(const char *what, const char *file, int line)
 	if (atr_config.abort_on_bug)
 		abort();
 	atr_count(bugs, 1);
+	atr_status_tracing(ATR_TRACING_BUG);
 	atr_gate_shut();
 	if (!first)
 		return;
 	atr_log(ATR_LOG_ERROR, "internal inconsistency: %s (%s:%d); tracing is off in this process",
 		what, file, line);
-	print_stats_once();
+	print_once();
 }
 
 static void leave(void)
 {
-	print_stats_once();
+	print_once();
+	atr_status_write();
 	atr_worker_leave_spool();
 }
 

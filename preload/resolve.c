@@ -5,22 +5,28 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
+#include "preload/host.h"
 #include "preload/text.h"
-
-#define SIZE 1024
 
 /* The host and port of a URL; false when it has none we understand. */
 static bool url_host(const char *url, char *name, size_t size, const char **ret_port)
 {
 	const char *p = strstr(url, "://");
-	bool tls = strncmp(url, "https:", 6) == 0;
+	bool tls = !p || strncasecmp(url, "https:", 6) == 0;
 	size_t n;
 
-	if (!p)
+	if (!p && (strncasecmp(url, "unix:", 5) == 0 || !*url))
 		return false;
-	p += 3;
+	if (p && strncasecmp(url, "http+unix:", 10) == 0)
+		return false;
+	if (!p && strncasecmp(url, "dns:", 4) == 0)
+		url += 4;
+	p = p ? p + 3 : url;
+	if (strncasecmp(url, "dns:///", 7) == 0)
+		p = url + 7;
 	n = strcspn(p, "/?#");
 	for (size_t i = n; i > 0; i--) { /* user:password@ */
 		if (p[i - 1] == '@') {
@@ -35,7 +41,10 @@ static bool url_host(const char *url, char *name, size_t size, const char **ret_
 		return false;
 	memcpy(name, p, n);
 	name[n] = '\0';
-	*ret_port = p[n] == ':' ? p + n + 1 : tls ? "443" : "80";
+	if (p[n] == ':')
+		*ret_port = p + n + 1;
+	else if (!*ret_port)
+		*ret_port = tls ? "443" : "80";
 	return true;
 }
 
@@ -58,27 +67,28 @@ static size_t address_text(char *buf, const struct addrinfo *ai)
 	return n;
 }
 
-static void resolve(const char *url, char *resolved, const char **ret_resolved,
-		    const char **ret_error)
+void atr_resolve(const char *url, const char *port, struct atr_addresses *ret)
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	const size_t size = sizeof(ret->resolved);
+	char *resolved = ret->resolved;
 	struct addrinfo *list = NULL;
-	const char *port;
 	char name[256];
 	size_t n;
 	int err;
 
-	*ret_resolved = *ret_error = NULL;
+	resolved[0] = '\0';
+	ret->error = NULL;
 	if (!url_host(url, name, sizeof(name), &port) || numeric(name) ||
 	    strcmp(name, "localhost") == 0)
 		return;
 	err = getaddrinfo(name, NULL, &hints, &list);
 	if (err) {
-		*ret_error = gai_strerror(err);
+		ret->error = gai_strerror(err);
 		return;
 	}
-	n = atr_format(resolved, SIZE, "%s:%.*s:", name, (int)strspn(port, "0123456789"), port);
-	for (const struct addrinfo *ai = list; ai && n + 64 < SIZE; ai = ai->ai_next) {
+	n = atr_format(resolved, size, "%s:%.*s:", name, (int)strspn(port, "0123456789"), port);
+	for (const struct addrinfo *ai = list; ai && n + 64 < size; ai = ai->ai_next) {
 		if (ai->ai_family != AF_INET && ai->ai_family != AF_INET6)
 			continue;
 		if (resolved[n - 1] != ':')
@@ -87,22 +97,4 @@ static void resolve(const char *url, char *resolved, const char **ret_resolved,
 	}
 	resolved[n] = '\0';
 	freeaddrinfo(list);
-	*ret_resolved = resolved;
-}
-
-void atr_resolve(const char *url, const char **ret_resolved, const char **ret_error)
-{
-	static char buffers[2][SIZE]; /* in turn, so that a new answer is at a new address */
-	static unsigned turn;
-
-	resolve(url, buffers[turn++ % 2], ret_resolved, ret_error);
-}
-
-const char *atr_resolve_other(const char *url, const char **ret_error)
-{
-	static char buffer[SIZE];
-	const char *resolved;
-
-	resolve(url, buffer, &resolved, ret_error);
-	return resolved;
 }

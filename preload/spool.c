@@ -278,6 +278,7 @@ static int make_file(struct making *m, int *ret_fd)
 	f->n_rings = 1;
 	f->text_len = put_texts(f->text);
 	memcpy(f->nonce, nonce, sizeof(nonce));
+	atr_status_begin(&f->status);
 	m->dev = st.st_dev;
 	m->ino = st.st_ino;
 	m->file = f;
@@ -455,6 +456,18 @@ void atr_spool_resource(const uint8_t *bytes, size_t len)
 void atr_spool_used(uint64_t bytes)
 {
 	atr_store(&full, bytes >= atr_config.spool_max_bytes);
+}
+
+bool atr_spool_full(void)
+{
+	return atr_load(&full);
+}
+
+struct atr_status *atr_spool_status(void)
+{
+	struct atr_spool_file *file = atr_load_acquire(&spool);
+
+	return file ? &file->status : NULL;
 }
 
 const char *atr_spool_dir(void)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "preload/status.h"
 #include "preload/sys.h"
 
 /*
@@ -30,7 +31,7 @@
 #define ATR_SPOOL_HEADER 16384
 #define ATR_SPOOL_RINGS_MAX 65536u
 #define ATR_SPOOL_TEXT 3584
-#define ATR_SPOOL_RESOURCE 12288
+#define ATR_SPOOL_RESOURCE 8192
 
 struct atr_spool_file {
 	uint64_t magic; /* last: the rest is written */
@@ -52,6 +53,12 @@ struct atr_spool_file {
 
 	/* An OTLP ResourceSpans without its ScopeSpans (exporter/otlp.h), padded to 8 bytes. */
 	uint8_t resource[ATR_SPOOL_RESOURCE];
+
+	/* How the process does, or did. */
+	union {
+		struct atr_status status;
+		uint8_t page[ATR_STATUS_SIZE];
+	};
 };
 
 /* Is this a directory that nobody else can look into? */
@@ -91,6 +98,12 @@ void atr_spool_resource(const uint8_t *bytes, size_t len);
 
 /* For the background thread: what all files of this user take up. */
 void atr_spool_used(uint64_t bytes);
+
+/* Are they at their limit, as far as that is known? */
+bool atr_spool_full(void);
+
+/* The page of our file that `autotrace status` reads; NULL: there is none. */
+struct atr_status *atr_spool_status(void);
 
 /* The directory that holds our file, NULL when there is none; good until a fork. */
 const char *atr_spool_dir(void);

@@ -5,6 +5,7 @@
 
 #include "preload/compiler.h"
 #include "preload/config.h"
+#include "preload/target.h"
 
 /* ---- names ---- */
 
@@ -144,6 +145,6 @@ uint32_t atr_spool_destination(const struct atr_config *c)
 {
 	uint32_t h = hash(2166136261u, c->exporter == ATR_EXPORTER_OTLP ? "otlp" : "console");
 
-	h = hash(h, c->otlp_traces_endpoint ? c->otlp_traces_endpoint : c->otlp_endpoint);
+	h = hash(h, atr_target_endpoint(c, ATR_SIGNAL_TRACES));
 	return hash(h, c->otlp_traces_headers ? c->otlp_traces_headers : c->otlp_headers) | 1;
 }

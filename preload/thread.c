@@ -41,6 +41,7 @@
 #include "preload/ring.h"
 #include "preload/spool.h"
 #include "preload/stats.h"
+#include "preload/status.h"
 #include "preload/sum.h"
 #include "preload/sys.h"
 #include "preload/worker.h"
@@ -476,8 +477,12 @@ bool atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_
 	*to = *record;
 	to->span_len += (uint32_t)len;
 	to->flags &= ATR_RECORD_ERROR | ATR_RECORD_SITE;
-	memcpy(to->span, record->span, record->span_len);
-	memcpy(to->span + record->span_len, attr, len);
+	/* It is the first attribute, behind the ids: what is too many, or too long, is cut behind
+	 * it. */
+	at = record->span_len < ATR_RECORD_IDS ? record->span_len : ATR_RECORD_IDS;
+	memcpy(to->span, record->span, at);
+	memcpy(to->span + at, attr, len);
+	memcpy(to->span + at + len, record->span + at, record->span_len - at);
 	at = atr_record_addrs_at(to->span_len);
 	if (sizeof(*to) + at + n_addrs * sizeof(uint64_t) > ATR_RECORD_MAX) {
 		n_addrs = 0;
@@ -541,4 +546,5 @@ void atr_thread_forked(void)
 	kept.ring = NULL;
 	mapped = ahead = 0;
 	atr_spool_forked();
+	atr_status_forked();
 }

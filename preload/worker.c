@@ -39,12 +39,15 @@
 #include "preload/spool.h"
 #include "preload/spoolname.h"
 #include "preload/stats.h"
+#include "preload/status.h"
 #include "preload/strategy.h"
 #include "preload/sys.h"
+#include "preload/target.h"
 #include "preload/text.h"
 #include "preload/thread.h"
 
 #define STACK_SIZE (512 * 1024)
+#define PROXY_PORT "1080" /* libcurl's, when none is named */
 #define EXPORTER_FILE "libautotrace-exporter.so"
 #define FORK_WAIT_NS 1000000000u  /* longest a fork waits for the gate: loading may take a while */
 #define RESOLVE_WAIT_NS 50000000u /* the same, while the collector's name is looked up */
@@ -179,6 +182,14 @@ static uint64_t exit_timeout_ns(void)
 	return (uint64_t)atr_config.exit_timeout * 1000000u;
 }
 
+bool atr_worker_two_tasks(void)
+{
+	struct statx tasks;
+
+	return atr_sys(SYS_statx, AT_FDCWD, "/proc/self/task", 0, STATX_NLINK, &tasks, 0) == 0 &&
+	       tasks.stx_nlink == 2 + 2;
+}
+
 /*
  * Have all threads of the program ended?  Where libc ends them it ends the process with the
  * last one; but one that leaves by a system call of its own is not counted by anybody.
@@ -188,7 +199,6 @@ static bool alone(int *ret_status)
 	char stat[512], path[] = "/proc/self/stat";
 	ssize_t n = atr_sys_read_file(path, stat, sizeof(stat) - 1);
 	const char *p;
-	struct statx tasks;
 
 	if (n <= 0)
 		return false;
@@ -197,8 +207,7 @@ static bool alone(int *ret_status)
 	if (!p || strncmp(p, ") Z ", 4) != 0)
 		return false;
 	/* The first thread is dead, and stays in the list until the last has ended. */
-	if (atr_sys(SYS_statx, AT_FDCWD, "/proc/self/task", 0, STATX_NLINK, &tasks, 0) != 0 ||
-	    tasks.stx_nlink != 2 + 2)
+	if (!atr_worker_two_tasks())
 		return false;
 	p = strrchr(p, ' '); /* the last number is its status, as wait() has it */
 	for (*ret_status = 0; *++p >= '0' && *p <= '9';)
@@ -214,6 +223,7 @@ static unsigned host_wait(uint64_t until)
 
 	if (bits)
 		return bits;
+	atr_status_write();
 	library_leave();
 	if (alone(&status)) {
 		__atomic_store_n(&w.deadline, atr_now() + exit_timeout_ns(), __ATOMIC_RELEASE);
@@ -240,6 +250,7 @@ static int host_sleep_fds(struct pollfd *fds, unsigned n, int timeout_ms)
 	};
 	int ret;
 
+	atr_status_write();
 	library_leave();
 	ret = atr_sys_ppoll(fds, n, timeout_ms < 0 ? NULL : &ts);
 	library_enter();
@@ -264,30 +275,19 @@ static void host_flushed(void)
 }
 
 /* It may take long: a fork waits for it only a little, and is not told off for it. */
-static void host_look_up(void)
+static void host_look_up(const char *endpoint, struct atr_addresses *ret)
 {
-	const char *url = atr_config.otlp_traces_endpoint ? atr_config.otlp_traces_endpoint
-							  : atr_config.otlp_endpoint;
+	const char *proxy = atr_target_proxy(&atr_config, endpoint);
 
+	atr_status_working(ATR_WORKING_RESOLVING);
 	atr_store(&w.inside_library, false);
 	atr_store(&w.resolving, true);
-	atr_resolve(url, &host.resolved, &host.resolve_error);
+	atr_resolve(proxy ? proxy : endpoint, proxy ? PROXY_PORT : NULL, ret);
+	atr_status_working(ATR_WORKING_RUNNING);
 	atr_store(&w.resolving, false);
 	if (atr_load(&w.leave) == END)
 		end_thread(0);
 	atr_store(&w.inside_library, true);
-}
-
-static const char *host_resolve(const char *url, const char **ret_error)
-{
-	const char *resolved;
-
-	atr_store(&w.inside_library, false);
-	atr_store(&w.resolving, true);
-	resolved = atr_resolve_other(url, ret_error);
-	atr_store(&w.resolving, false);
-	atr_store(&w.inside_library, true);
-	return resolved;
 }
 
 static void host_sampler_say(void)
@@ -341,10 +341,10 @@ static struct atr_host host = {
 	.spool_dir = atr_spool_dir,
 	.spool_used = atr_spool_used,
 	.resource = atr_spool_resource,
-	.resolve = host_resolve,
 	.sampler_say = host_sampler_say,
 	.strategy = atr_strategy_use,
 	.object = atr_object,
+	.health = &atr_health,
 };
 
 /* ---- the thread ---- */
@@ -432,16 +432,22 @@ static void *run_thread(void *arg)
 	(void)atr_sys(SYS_prctl, PR_SET_NAME, "autotrace", 0, 0, 0, 0);
 	leave_fd_table();
 	library_enter();
-	if (atr_config.exporter == ATR_EXPORTER_OTLP)
-		host_look_up();
+	atr_status_working(ATR_WORKING_STARTED);
+	if (atr_config.exporter == ATR_EXPORTER_OTLP) {
+		host.looked_up = atr_target_endpoint(&atr_config, ATR_SIGNAL_TRACES);
+		host_look_up(host.looked_up, &host.addresses);
+	}
 	host.destination = atr_spool_destination(&atr_config);
 	run = load();
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
 	if (!run || (atr_config.exporter != ATR_EXPORTER_OTLP && !atr_sampler_remote))
 		host_loaded(); /* nothing more will be */
+	atr_status_working(run ? ATR_WORKING_RUNNING : ATR_WORKING_NO_EXPORTER);
 	if (run)
 		run(&host);
 	atr_debug(ATR_DEBUG_WORKER, "worker: stopped");
+	if (run)
+		atr_status_working(ATR_WORKING_STOPPED);
 	atr_thread_count_rest();
 	atr_store_release(&w.state, run ? STOPPED : FAILED);
 	(void)take_requests();
@@ -532,6 +538,7 @@ static void start(void)
 out:
 	if (err) {
 		atr_store(&w.state, FAILED);
+		atr_status_working(ATR_WORKING_NO_THREAD);
 		if (!atr_load(&w.end_until))
 			atr_log(ATR_LOG_WARN,
 				"no background thread could be started (%s); "
@@ -718,17 +725,20 @@ static bool ends_by_itself(void)
 	return true;
 }
 
-void atr_worker_leave(void)
+bool atr_worker_leave(void)
 {
 	uint64_t until = atr_now() + STOP_WAIT_NS;
 
-	if (atr_load(&w.state) == NONE || ends_by_itself() || !atr_load(&w.tid))
-		return;
+	if (atr_load(&w.state) == NONE || ends_by_itself())
+		return true;
+	if (!atr_load(&w.tid))
+		return false;
 	tell_leave(END);
 	if (w.gate_kept)
 		atr_forkgate_leave(); /* it waits there, and may not go back to its libraries */
 	while (atr_load_acquire(&w.leave) == END && atr_now() < until)
 		(void)atr_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+	return atr_load(&w.leave) == ENDING;
 }
 
 bool atr_worker_pause(void)

@@ -42,8 +42,11 @@ void atr_worker_flush(void);
 void atr_worker_ending(void);
 void atr_worker_stop(void);
 
-/* After the stop: the thread ends, as if it had never been. */
-void atr_worker_leave(void);
+/* After the stop: the thread ends, as if it had never been.  False: it does not, or not yet. */
+bool atr_worker_leave(void);
+
+/* Are the calling thread and ours all that the process has?  False also where nobody can tell. */
+bool atr_worker_two_tasks(void);
 
 /*
  * Around a call that is another one in a process of several threads: what is recorded is sent,

@@ -10,12 +10,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PROTO = os.path.join(ROOT, "exporter", "otlp.proto")
+import official as official_package
+
+PROTO = os.path.join(official_package.ROOT, "exporter", "otlp.proto")
 
 # Modules whose top-level messages have the same names as ours.
 MODULES = [
@@ -57,21 +57,9 @@ def compiled(proto_text, folder):
 
 
 @pytest.fixture(scope="module")
-def official(tmp_path_factory):
+def official():
     """Messages and enums of the official package by their name below the package."""
-    where = str(tmp_path_factory.mktemp("official"))
-    pythons = [p for p in (sys.executable, shutil.which("python3"), "/usr/bin/python3") if p]
-    why = "no python with pip"
-    for python in dict.fromkeys(pythons):
-        pip = subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-             "--target", where, "opentelemetry-proto"],
-            capture_output=True, text=True, timeout=180)
-        if pip.returncode == 0:
-            break
-        why = (pip.stderr.strip().splitlines() or [why])[-1]
-    else:
-        pytest.skip("opentelemetry-proto cannot be had: " + why)
+    where, python = official_package.folder()
     dump = subprocess.run([python, "-c", DUMP] + MODULES, env=dict(os.environ, PYTHONPATH=where),
                           capture_output=True, check=True)
     return by_name(descriptor_pb2.FileDescriptorSet.FromString(dump.stdout))

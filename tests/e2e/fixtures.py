@@ -5,11 +5,23 @@ import signal
 import pytest
 
 import harness
+from names import Seen
 from receiver import Receiver
 
 
 # Ended from outside (a CI's time limit), we still end what we started.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+SEEN = Seen() if os.environ.get("ATR_NAMES_SEEN") else None
+
+
+def note_names(spans):
+    """What they are called, for names.py --seen."""
+    if SEEN:
+        for span in spans:
+            SEEN.span(span, os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0])
+        SEEN.write(os.environ["ATR_NAMES_SEEN"])
 
 
 @pytest.fixture
@@ -19,6 +31,7 @@ def receiver():
     r = Receiver()
     yield r
     r.stop()
+    note_names(r.spans)
     assert not r.violations, r.violations[:5]
     reports = harness.sanitizer_reports()
     assert not reports, reports[:6000]

@@ -42,7 +42,7 @@ class Violation(Exception):
 
 Span = collections.namedtuple(
     "Span", "name kind trace span parent start end attrs status message flags state "
-            "resource scope request")
+            "resource scope request dropped", defaults=[0])
 
 
 class Answer:
@@ -154,7 +154,8 @@ def walk(request, seen, number):
                            span.parent_span_id.hex(), span.start_time_unix_nano,
                            span.end_time_unix_nano, attributes(span.attributes, span.name),
                            STATUS[span.status.code], span.status.message, span.flags,
-                           span.trace_state, resource, scope_spans.scope.name, number)
+                           span.trace_state, resource, scope_spans.scope.name, number,
+                           span.dropped_attributes_count)
 
 
 class Receiver:
@@ -248,6 +249,10 @@ class Receiver:
         elif answer.what == "hang":
             self.stopping.wait(30)
             handler.close_connection = True
+        elif answer.what == "late":  # taken at once, said after a while
+            self.keep(spans)
+            self.stopping.wait(0.5)
+            handler.answer(200)
         elif answer.what == "close":
             handler.close_connection = True
         elif answer.what == "partial":

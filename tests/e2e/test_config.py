@@ -188,3 +188,30 @@ def test_batches_are_no_larger_than_asked(receiver, shim, echo):
         sizes[s.request] = sizes.get(s.request, 0) + 1
     assert max(sizes.values()) == 10
     assert receiver.connections == 1, "keep-alive"
+
+
+@pytest.mark.parametrize("settings, count, characters", [
+    ({}, 128, None),
+    ({"OTEL_ATTRIBUTE_COUNT_LIMIT": "4"}, 4, None),
+    ({"OTEL_ATTRIBUTE_COUNT_LIMIT": "9", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "3"}, 3, None),
+    ({"OTEL_ATTRIBUTE_COUNT_LIMIT": "3", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "-1"}, 3, None),
+    ({"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "5"}, 128, 5),
+    ({"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "0", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": "1",
+      "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "6"}, 6, 1),
+])
+def test_attributes_are_limited(receiver, shim, echo, settings, count, characters):
+    """What is dropped is counted in the span; numbers and the resource are never cut."""
+    r = run(trips(echo), shim(**settings)).ok()
+    spans = receiver.wait(3)
+    assert len(spans) == 3
+    for s in spans:
+        whole = len(s.attrs) + s.dropped
+        assert len(s.attrs) == min(whole, count) and whole > 6
+        for key, value in s.attrs.items():
+            if isinstance(value, str) and characters is not None:
+                assert len(value) <= characters, key
+        assert s.attrs["thread.id"] > 0 and s.resource["telemetry.sdk.name"] == "libautotrace"
+    cut = {s.attrs.get("network.transport") for s in spans}
+    assert cut <= {"tcp"[:characters], None}
+    assert ("-1" in settings.values()) == ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=-1" in r.err)
+    receiver.spans.clear()  # names.py would miss what these were cut to

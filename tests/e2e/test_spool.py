@@ -183,6 +183,23 @@ def test_watch_goes_on_until_it_is_told(receiver, shim, spool, counts):
         end(p)
 
 
+def test_what_is_told_to_stop_waits_for_the_answer(receiver, shim, spool, counts):
+    """Not to be sent again by the next who drains."""
+    run([program("doomed"), "SIGKILL", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
+    receiver.script.append(Answer("late"))
+    env = bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
+    p = subprocess.Popen([os.path.join(B, "autotrace"), "drain", "--watch"], env=env,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        receiver.wait(3)
+        p.send_signal(signal.SIGTERM)
+        assert p.wait(5 * harness.SLOW) == 0
+    finally:
+        end(p)
+    assert drain(receiver, spool).rc == 0 and files(spool) == []
+    assert each_once(receiver.spans) == 3
+
+
 def test_the_living_are_left_alone(receiver, shim, spool, counts):
     p = subprocess.Popen([program("doomed"), "never", counts.path, "0"],
                          env=shim(AUTOTRACE_SPOOL_DIR=spool, OTEL_BSP_SCHEDULE_DELAY="60000",

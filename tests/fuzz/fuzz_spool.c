@@ -8,6 +8,7 @@
  */
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
 /* LINK: exporter/list.o exporter/buf.o exporter/otlp.pb-c.o preload/spoolname.o */
+/* LINK: preload/target.o exporter/limits.o */
 /* LINK: preload/sys.o preload/utf8.o -lprotobuf-c */
 #include "exporter/orphan.c"
 
@@ -90,7 +91,12 @@ static void mend(uint8_t flags)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct atr_spool_name who = { atr_sys_pid_namespace(), 0x7fffffff, 0, 0, 1, 1 };
-	struct atr_host host = { .stats = &stats, .spool_dir = spool_dir, .spool_used = used };
+	/* By the size of a batch: both limits are passed by some. */
+	struct atr_config config = { .span_attribute_count = size > 1 ? data[1] : 0,
+				     .span_attribute_length = size > 1 ? data[1] : 0 };
+	struct atr_host host = {
+		.config = &config, .stats = &stats, .spool_dir = spool_dir, .spool_used = used
+	};
 	char name[ATR_SPOOL_NAME_MAX], path[256];
 	struct atr_orphans o;
 	unsigned rounds = 0;

@@ -27,6 +27,7 @@ static struct {
 	struct atr_config config;
 	struct atr_stats stats;
 	struct atr_host host;
+	struct atr_health health;
 	pthread_t thread;
 
 	uint64_t added, drained; /* spans; their ids count from 1 */
@@ -290,6 +291,12 @@ static void fake_loaded(void)
 	fake.loaded++;
 }
 
+static void fake_look_up(const char *endpoint, struct atr_addresses *ret)
+{
+	(void)endpoint;
+	*ret = (struct atr_addresses){ 0 };
+}
+
 static void *fake_run(void *arg)
 {
 	atr_exporter_run_fn *run = *(atr_exporter_run_fn **)arg;
@@ -302,13 +309,6 @@ static void *fake_run(void *arg)
 	fake.returned = true;
 	pthread_cond_broadcast(&fake.done);
 	pthread_mutex_unlock(&fake.lock);
-	return NULL;
-}
-
-static const char *fake_resolve(const char *url, const char **ret_error)
-{
-	(void)url;
-	*ret_error = NULL;
 	return NULL;
 }
 
@@ -356,9 +356,10 @@ static void fake_init(void)
 		.log = fake_log,
 		.write_stderr = fake_write_stderr,
 		.loaded = fake_loaded,
-		.resolve = fake_resolve,
 		.sampler_say = fake_sampler_say,
 		.strategy = fake_strategy,
+		.look_up = fake_look_up,
+		.health = &fake.health,
 	};
 }
 

@@ -87,7 +87,7 @@ TEST(integers_come_back)
 TEST(every_key_of_the_table_comes_back)
 {
 	static const char *const want[] = {
-#define ATTR(name, key) key,
+#define ATTR(name, key, ...) key,
 #include "preload/attr.def"
 	};
 	struct atr_pb pb = { .p = buf, .end = buf + sizeof(buf) };

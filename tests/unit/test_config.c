@@ -468,3 +468,61 @@ TEST(lists_are_kept_as_text_and_have_the_semantic_conventions_defaults)
 	CHECK_STR(c.propagate_to, "*.example");
 	CHECK_STR(c.propagate_except, NULL);
 }
+
+/* The settings as people see them. */
+static const char *shown(const char *name, const char *value)
+{
+	static char text[2048];
+	struct atr_config config = config_of(name, value);
+
+	size_t len = atr_config_show(text, sizeof(text), &config);
+
+	CHECK_INT(len, strlen(text));
+	return text;
+}
+
+TEST(what_matters_is_shown_and_what_was_set)
+{
+	CHECK_STR(shown(NULL, NULL),
+		  "OTEL_TRACES_SAMPLER=parentbased_always_on\nOTEL_TRACES_EXPORTER=otlp\n"
+		  "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318\n"
+		  "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\n");
+	CHECK(strstr(shown("OTEL_BSP_MAX_QUEUE_SIZE", "17"), "\nOTEL_BSP_MAX_QUEUE_SIZE=17\n"));
+	CHECK(strstr(shown("AUTOTRACE_SQLCOMMENTER", "1"), "\nAUTOTRACE_SQLCOMMENTER=true\n"));
+	CHECK(strstr(shown("OTEL_TRACES_SAMPLER_ARG", "0.25"), "\nOTEL_TRACES_SAMPLER_ARG=0.25\n"));
+	CHECK(strstr(shown("OTEL_TRACES_SAMPLER_ARG", "1"), "\nOTEL_TRACES_SAMPLER_ARG=1.0\n"));
+	CHECK(strstr(shown("OTEL_SERVICE_NAME", "a\nB=c"), "OTEL_SERVICE_NAME=a?B=c\n"));
+}
+
+TEST(secrets_are_not_shown)
+{
+	static const char *const secrets[][2] = {
+		{ "OTEL_EXPORTER_OTLP_HEADERS", "api-key=sesame" },
+		{ "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "sesame" },
+		{ "OTEL_EXPORTER_OTLP_ENDPOINT", "https://sesame@host:1/x" },
+		{ "OTEL_EXPORTER_OTLP_ENDPOINT", "https://me:sesame@host:1/x?sesame" },
+		{ "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a@sesame@host:1/x#sesame" },
+	};
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(secrets); i++) {
+		const char *text = shown(secrets[i][0], secrets[i][1]);
+
+		if (!CHECK(!strstr(text, "sesame")) || !CHECK(strstr(text, secrets[i][0])))
+			printf("  %s\n", text);
+		if (i >= 2)
+			CHECK(strstr(text, "://host:1/x\n") != NULL);
+	}
+}
+
+TEST(only_whole_lines_are_shown)
+{
+	struct atr_config config = config_of("OTEL_SERVICE_NAME", "shop");
+	char whole[1024], part[1024];
+	size_t len = atr_config_show(whole, sizeof(whole), &config);
+
+	for (size_t size = 1; size <= len + 1; size++) {
+		size_t n = atr_config_show(part, size, &config);
+
+		CHECK(n < size && n == strlen(part) && (!n || part[n - 1] == '\n'));
+	}
+}

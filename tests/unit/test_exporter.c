@@ -4,7 +4,8 @@
  * thread, between a fake host and a fake collector.
  */
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
-/* LINK: exporter/orphan.o preload/spoolname.o */
+/* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
+/* LINK: preload/target.o exporter/limits.o */
 /* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
 /* LINK: exporter/symbols.o preload/attr.o -ldl */
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
@@ -537,6 +538,7 @@ TEST(a_stop_under_a_hanging_collector_ends_before_its_deadline)
 	int took;
 
 	BEGIN(steps);
+	fake.config.log_level = ATR_LOG_WARN; /* with INFO the process says what it dropped */
 	go();
 	fake_add(10);
 	CHECK(fake_wait_for(&col.requests, 1));
@@ -573,6 +575,7 @@ TEST(a_stop_with_nobody_there_ends_at_once)
 	close(fd);
 	aim(port);
 	fake.config.bsp_schedule_delay = 60000;
+	fake.config.log_level = ATR_LOG_WARN;
 	go();
 	fake_add(3000);
 	took = fake_stop(2000);
@@ -695,7 +698,8 @@ TEST(a_name_that_was_not_resolved_is_not_looked_up_here)
 {
 	fake_init();
 	fake.config.otlp_endpoint = "http://collector.invalid:4318";
-	fake.host.resolve_error = "Name or service not known";
+	fake.host.looked_up = "http://collector.invalid:4318";
+	fake.host.addresses.error = "Name or service not known";
 	fake.config.bsp_schedule_delay = 20;
 	go();
 	fake_add(2);
@@ -711,15 +715,16 @@ TEST(a_name_that_was_not_resolved_is_not_looked_up_here)
 
 TEST(a_name_that_was_resolved_is_reached_without_asking)
 {
-	char url[80], resolved[80];
+	char url[80];
 
 	collector_start(always_ok, 1, 0);
 	fake_init();
 	(void)snprintf(url, sizeof(url), "http://collector.invalid:%d/base/", col.port);
-	(void)snprintf(resolved, sizeof(resolved), "collector.invalid:%d:127.0.0.1", col.port);
 	fake.config.otlp_endpoint = url;
 	fake.config.bsp_schedule_delay = 20;
-	fake.host.resolved = resolved;
+	fake.host.looked_up = url;
+	(void)snprintf(fake.host.addresses.resolved, sizeof(fake.host.addresses.resolved),
+		       "collector.invalid:%d:127.0.0.1", col.port);
 	go();
 	fake_add(2);
 	CHECK(fake_wait_for(&col.accepted, 2));
@@ -838,6 +843,7 @@ TEST(the_end_decides_about_what_is_open_and_counts_what_finds_no_room)
 	close(fd);
 	aim(port);
 	fake.keep_room = 4;
+	fake.config.log_level = ATR_LOG_WARN;
 	fake.config.bsp_schedule_delay = 60000;
 	go();
 	for (unsigned i = 0; i < 5; i++)

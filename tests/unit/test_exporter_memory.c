@@ -5,7 +5,8 @@
  * What the libraries allocate inside is theirs; that their calls fail is tried.
  */
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
-/* LINK: exporter/orphan.o preload/spoolname.o */
+/* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
+/* LINK: preload/target.o exporter/limits.o */
 /* LINK: exporter/code.o exporter/demangle.o exporter/image.o exporter/lines.o */
 /* LINK: exporter/symbols.o preload/attr.o -ldl */
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */

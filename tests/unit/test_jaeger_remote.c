@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: exporter/buf.o exporter/json.o exporter/http.o exporter/url.o exporter/resource.o */
 /* LINK: exporter/list.o exporter/detect.o exporter/container.o preload/utf8.o preload/text.o */
-/* LINK: preload/sys.o -lcurl */
+/* LINK: preload/sys.o preload/target.o -lcurl */
 #include "exporter/jaeger-remote.c"
 #include "tests/unit/test.h"
 

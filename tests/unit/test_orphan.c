@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
 /* LINK: exporter/list.o exporter/buf.o exporter/otlp.pb-c.o preload/spoolname.o */
+/* LINK: preload/target.o exporter/limits.o */
 /* LINK: preload/sys.o preload/utf8.o -lprotobuf-c */
 #include "exporter/orphan.c"
 
@@ -11,6 +12,7 @@
 
 static char dir[64];
 static struct atr_stats stats;
+static struct atr_config config;
 static struct atr_host host;
 static uint64_t reported;
 static uint8_t file[SPOOL_FILE(3)] __attribute__((aligned(4096)));
@@ -38,7 +40,10 @@ static void begin(void)
 	if (!mkdtemp(dir))
 		abort();
 	stats = (struct atr_stats){ 0 };
-	host = (struct atr_host){ .stats = &stats, .spool_dir = spool_dir, .spool_used = used };
+	config.span_attribute_count = config.span_attribute_length = INT32_MAX;
+	host = (struct atr_host){
+		.config = &config, .stats = &stats, .spool_dir = spool_dir, .spool_used = used
+	};
 	spool_file(file, 3, dead_pid);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: preload/aside.o preload/ring.o preload/spoolname.o preload/text.o preload/sys.o */
+/* LINK: preload/aside.o preload/ring.o preload/spoolname.o preload/target.o */
+/* LINK: preload/text.o preload/sys.o */
 #include "preload/spool.c"
 
 #include <dirent.h>
@@ -19,6 +20,11 @@ void atr_log(enum atr_LOG_LEVEL level, const char *fmt, ...)
 	(void)level;
 	(void)fmt;
 	logged++;
+}
+
+void atr_status_begin(struct atr_status *page)
+{
+	page->version = ATR_STATUS_VERSION;
 }
 
 bool atr_process_foreign(void)

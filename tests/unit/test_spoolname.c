@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: preload/sys.o */
+/* LINK: preload/sys.o preload/target.o */
 #include "preload/spoolname.c"
 
 #include <sys/wait.h>

@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Looking at processes.
+ *
+ * /proc says how a process was started and what is loaded; its own page of the spool file
+ * (preload/status.h) says how it does.  A living process is matched with its file by
+ * what the file's name says (preload/spoolname.h), for numbers are used again.  Of a
+ * container's process the numbers are those inside, and the directories are reached through
+ * its root.
+ */
+#include "cli/seen.h"
+
+#include <dirent.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "preload/record.h"
+#include "preload/ring.h"
+#include "preload/spool.h"
+#include "preload/sys.h"
+
+#define LIBRARY "libautotrace.so"
+#define ENVIRON_MAX (1u << 20)
+#define MAPS_MAX (8u << 20)
+#define ALL_MAX 4096		/* processes and files looked at by one command */
+#define RECORDS_MAX (64u << 20) /* bytes of rings read to count what is in them */
+#define AT_SECURE_TYPE 23
+
+/* ---- /proc ---- */
+
+/* A whole file with a NUL behind it, malloc'ed; NULL when it cannot be read. */
+static char *read_proc(int pid, const char *name, size_t max, size_t *ret_len)
+{
+	char path[64], *text = NULL;
+	size_t len = 0, room = 0;
+	ssize_t n = -1;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return NULL;
+	do {
+		if (len + 4096 > room) {
+			char *more = realloc(text, room = room ? 2 * room : 16384);
+
+			if (!more)
+				break;
+			text = more;
+		}
+		n = read(fd, text + len, room - len - 1);
+		len += n > 0 ? (size_t)n : 0;
+	} while (n > 0 && len < max);
+	(void)close(fd);
+	if (n < 0 && len == 0) {
+		free(text);
+		return NULL;
+	}
+	text[len] = '\0';
+	if (ret_len)
+		*ret_len = len;
+	return text;
+}
+
+/* The number behind "Key:" in /proc/PID/status, the last one of the line if `last`; `none` without.
+ */
+static long status_number(const char *text, const char *key, bool last, long none)
+{
+	const char *line = strstr(text, key);
+	long found = none;
+	char *end;
+
+	if (!line)
+		return none;
+	for (line += strlen(key); *line && *line != '\n'; line = end) {
+		long v = strtol(line, &end, 10);
+
+		if (end == line)
+			break;
+		found = v;
+		if (!last)
+			break;
+	}
+	return found;
+}
+
+static long filters_of(int pid)
+{
+	char *text = read_proc(pid, "status", 65536, NULL);
+	long n = text ? status_number(text, "Seccomp_filters:", false, -1) : -1;
+
+	free(text);
+	return n;
+}
+
+/* What a whole environment says, one variable at a time. */
+static const char *environment;
+static size_t environment_len;
+
+static const char *env_of(const char *name)
+{
+	size_t n = strlen(name);
+
+	for (const char *p = environment; p < environment + environment_len; p += strlen(p) + 1)
+		if (strncmp(p, name, n) == 0 && p[n] == '=')
+			return p + n + 1;
+	return NULL;
+}
+
+static void no_warning(const char *line)
+{
+	(void)line;
+}
+
+static void look_at_preload(struct atr_seen *s)
+{
+	const char *list = env_of("LD_PRELOAD");
+	struct stat st;
+
+	while (list && *list) {
+		size_t n = strcspn(list, ": ");
+
+		if (n >= strlen(LIBRARY) && n < sizeof(s->library) &&
+		    memcmp(list + n - strlen(LIBRARY), LIBRARY, strlen(LIBRARY)) == 0) {
+			s->preload = true;
+			(void)snprintf(s->library, sizeof(s->library), "%.*s", (int)n, list);
+			s->library_missing = s->library[0] == '/' && stat(s->library, &st) != 0;
+		}
+		if (n > 10 && memmem(list, n, "/vgpreload_", 11))
+			s->valgrind = true;
+		list += n + (list[n] != '\0');
+	}
+}
+
+static bool look_at_environment(struct atr_seen *s)
+{
+	char *text = read_proc(s->pid, "environ", ENVIRON_MAX, &environment_len);
+
+	if (!text)
+		return false;
+	environment = text;
+	look_at_preload(s);
+	/* A program may have written over it (its title): then nothing of it is there. */
+	s->config_known = environment_len > 0 && memchr(text, '=', environment_len) != NULL;
+	atr_config_read(&s->config, env_of, no_warning);
+	return true;
+}
+
+static bool look_at_maps(struct atr_seen *s)
+{
+	char *text = read_proc(s->pid, "maps", MAPS_MAX, NULL);
+
+	if (!text)
+		return false;
+	s->mapped = strstr(text, "/" LIBRARY) != NULL;
+	s->tsan = strstr(text, "/libtsan.so") != NULL;
+	free(text);
+	return true;
+}
+
+static void look_at_auxv(struct atr_seen *s)
+{
+	size_t len = 0;
+	char *text = read_proc(s->pid, "auxv", 65536, &len);
+	unsigned long pair[2];
+
+	for (size_t at = 0; text && at + sizeof(pair) <= len; at += sizeof(pair)) {
+		memcpy(pair, text + at, sizeof(pair));
+		if (pair[0] == AT_SECURE_TYPE)
+			s->secure = pair[1] != 0;
+	}
+	free(text);
+}
+
+static void look_at_program(struct atr_seen *s)
+{
+	char path[64];
+	struct stat st;
+	ssize_t n;
+	void *bytes;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/exe", s->pid);
+	n = readlink(path, s->exe, sizeof(s->exe) - 1);
+	s->exe[n > 0 ? n : 0] = '\0';
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
+		bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+		if (bytes != MAP_FAILED) {
+			struct atr_elf elf = atr_elf_judge(bytes, (size_t)st.st_size);
+
+			s->elf = elf.kind;
+			s->go = elf.go;
+			(void)munmap(bytes, (size_t)st.st_size);
+		}
+	}
+	(void)close(fd);
+}
+
+static void look_at_threads(struct atr_seen *s)
+{
+	char path[64];
+	struct dirent *d;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", s->pid);
+	dir = opendir(path);
+	while (dir && !s->thread && (d = readdir(dir))) {
+		char name[512], comm[32];
+		ssize_t n;
+
+		if (d->d_name[0] == '.')
+			continue;
+		(void)snprintf(name, sizeof(name), "%s/%s/comm", path, d->d_name);
+		n = atr_sys_read_file(name, comm, sizeof(comm));
+		s->thread = n == 10 && memcmp(comm, "autotrace\n", 10) == 0;
+	}
+	if (dir)
+		(void)closedir(dir);
+}
+
+static void copy_name(struct atr_seen *s, const char *stat)
+{
+	const char *from = strchr(stat, '('), *to = strrchr(stat, ')');
+
+	if (from && to && to > from)
+		(void)snprintf(s->name, sizeof(s->name), "%.*s", (int)(to - from - 1), from + 1);
+}
+
+/* How it was started, and as what; the pid as its own namespace has it in *ret_pid. */
+static void look_at_process(struct atr_seen *s, long *ret_pid)
+{
+	char *status = read_proc(s->pid, "status", 65536, NULL);
+	char *stat = read_proc(s->pid, "stat", 4096, NULL);
+	struct atr_spool_stat parsed;
+	long filters, parent;
+
+	*ret_pid = s->pid;
+	s->exists = status && stat && atr_spool_stat_parse(stat, strlen(stat), &parsed);
+	if (s->exists) {
+		copy_name(s, stat);
+		s->zombie = (parsed.state == 'Z' || parsed.state == 'X') && parsed.n_threads <= 1;
+		s->stopped = parsed.state == 'T' || parsed.state == 't';
+		s->uid = (uid_t)status_number(status, "\nUid:", false, -1);
+		*ret_pid = status_number(status, "\nNSpid:", true, s->pid);
+		filters = status_number(status, "\nSeccomp_filters:", false, -1);
+		parent = status_number(status, "\nPPid:", false, 0);
+		s->sandboxed = status_number(status, "\nSeccomp:", false, 0) == 1 ||
+			       (filters > 0 && parent > 0 && filters > filters_of((int)parent));
+	}
+	free(status);
+	free(stat);
+	if (!s->exists || s->zombie)
+		return;
+	look_at_program(s);
+	look_at_auxv(s);
+	look_at_threads(s);
+	s->readable = look_at_maps(s) && look_at_environment(s);
+}
+
+/* ---- the file ---- */
+
+static bool read_at(int fd, void *to, size_t len, uint64_t at)
+{
+	return pread(fd, to, len, (off_t)at) == (ssize_t)len;
+}
+
+/* Records between its tail and its head, as far as they can be followed. */
+static uint64_t count_records(const uint8_t *data, uint32_t size, uint64_t pos, uint64_t head)
+{
+	uint64_t n = 0;
+
+	while (pos != head) {
+		uint64_t at = pos & (size - 1), avail = head - pos;
+		const struct atr_record *r = (const void *)(data + at);
+
+		if (avail > size - at)
+			avail = size - at;
+		if (avail < sizeof(*r) && avail == size - at) {
+			pos += avail;
+			continue;
+		}
+		if (!atr_record_sound(r, avail))
+			break;
+		pos += r->size;
+		n += r->span_len != 0;
+	}
+	return n;
+}
+
+static void look_at_ring(struct atr_seen *s, int fd, uint64_t at, uint64_t stride, uint64_t *budget)
+{
+	struct atr_ring r;
+	uint64_t used;
+	uint8_t *data;
+
+	if (!read_at(fd, &r, sizeof(r), at) || r.magic != ATR_RING_MAGIC ||
+	    r.size < ATR_RING_LEAST || r.size & (r.size - 1) || r.size > stride - ATR_RING_DATA)
+		return;
+	s->n_rings++;
+	s->ring_bytes += r.size;
+	s->written += r.written;
+	used = r.head - r.tail;
+	if (used > r.size || (r.head | r.tail) % ATR_RECORD_ALIGN)
+		return;
+	if (!s->fullest_bytes || used * s->fullest_bytes > s->used_bytes * r.size) {
+		s->used_bytes = used;
+		s->fullest_bytes = r.size;
+	}
+	if (!used || r.size > *budget)
+		return;
+	*budget -= r.size;
+	data = calloc(1, r.size);
+	/* What was never written to has no blocks: the file may end before. */
+	if (data && pread(fd, data, r.size, (off_t)(at + ATR_RING_DATA)) > 0)
+		s->waiting += count_records(data, r.size, r.tail, r.head);
+	free(data);
+}
+
+/* The page, read until it was not being written; a process that was killed in the middle leaves
+ * it so. */
+static bool read_status(int fd, struct atr_status *to)
+{
+	const uint64_t at = offsetof(struct atr_spool_file, status);
+	uint32_t after = 0;
+
+	for (int i = 0; i < 100; i++) {
+		if (!read_at(fd, to, sizeof(*to), at) ||
+		    !read_at(fd, &after, sizeof(after), at + offsetof(struct atr_status, change)))
+			return false;
+		if (!(to->change & 1) && to->change == after)
+			break;
+		(void)usleep(1000);
+	}
+	to->names[sizeof(to->names) - 1] = '\0';
+	to->settings[sizeof(to->settings) - 1] = '\0';
+	to->health.error[sizeof(to->health.error) - 1] = '\0';
+	to->health.endpoint[sizeof(to->health.endpoint) - 1] = '\0';
+	return to->version == ATR_STATUS_VERSION && to->n_counters <= ATR_STATUS_COUNTERS;
+}
+
+bool atr_seen_file(struct atr_seen *s, int fd)
+{
+	uint64_t magic, stride, budget = RECORDS_MAX;
+	uint32_t version, n_rings;
+	struct stat st;
+
+#define READ(field) read_at(fd, &field, sizeof(field), offsetof(struct atr_spool_file, field))
+	if (!READ(magic) || magic != ATR_SPOOL_MAGIC || !READ(version) ||
+	    version != ATR_SPOOL_VERSION || !READ(stride) || !READ(n_rings) ||
+	    stride < ATR_RING_DATA + ATR_RING_LEAST || stride > 1u << 30 || fstat(fd, &st) != 0)
+		return false;
+#undef READ
+	s->bytes = (uint64_t)st.st_blocks * 512;
+	s->told = read_status(fd, &s->status);
+	for (uint32_t i = 0; i < n_rings && i < ATR_SPOOL_RINGS_MAX; i++) {
+		uint64_t at = ATR_SPOOL_HEADER + i * stride;
+
+		if (at >= (uint64_t)st.st_size)
+			break;
+		look_at_ring(s, fd, at, stride, &budget);
+	}
+	return true;
+}
+
+/* ---- the spool ---- */
+
+typedef void file_fn(int dir, const char *path, const char *name, const struct atr_spool_name *who,
+		     void *arg);
+
+static void each_file(const char *path, uid_t uid, file_fn *each, void *arg)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct atr_spool_name who;
+	struct stat st;
+	unsigned n = 0;
+	DIR *dir = fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == uid ? fdopendir(fd) : NULL;
+	struct dirent *d;
+
+	if (!dir) {
+		if (fd >= 0)
+			(void)close(fd);
+		return;
+	}
+	while ((d = readdir(dir)) && n < ALL_MAX) {
+		if (!atr_spool_name_parse(d->d_name, &who))
+			continue;
+		each(fd, path, d->d_name, &who, arg);
+		n++;
+	}
+	(void)closedir(dir);
+}
+
+/* In all directories where files of that user may be; `root` is put in front of them. */
+static void each_spool(const char *root, uid_t uid, const char *(*env)(const char *), file_fn *each,
+		       void *arg)
+{
+	const char *bases[] = { env("AUTOTRACE_SPOOL_DIR"), env("XDG_RUNTIME_DIR"), "/dev/shm",
+				"/tmp" };
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(bases) / sizeof(bases[0]); i++) {
+		bool twice = false;
+
+		for (size_t k = 0; bases[i] && k < i; k++)
+			twice |= bases[k] && strcmp(bases[k], bases[i]) == 0;
+		if (!bases[i] || bases[i][0] != '/' || twice)
+			continue;
+		(void)snprintf(path, sizeof(path), "%s%s/autotrace-%u", root, bases[i],
+			       (unsigned)uid);
+		each_file(path, uid, each, arg);
+	}
+}
+
+static bool open_file(struct atr_seen *s, int dir, const char *path, const char *name,
+		      const struct atr_spool_name *who)
+{
+	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return false;
+	s->file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && atr_seen_file(s, fd);
+	(void)close(fd);
+	if (s->file) {
+		s->who = *who;
+		(void)snprintf(s->path, sizeof(s->path), "%s/%s", path, name);
+	}
+	return s->file;
+}
+
+/* The process that made the file, if it lives. */
+static bool lives(const struct atr_spool_name *who, int pid)
+{
+	char *text = read_proc(pid, "stat", 4096, NULL);
+	bool alive = text && atr_spool_alive(who, text, strlen(text));
+
+	free(text);
+	return alive;
+}
+
+struct search {
+	struct atr_seen *s;
+	uint64_t ns, pid; /* as the process itself has them */
+	int outer_pid;
+};
+
+static void match(int dir, const char *path, const char *name, const struct atr_spool_name *who,
+		  void *arg)
+{
+	const struct search *search = arg;
+	struct atr_seen *s = search->s;
+	struct atr_spool_name as_we_see = *who;
+
+	if (who->pid != search->pid || (search->ns && who->ns && who->ns != search->ns))
+		return;
+	/* Of a dead process any file will do, of a living one only its own. */
+	as_we_see.pid = (uint64_t)search->outer_pid;
+	if (s->exists && !s->zombie && !lives(&as_we_see, search->outer_pid))
+		return;
+	if (!s->file)
+		(void)open_file(s, dir, path, name, who);
+}
+
+static const char *env_ours(const char *name)
+{
+	return getenv(name);
+}
+
+void atr_see(struct atr_seen *s, int pid)
+{
+	struct search search = { .s = s, .outer_pid = pid };
+	char path[64];
+	struct stat st;
+	long inner;
+
+	*s = (struct atr_seen){ .pid = pid, .uid = geteuid() };
+	environment = NULL;
+	environment_len = 0;
+	look_at_process(s, &inner);
+	search.pid = (uint64_t)inner;
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", pid);
+	if (stat(path, &st) == 0)
+		search.ns = (uint64_t)st.st_ino;
+	(void)snprintf(path, sizeof(path), "/proc/%d/root", pid);
+	if (s->readable)
+		each_spool("", s->uid, env_of, match, &search);
+	if (s->readable && !s->file)
+		each_spool(path, s->uid, env_of, match, &search);
+	if (!s->file)
+		each_spool("", s->uid, env_ours, match, &search);
+	free((void *)(uintptr_t)environment);
+	environment = NULL;
+	environment_len = 0;
+}
+
+/* ---- all ---- */
+
+struct all {
+	void (*each)(const struct atr_seen *s, void *arg);
+	void *arg;
+	uint64_t ns;
+	unsigned n;
+};
+
+/* Files of the dead; the living have been seen. */
+static void dead_file(int dir, const char *path, const char *name, const struct atr_spool_name *who,
+		      void *arg)
+{
+	struct all *all = arg;
+	struct atr_seen *s;
+
+	if (who->pid > INT_MAX || (all->ns && who->ns != all->ns) || lives(who, (int)who->pid))
+		return;
+	s = calloc(1, sizeof(*s));
+	if (s) {
+		s->pid = (int)who->pid;
+		s->uid = geteuid();
+		if (open_file(s, dir, path, name, who))
+			all->each(s, all->arg);
+	}
+	free(s);
+}
+
+void atr_see_all(void (*each)(const struct atr_seen *s, void *arg), void *arg)
+{
+	struct all all = { .each = each, .arg = arg, .ns = atr_sys_pid_namespace() };
+	struct atr_seen *s = malloc(sizeof(*s));
+	DIR *dir = s ? opendir("/proc") : NULL;
+	struct dirent *d;
+
+	while (dir && all.n < ALL_MAX && (d = readdir(dir))) {
+		char path[300];
+		struct stat st;
+		char *end;
+		long pid = strtol(d->d_name, &end, 10);
+
+		if (*end || pid <= 0 || pid > INT_MAX)
+			continue;
+		(void)snprintf(path, sizeof(path), "/proc/%s", d->d_name);
+		if (stat(path, &st) != 0 || st.st_uid != geteuid())
+			continue;
+		*s = (struct atr_seen){ .pid = (int)pid };
+		if (!look_at_maps(s) || !s->mapped)
+			continue;
+		atr_see(s, (int)pid);
+		if (s->exists && s->mapped) {
+			each(s, arg);
+			all.n++;
+		}
+	}
+	if (dir)
+		(void)closedir(dir);
+	free(s);
+	each_spool("", geteuid(), env_ours, dead_file, &all);
+}
+
+uint64_t atr_seen_counter(const struct atr_seen *s, const char *name)
+{
+	const char *p = s->status.names;
+	size_t n = strlen(name);
+
+	for (uint32_t i = 0; s->told && i < s->status.n_counters && *p; i++) {
+		size_t len = strcspn(p, " ");
+
+		if (len == n && memcmp(p, name, n) == 0)
+			return s->status.counters[i];
+		p += len + (p[len] == ' ');
+	}
+	return 0;
+}

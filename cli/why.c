@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/why.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "cli/seen.h"
+#include "preload/compiler.h"
+
+#define NS_PER_S 1000000000ull
+
+struct why {
+	const struct atr_seen *s;
+	uint64_t now;
+	struct atr_reason *out;
+	size_t n;
+};
+
+static void atr_printf(4, 5)
+	because(struct why *w, enum atr_verdict verdict, const char *code, const char *fmt, ...)
+{
+	struct atr_reason *r = &w->out[w->n];
+	va_list args;
+
+	if (w->n == ATR_REASONS_MAX)
+		return;
+	r->verdict = verdict;
+	r->code = code;
+	va_start(args, fmt);
+	(void)vsnprintf(r->text, sizeof(r->text), fmt, args);
+	va_end(args);
+	w->n++;
+}
+
+const char *atr_ago(uint64_t now, uint64_t then)
+{
+	static char texts[2][32];
+	static unsigned which;
+	char *text = texts[which++ % 2];
+	uint64_t ns = now > then ? now - then : then - now, s = ns / NS_PER_S;
+
+	if (s < 60)
+		(void)snprintf(text, sizeof(texts[0]), "%llu.%llu s", (unsigned long long)s,
+			       (unsigned long long)(ns % NS_PER_S / (NS_PER_S / 10)));
+	else if (s < 2 * 3600)
+		(void)snprintf(text, sizeof(texts[0]), "%llu min", (unsigned long long)(s / 60));
+	else
+		(void)snprintf(text, sizeof(texts[0]), "%llu h", (unsigned long long)(s / 3600));
+	return text;
+}
+
+static unsigned long long count(const struct why *w, const char *name)
+{
+	return atr_seen_counter(w->s, name);
+}
+
+/* ---- it is not traced ---- */
+
+static void not_a_program_for_us(struct why *w)
+{
+	const struct atr_seen *s = w->s;
+
+	switch (s->elf) {
+	case ATR_ELF_STATIC:
+		because(w, ATR_VERDICT_NONE, "static",
+			"%s is %s: no library can be preloaded into it.", s->exe,
+			s->go ? "a static Go program" : "statically linked");
+		break;
+	case ATR_ELF_OTHER_LIBC:
+		because(w, ATR_VERDICT_NONE, "other_libc",
+			"%s is linked against another libc than glibc (musl, for example).",
+			s->exe);
+		break;
+	case ATR_ELF_FOREIGN:
+		because(w, ATR_VERDICT_NONE, "other_machine",
+			"%s is made for another kind of machine, or for 32 bits.", s->exe);
+		break;
+	default:
+		break;
+	}
+}
+
+static void not_loaded(struct why *w)
+{
+	const struct atr_seen *s = w->s;
+
+	not_a_program_for_us(w);
+	if (w->n)
+		return;
+	if (s->secure)
+		because(w, ATR_VERDICT_NONE, "other_rights",
+			"%s runs with other rights than who started it had (setuid, setgid or "
+			"capabilities): the loader ignores LD_PRELOAD there.",
+			s->exe);
+	else if (!s->preload)
+		because(w, ATR_VERDICT_NONE, "not_preloaded",
+			"It was started without libautotrace.so in LD_PRELOAD: start it by "
+			"'autotrace run', or set LD_PRELOAD for it and for no one in between who "
+			"cleans the environment (sudo, env -i, systemd).");
+	else if (s->library_missing)
+		because(w, ATR_VERDICT_NONE, "library_missing",
+			"LD_PRELOAD names %s, and there is no such file.", s->library);
+	else
+		because(w, ATR_VERDICT_NONE, "not_loaded",
+			"LD_PRELOAD names %s, but the loader did not load it: it said why on the "
+			"program's standard error when that started.",
+			s->library);
+}
+
+/* ---- it is, and is told to send nothing ---- */
+
+static void settings(struct why *w)
+{
+	const struct atr_config *c = &w->s->config;
+
+	if (!w->s->config_known)
+		return;
+	if (c->sdk_disabled)
+		because(w, ATR_VERDICT_NONE, "disabled",
+			"OTEL_SDK_DISABLED=true in its environment.");
+	else if (c->exporter == ATR_EXPORTER_NONE)
+		because(w, ATR_VERDICT_NONE, "exporter_none",
+			"OTEL_TRACES_EXPORTER=none in its environment: it propagates, and records "
+			"nothing.");
+	else if (c->sampler == ATR_SAMPLER_ALWAYS_OFF && (c->keep_errors || c->keep_slow_ms))
+		because(w, ATR_VERDICT_PARTLY, "sampler_kept",
+			"OTEL_TRACES_SAMPLER=always_off in its environment: only traces in which "
+			"something failed (AUTOTRACE_KEEP_ERRORS) or was slow "
+			"(AUTOTRACE_KEEP_SLOW_MS) are exported.");
+	else if (c->sampler == ATR_SAMPLER_ALWAYS_OFF)
+		because(w, ATR_VERDICT_NONE, "sampler_off",
+			"OTEL_TRACES_SAMPLER=always_off in its environment.");
+	else if (c->sampler == ATR_SAMPLER_PARENTBASED_ALWAYS_OFF)
+		because(w, ATR_VERDICT_PARTLY, "sampler_parents_only",
+			"OTEL_TRACES_SAMPLER=parentbased_always_off in its environment: only what "
+			"belongs to a trace that others sampled is recorded.");
+	else if ((c->sampler == ATR_SAMPLER_TRACEIDRATIO ||
+		  c->sampler == ATR_SAMPLER_PARENTBASED_TRACEIDRATIO) &&
+		 c->sampler_arg < 1)
+		because(w, c->sampler_arg > 0 ? ATR_VERDICT_PARTLY : ATR_VERDICT_NONE,
+			"sampler_ratio",
+			"OTEL_TRACES_SAMPLER_ARG=%g: this part of the traces is recorded.",
+			c->sampler_arg);
+}
+
+/* Without a file there is nothing that it says of itself. */
+static void no_file(struct why *w)
+{
+	const struct atr_seen *s = w->s;
+
+	settings(w);
+	if (w->n && w->out[0].verdict == ATR_VERDICT_NONE)
+		return;
+	if (s->tsan)
+		because(w, ATR_VERDICT_NONE, "tsan",
+			"It is built with ThreadSanitizer, where libautotrace does nothing.");
+	else if (s->sandboxed)
+		because(w, ATR_VERDICT_NONE, "sandbox",
+			"It is in a seccomp sandbox: what it does there is not traced; what came "
+			"before was sent.");
+	else if (s->thread || s->valgrind || (s->config_known && !s->config.spool_max_bytes))
+		because(w, ATR_VERDICT_UNKNOWN, "no_file",
+			"It keeps its spans in memory (%s), so its counters cannot be seen from "
+			"here: AUTOTRACE_DEBUG=stats prints them when it ends.",
+			s->valgrind ? "as under valgrind"
+			: s->config_known && !s->config.spool_max_bytes
+				? "AUTOTRACE_SPOOL_MAX_BYTES=0"
+				: "it said why on its standard error");
+	else
+		because(w, ATR_VERDICT_OK, "idle",
+			"It is traced and has recorded nothing yet: no network operation of it has "
+			"ended that becomes a span.");
+}
+
+/* ---- it says itself ---- */
+
+static void gate(struct why *w)
+{
+	const struct atr_status *t = &w->s->status;
+
+	if (t->tracing == ATR_TRACING_BUG)
+		because(w, ATR_VERDICT_NONE, "bug",
+			"libautotrace found an inconsistency of its own and has switched itself "
+			"off "
+			"in this process; the line on its standard error says where: please report "
+			"it.");
+	else if (t->tracing == ATR_TRACING_SANDBOX)
+		because(w, ATR_VERDICT_NONE, "sandbox",
+			"It has entered a seccomp sandbox and is not traced any more.");
+	switch (t->working) {
+	case ATR_WORKING_NO_EXPORTER:
+		because(w, ATR_VERDICT_NONE, "no_exporter",
+			"libautotrace-exporter.so could not be loaded: it stands beside "
+			"libautotrace.so and needs libcurl, libprotobuf-c and zlib.");
+		break;
+	case ATR_WORKING_NO_THREAD:
+		because(w, ATR_VERDICT_NONE, "no_thread",
+			"No background thread could be started (a limit on threads, or a fork in "
+			"the middle of an export).");
+		break;
+	case ATR_WORKING_RESOLVING:
+		because(w, ATR_VERDICT_NONE, "resolving",
+			"It is looking up the address of its collector (%s): its name server does "
+			"not "
+			"answer.",
+			t->health.endpoint[0] ? t->health.endpoint : "see the settings");
+		break;
+	default:
+		break;
+	}
+}
+
+static void collector(struct why *w)
+{
+	const struct atr_health *h = &w->s->status.health;
+	bool ever = h->ok_at != 0;
+
+	if (!h->error_at || h->error_at <= h->ok_at)
+		return;
+	because(w, ever ? ATR_VERDICT_PARTLY : ATR_VERDICT_NONE, "collector",
+		"The last export to %s failed, %s ago: %s.%s%s%s", h->endpoint,
+		atr_ago(w->now, h->error_at), h->error,
+		ever ? " The last one that was accepted was " : " None was accepted yet.",
+		ever ? atr_ago(w->now, h->ok_at) : "", ever ? " ago." : "");
+}
+
+static void losses(struct why *w)
+{
+	const struct atr_seen *s = w->s;
+	unsigned long long full = count(w, "ring_full") + count(w, "queue_full");
+
+	if (full)
+		because(w, ATR_VERDICT_PARTLY, "queue_full",
+			"%llu spans were dropped because the queue was full: raise "
+			"AUTOTRACE_RING_SIZE (and OTEL_BSP_MAX_QUEUE_SIZE where it is set), or "
+			"give the "
+			"collector more room.",
+			full);
+	if (count(w, "rejected"))
+		because(w, ATR_VERDICT_PARTLY, "rejected",
+			"The collector refused %llu spans: its log says why%s%s.",
+			count(w, "rejected"), s->status.health.error[0] ? "; it last said: " : "",
+			s->status.health.error);
+	if (count(w, "no_memory") || count(w, "too_long"))
+		because(w, ATR_VERDICT_PARTLY, "dropped",
+			"%llu spans were dropped for want of memory, %llu because they were too "
+			"long.",
+			count(w, "no_memory"), count(w, "too_long"));
+	if (count(w, "keep_overflow"))
+		because(w, ATR_VERDICT_PARTLY, "kept_too_many",
+			"%llu spans that might have been kept were dropped, for more was held back "
+			"than 8 MiB, 4,096 traces or AUTOTRACE_MAX_TRACES_PER_SECOND allow.",
+			count(w, "keep_overflow"));
+	if (s->status.spool_full)
+		because(w, ATR_VERDICT_PARTLY, "spool_full",
+			"The spool is full (AUTOTRACE_SPOOL_MAX_BYTES): 'autotrace drain' sends "
+			"what "
+			"dead processes left there.");
+}
+
+/* Nothing is wrong, as far as can be seen. */
+static void fine(struct why *w)
+{
+	const struct atr_seen *s = w->s;
+
+	if (!s->written)
+		because(w, ATR_VERDICT_OK, "idle", "It has recorded nothing yet.");
+	else if (s->waiting)
+		because(w, ATR_VERDICT_OK, "waiting",
+			"%llu spans wait for their batch, which goes every "
+			"OTEL_BSP_SCHEDULE_DELAY.",
+			(unsigned long long)s->waiting);
+	else
+		because(w, ATR_VERDICT_OK, "ok", "All that it has recorded was exported.");
+}
+
+static void by_itself(struct why *w)
+{
+	const struct atr_seen *s = w->s;
+
+	if (!s->told) {
+		because(w, ATR_VERDICT_UNKNOWN, "other_version",
+			"Its file is of another version of libautotrace than this command.");
+		return;
+	}
+	gate(w);
+	if (s->stopped)
+		because(w, ATR_VERDICT_NONE, "stopped",
+			"It is stopped (SIGSTOP, or a debugger), and its background thread with "
+			"it.");
+	collector(w);
+	losses(w);
+	if (!w->n || w->out[0].verdict != ATR_VERDICT_NONE)
+		settings(w);
+	if (!w->n)
+		fine(w);
+}
+
+static void dead(struct why *w)
+{
+	const struct atr_seen *s = w->s;
+
+	if (!s->file)
+		because(w, ATR_VERDICT_UNKNOWN, "no_process",
+			"There is no process %d, and it has left nothing.", s->pid);
+	else if (s->waiting)
+		because(w, ATR_VERDICT_PARTLY, "left",
+			"It has ended and left %llu spans: the next traced program with the same "
+			"collector sends them, or 'autotrace drain'.",
+			(unsigned long long)s->waiting);
+	else
+		because(w, ATR_VERDICT_OK, "ok",
+			"It has ended, and all its spans are on their way.");
+	if (s->file && s->told) {
+		gate(w);
+		collector(w);
+		losses(w);
+	}
+}
+
+size_t atr_why(const struct atr_seen *s, uint64_t now,
+	       struct atr_reason out[static ATR_REASONS_MAX])
+{
+	struct why w = { .s = s, .now = now, .out = out };
+
+	if (!s->exists || s->zombie)
+		dead(&w);
+	else if (!s->readable)
+		because(&w, ATR_VERDICT_UNKNOWN, "not_readable",
+			"It may not be looked at: it is another user's, or runs with other rights "
+			"than yours (and then the loader ignores LD_PRELOAD).");
+	else if (!s->mapped)
+		not_loaded(&w);
+	else if (!s->file)
+		no_file(&w);
+	else
+		by_itself(&w);
+	return w.n;
+}

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""exporter/otlp-json.c against the official JSON mapping of protobuf.
+
+Requests are made at random with the classes of the PyPI package opentelemetry-proto, with
+every field and hostile values.  Our text of their bytes is compared with what google.protobuf
+says of the same message (ids in hex and enums as numbers, as OTLP has them), and read back
+by google.protobuf it is the message again.
+"""
+import ctypes
+import json
+import os
+import random
+import subprocess
+
+import pytest
+
+import official
+
+ROOT = official.ROOT
+B = os.path.abspath(os.path.join(ROOT, os.environ.get("B") or "build"))
+
+# Runs with the official package in its path: makes requests, prints bytes and its own JSON.
+MAKE = r"""
+import base64, json, random, struct, sys
+from google.protobuf import json_format
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as service
+from opentelemetry.proto.common.v1 import common_pb2 as common
+from opentelemetry.proto.trace.v1 import trace_pb2 as trace
+
+rnd = random.Random(int(sys.argv[1]))
+
+def text():
+    kind = rnd.randrange(6)
+    if kind == 0:
+        return rnd.choice(["", "\0", "\"", "\\", "</script>", "\u2028\u2029", "\x7f", "\x1b[31m",
+                           "\n\r\t\b\f", "'", "\U0010ffff", "\ud7ff", "\ufffe", "e\u0301"])
+    if kind == 1:
+        return "".join(chr(rnd.randrange(0x20)) for _ in range(rnd.randrange(8)))
+    if kind == 2:
+        return "".join(chr(rnd.choice([rnd.randrange(0xd800), rnd.randrange(0xe000, 0x110000)]))
+                       for _ in range(rnd.randrange(12)))
+    return "".join(rnd.choice("abc.def-XYZ019 /") for _ in range(rnd.randrange(200 if kind == 3 else 20)))
+
+def raw(n=None):
+    return bytes(rnd.randrange(256) for _ in range(rnd.randrange(9) if n is None else n))
+
+def u32():
+    return rnd.choice([0, 1, 127, 128, 0x7fffffff, 0x80000000, 0xffffffff, rnd.getrandbits(32)])
+
+def u64():
+    return rnd.choice([0, 1, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, rnd.getrandbits(64)])
+
+def value(v, depth=0):
+    kind = rnd.randrange(10)
+    if kind == 0: v.string_value = text()
+    elif kind == 1: v.bool_value = rnd.random() < 0.5
+    elif kind == 2: v.int_value = rnd.choice([0, 1, -1, -2**63, 2**63 - 1, 2**53 + 1, rnd.getrandbits(40)])
+    elif kind == 3:
+        v.double_value = rnd.choice([0.0, -0.0, 0.1, 1/3, 1e21, 5e-324, 1.7976931348623157e308, float("inf"),
+                                     float("-inf"), struct.unpack("<d", raw(8))[0], rnd.random()])
+    elif kind == 4 and depth < 4:
+        v.array_value.SetInParent()
+        for _ in range(rnd.randrange(4)): value(v.array_value.values.add(), depth + 1)
+    elif kind == 5 and depth < 4:
+        v.kvlist_value.SetInParent()
+        pairs(v.kvlist_value.values, depth + 1)
+    elif kind == 6: v.bytes_value = raw()
+    elif kind < 9: v.string_value = text()
+
+def pairs(to, depth=0):
+    for _ in range(rnd.randrange(5)):
+        kv = to.add()
+        kv.key = text()
+        if rnd.random() < 0.9: value(kv.value, depth)
+
+def span(s):
+    s.trace_id, s.span_id = raw(16), raw(8)
+    s.parent_span_id = raw(rnd.choice([0, 8, 3]))
+    s.trace_state, s.name, s.kind = text(), text(), rnd.randrange(7)
+    s.start_time_unix_nano, s.end_time_unix_nano, s.flags = u64(), u64(), u32()
+    pairs(s.attributes)
+    s.dropped_attributes_count, s.dropped_events_count, s.dropped_links_count = u32(), u32(), u32()
+    for _ in range(rnd.randrange(3)):
+        e = s.events.add()
+        e.time_unix_nano, e.name, e.dropped_attributes_count = u64(), text(), u32()
+        pairs(e.attributes)
+    for _ in range(rnd.randrange(3)):
+        l = s.links.add()
+        l.trace_id, l.span_id, l.trace_state, l.flags = raw(), raw(), text(), u32()
+        l.dropped_attributes_count = u32()
+        pairs(l.attributes)
+    if rnd.random() < 0.6:
+        s.status.SetInParent()
+        s.status.message, s.status.code = text(), rnd.randrange(3)
+
+def hexed(item, key=None):
+    if isinstance(item, dict): return {k: hexed(v, k) for k, v in item.items()}
+    if isinstance(item, list): return [hexed(v, key) for v in item]
+    return base64.b64decode(item).hex() if key in ("traceId", "spanId", "parentSpanId") else item
+
+def unhexed(item, key=None):
+    if isinstance(item, dict): return {k: unhexed(v, k) for k, v in item.items()}
+    if isinstance(item, list): return [unhexed(v, key) for v in item]
+    return base64.b64encode(bytes.fromhex(item)).decode() if key in ("traceId", "spanId", "parentSpanId") else item
+
+def make():
+    r = service.ExportTraceServiceRequest()
+    for _ in range(rnd.randrange(1, 3)):
+        rs = r.resource_spans.add()
+        rs.schema_url = text()
+        if rnd.random() < 0.9: pairs(rs.resource.attributes); rs.resource.dropped_attributes_count = u32()
+        for _ in range(rnd.randrange(3)):
+            ss = rs.scope_spans.add()
+            ss.schema_url = text()
+            if rnd.random() < 0.9:
+                ss.scope.name, ss.scope.version, ss.scope.dropped_attributes_count = text(), text(), u32()
+                pairs(ss.scope.attributes)
+            for _ in range(rnd.randrange(4)): span(ss.spans.add())
+    return r
+
+for line in sys.stdin:                      # "make" or our JSON of the last one
+    line = line.rstrip("\n")
+    if line == "make":
+        last = make()
+        want = hexed(json_format.MessageToDict(last, use_integers_for_enums=True))
+        print(last.SerializeToString().hex(), json.dumps(want), flush=True)
+    else:
+        back = json_format.ParseDict(unhexed(json.loads(line)), service.ExportTraceServiceRequest())
+        # NaN is not equal to itself, its bytes are
+        same = back.SerializeToString(deterministic=True) == last.SerializeToString(deterministic=True)
+        print("same" if same else "other", flush=True)
+"""
+
+
+class Buf(ctypes.Structure):
+    _fields_ = [("bytes", ctypes.c_void_p), ("len", ctypes.c_size_t), ("room", ctypes.c_size_t),
+                ("failed", ctypes.c_bool)]
+
+
+def library(folder, change=None):
+    """Our writer as a function of bytes; change: (text, text) in its source, to be noticed."""
+    with open(os.path.join(ROOT, "exporter", "otlp-json.c")) as f:
+        source = f.read()
+    if change:
+        assert source.count(change[0]) == 1, change
+        source = source.replace(*change)
+    path = os.path.join(folder, "otlp-json.c")
+    with open(path, "w") as f:
+        f.write(source)
+    objects = [path] + [os.path.join(ROOT, p) for p in (
+        "exporter/line.c", "exporter/buf.c", "preload/utf8.c", "preload/sys.c")]
+    objects.append(os.path.join(B, "exporter", "otlp.pb-c.c"))
+    so = os.path.join(folder, "otlp-json.so")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-I" + ROOT, "-I" + B,
+                    "-o", so] + objects + ["-lprotobuf-c", "-lm"], check=True, timeout=120)
+    lib = ctypes.CDLL(so)
+    lib.atr_otlp_json_message.restype = ctypes.c_bool
+    lib.atr_otlp_json_message.argtypes = [ctypes.POINTER(Buf), ctypes.c_void_p, ctypes.c_char_p,
+                                          ctypes.c_size_t, ctypes.POINTER(ctypes.c_uint64)]
+    lib.atr_buf_free.argtypes = [ctypes.POINTER(Buf)]
+    kind = ctypes.addressof(ctypes.c_char.in_dll(
+        lib, "atr__otlp__export_trace_service_request__descriptor"))
+
+    def to_json(data):
+        out, lost = Buf(), ctypes.c_uint64()
+        good = lib.atr_otlp_json_message(ctypes.byref(out), kind, data, len(data),
+                                         ctypes.byref(lost))
+        text = ctypes.string_at(out.bytes, out.len).decode("utf-8") if out.len else ""
+        lib.atr_buf_free(ctypes.byref(out))
+        return text if good else None, lost.value
+
+    return to_json
+
+
+class Official:
+    def __init__(self, seed):
+        where, python = official.folder()
+        self.process = subprocess.Popen(
+            ["timeout", "-s", "KILL", "120", python, "-c", MAKE, str(seed)], text=True,
+            encoding="utf-8", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=dict(os.environ, PYTHONPATH=where, PYTHONIOENCODING="utf-8"))
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().rstrip("\n")
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+def unlike(a, b, path="", key=None):
+    """Where two texts differ first, or None.  Python writes doubles that are whole as integers."""
+    if key == "doubleValue" and not isinstance(a, str) and not isinstance(b, str):
+        a, b = float(a), float(b)
+    if type(a) is not type(b):
+        return f"{path}: {a!r}, not {b!r}"
+    if isinstance(a, dict):
+        if a.keys() != b.keys():
+            return f"{path}: {sorted(a)}, not {sorted(b)}"
+        return next(filter(None, (unlike(a[k], b[k], f"{path}.{k}", k) for k in a)), None)
+    if isinstance(a, list) and len(a) == len(b):
+        return next(filter(None, (unlike(x, y, f"{path}[{i}]") for i, (x, y) in
+                                  enumerate(zip(a, b)))), None)
+    return None if a == b else f"{path}: {a!r}, not {b!r}"
+
+
+def differences(to_json, seed, rounds):
+    """What our text says otherwise than the official mapping: one line for each request."""
+    theirs, found = Official(seed), []
+    try:
+        for i in range(rounds):
+            data, want = theirs.ask("make").split(" ", 1)
+            text, lost = to_json(bytes.fromhex(data))
+            if text is None or lost:
+                found.append(f"request {i}: refused, or {lost} fields lost")
+                continue
+            if "\n" in text:
+                found.append(f"request {i}: more than one line")
+                continue
+            got = json.loads(text)
+            other = unlike(got, json.loads(want))
+            if other:
+                found.append(f"request {i}: {other}"[:500])
+            elif theirs.ask(text) != "same":
+                found.append(f"request {i}: read back it is another message: {text[:500]}")
+    finally:
+        theirs.close()
+    return found
+
+
+def test_the_text_says_what_the_official_mapping_says(tmp_path):
+    official.folder()
+    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(2**31))
+    found = differences(library(str(tmp_path)), seed, 300)
+    assert not found, f"SEED={seed}: {len(found)} of 300\n" + "\n".join(found[:3])
+
+
+@pytest.mark.parametrize("what, change", [
+    ("sign", ('put_signed(w->out, "\\"", (int64_t)p->value)',
+              'put_number(w->out, "\\"", "", p->value)')),
+    ("quotes of long numbers", ('put_number(w->out, "\\"", "", p->value)',
+                                'put_number(w->out, "", "", p->value)')),
+    ("digits of a double", ("digits = 15; digits <= 17", "digits = 15; digits <= 16")),
+    ("infinity", ('"\\"-Infinity\\""', '"\\"Infinity\\""')),
+    ("base64", ('"0123456789+/"', '"0123456789-_"')),
+    ("ids in base64", ('"_id") == 0', '"_ix") == 0')),
+    ("choice", ("field != choice", "field == choice")),
+    ("control characters", ("c >= 0x20 && c !=", "c >= 0x0f && c !=")),
+    ("cut to 32 bits", ("(uint32_t)p->value", "(uint16_t)p->value")),
+    ("comma", ("if (any)\n\t\t\tput(w->out, \",\");\n\t\tany = true;\n\t\tgood = put_value",
+               "any = true;\n\t\tgood = put_value")),
+])
+def test_a_wrong_writer_is_noticed(tmp_path, what, change):
+    official.folder()
+    try:
+        found = differences(library(str(tmp_path), change), 1, 100)
+    except ValueError:
+        return  # no JSON at all
+    assert found, what

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""autotrace status against what is known otherwise; and the line at the end of a process."""
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+import harness
+from harness import B, bare_env, end, program, run, wait_for
+from receiver import Answer
+
+AUTOTRACE = os.path.join(B, "autotrace")
+PAIRS = """
+import os, socket, sys, time
+s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+c = socket.create_connection(s.getsockname()); a = s.accept()[0]
+for line in sys.stdin:
+    for _ in range(int(line)):
+        c.send(b"x")
+    print("did", flush=True)
+"""
+
+
+def status(*pids, spool=None, **more):
+    """What the command says, as Python has it."""
+    env = bare_env(**({"AUTOTRACE_SPOOL_DIR": spool} if spool else {}), **more)
+    r = run([AUTOTRACE, "status", "--json", *map(str, pids)], env, timeout=30)
+    assert r.rc in (0, 1, 2) and r.err == "", r.raw_err
+    found = json.loads(r.out)
+    assert all(p["why"] for p in found)
+    return found
+
+
+def of(pid, spool=None):
+    (one,) = status(pid, spool=spool)
+    return one
+
+
+def codes(one):
+    return [w["code"] for w in one["why"]]
+
+
+class Sender:
+    """A traced program that sends as often as it is told: a span each."""
+
+    def __init__(self, env, argv=(sys.executable, "-c", PAIRS)):
+        self.process = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL, start_new_session=True)
+        self.pid = self.process.pid
+
+    def send(self, n):
+        self.process.stdin.write(b"%d\n" % n)
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == b"did\n"
+
+    def stop(self, sig=signal.SIGKILL):
+        end(self.process, sig)
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def spool(tmp_path):
+    return str(tmp_path)
+
+
+@pytest.fixture
+def sender(shim, spool):
+    with contextlib.ExitStack() as stack:
+        def start(**more):
+            s = Sender(shim(AUTOTRACE_SPOOL_DIR=spool, AUTOTRACE_SOCKET_SPANS="all", **more))
+            stack.callback(s.stop)
+            return s
+        yield start
+
+
+def test_counters_are_those_of_the_receiver(receiver, sender, spool):
+    s = sender()
+    for n in (5, 30, 400):
+        s.send(n)
+    wait_for(lambda: len(receiver.spans) >= 435, "the spans")
+    wait_for(lambda: of(s.pid, spool)["waiting"] == 0, "the answer to the last batch")
+    wait_for(lambda: of(s.pid, spool)["counters"]["exported"] == len(receiver.spans), "its counters")
+    one = of(s.pid, spool)
+    assert one["tracing"] == "on" and one["arriving"] == "ok" and codes(one) == ["ok"]
+    assert one["recorded"] == one["counters"]["recorded"] == len(receiver.spans)
+    assert one["counters"]["requests"] == receiver.requests
+    assert one["endpoint"] == receiver.endpoint + "/v1/traces"
+    assert abs(time.time_ns() - one["accepted_unix_nano"]) < 20e9 and not one["failed_unix_nano"]
+    assert one["settings"]["OTEL_SERVICE_NAME"] == "e2e"
+    assert [p["pid"] for p in status(spool=spool) if p.get("spool", "").startswith(spool)] == [s.pid]
+    screen = run([AUTOTRACE, "status", str(s.pid)], bare_env(AUTOTRACE_SPOOL_DIR=spool)).ok().out.decode()
+    assert len(screen.splitlines()) < 40 and f"{one['recorded']} recorded" in screen
+
+
+def test_waiting_spans_are_counted_before_they_are_sent(receiver, sender, spool):
+    s = sender(OTEL_BSP_SCHEDULE_DELAY="600000")
+    s.send(21)
+    one = of(s.pid, spool)
+    assert one["waiting"] == one["recorded"] >= 22 and codes(one) == ["waiting"]
+    assert not receiver.spans
+
+
+def test_the_dead_are_told_of_until_they_are_drained(receiver, sender, spool):
+    s = sender(OTEL_BSP_SCHEDULE_DELAY="600000")
+    s.send(50)
+    before = of(s.pid, spool)["waiting"]
+    s.stop(signal.SIGKILL)
+    one = of(s.pid, spool)
+    assert one["tracing"] == "ended" and codes(one)[0] == "left" and one["waiting"] == before >= 50
+    assert [p["waiting"] for p in status(spool=spool) if p["pid"] == s.pid] == [before]
+    run([AUTOTRACE, "drain"], bare_env(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+                                       AUTOTRACE_SPOOL_DIR=spool), timeout=30).ok()
+    assert len(receiver.spans) == before
+    assert codes(of(s.pid, spool)) == ["no_process"]
+
+
+@pytest.mark.parametrize("what", ["refused", "http", "name"])
+def test_the_collectors_own_words(receiver, sender, spool, what):
+    more = {}
+    if what == "refused":
+        more["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://user:secret@127.0.0.1:9"
+    elif what == "name":
+        more["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://no-such-host.invalid:4318"
+    else:
+        receiver.script += [Answer(503)] * 100
+    s = sender(**more)
+    s.send(3)
+    wait_for(lambda: of(s.pid, spool).get("error"), "the error", 20)
+    one = of(s.pid, spool)
+    assert codes(one)[0] == "collector" and one["arriving"] == "none"
+    assert one["waiting"] == one["recorded"] and one["counters"]["exported"] == 0
+    words = {"refused": "127.0.0.1 port 9", "http": "HTTP 503", "name": "no-such-host.invalid"}[what]
+    assert words in one["why"][0]["text"]
+    assert "secret" not in json.dumps(one)
+
+
+def test_a_refusal_is_told(receiver, sender, spool):
+    receiver.script += [Answer(401)]
+    s = sender()
+    s.send(3)
+    wait_for(lambda: of(s.pid, spool)["counters"]["rejected"], "the refusal")
+    one = of(s.pid, spool)
+    assert {"rejected", "collector"} <= set(codes(one)) and "HTTP 401" in json.dumps(one["why"])
+
+
+def test_a_full_ring_is_told(receiver, sender, spool):
+    s = sender(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", AUTOTRACE_RING_SIZE="65536")
+    s.send(3000)
+    wait_for(lambda: of(s.pid, spool)["counters"]["ring_full"], "its counters")
+    one = of(s.pid, spool)
+    assert "queue_full" in codes(one) and one["ring_percent"] > 70
+    wait_for(lambda: of(s.pid, spool)["counters"]["ring_full"] + of(s.pid, spool)["recorded"] >= 3000,
+             "the last of its counters")
+
+
+def test_a_shut_gate_is_told(sender, spool):
+    s = sender(AUTOTRACE_DEBUG="bug", AUTOTRACE_ABORT_ON_BUG=None)
+    s.send(3)
+    one = of(s.pid, spool)
+    assert one["tracing"] == "off" and codes(one)[0] == "bug" and one["arriving"] == "none"
+
+
+def test_a_stopped_process_is_told_and_not_disturbed(receiver, sender, spool):
+    s = sender()
+    s.send(3)
+    wait_for(lambda: len(receiver.spans) >= 3, "the spans")
+    os.kill(s.pid, signal.SIGSTOP)
+    wait_for(lambda: "stopped" in codes(of(s.pid, spool)), "the stop")
+    os.kill(s.pid, signal.SIGCONT)
+    before = open(f"/proc/{s.pid}/status", encoding="ascii", errors="replace").read()
+    for _ in range(5):
+        assert codes(of(s.pid, spool)) == ["ok"]
+    after = open(f"/proc/{s.pid}/status", encoding="ascii", errors="replace").read()
+
+    def of_main(text):
+        return re.findall(r"^(?:TracerPid|SigQ|SigPnd|ShdPnd|nonvoluntary_ctxt_switches|voluntary_ctxt_switches):.*",
+                          text, re.M)
+    assert of_main(before) == of_main(after), "its main thread did not notice"
+
+
+@pytest.mark.parametrize("more, code", [
+    ({"OTEL_SDK_DISABLED": "true"}, "disabled"),
+    ({"OTEL_TRACES_EXPORTER": "none"}, "exporter_none"),
+    ({"OTEL_TRACES_SAMPLER": "always_off"}, "sampler_off"),
+    ({"AUTOTRACE_SPOOL_MAX_BYTES": "0"}, "no_file"),
+    ({"LD_PRELOAD": None}, "not_preloaded"),
+    ({"LD_PRELOAD": "/no/such/libautotrace.so"}, "library_missing"),
+], ids=lambda v: v if isinstance(v, str) else "")
+def test_why_not(sender, spool, more, code):
+    if harness.SAN and "LD_PRELOAD" in more:
+        pytest.skip("the sanitizer's runtime is in LD_PRELOAD")
+    s = sender(**more)
+    s.send(3)
+    assert codes(of(s.pid, spool))[0] == code
+
+
+def test_why_not_a_static_program(shim, tmp_path):
+    if harness.SAN:
+        pytest.skip("no sanitizer works in a static program")
+    source = tmp_path / "static.c"
+    source.write_text("#include <unistd.h>\nint main(void) { sleep(30); return 0; }\n")
+    path = str(tmp_path / "static")
+    subprocess.run(["gcc", "-static", "-o", path, str(source)], check=True, timeout=60)
+    p = subprocess.Popen([path], env=shim(), start_new_session=True)
+    try:
+        one = of(p.pid)
+        assert codes(one) == ["static"] and "statically linked" in one["why"][0]["text"]
+    finally:
+        end(p, signal.SIGKILL)
+
+
+def test_why_not_a_setuid_program(shim, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a program setuid to another")
+    if harness.SAN:
+        pytest.skip("the sanitizer's runtime is in LD_PRELOAD")
+    path = "/tmp/atr-status-setuid.%d" % os.getpid()
+    shutil.copy(shutil.which("sleep"), path)
+    os.chown(path, 65534, 65534)
+    os.chmod(path, 0o4755)
+    try:
+        p = subprocess.Popen([path, "30"], env=shim(), start_new_session=True)
+        wait_for(lambda: of(p.pid)["executable"] == path, "the exec")
+        try:
+            assert codes(of(p.pid)) == ["other_rights"]
+        finally:
+            end(p, signal.SIGKILL)
+    finally:
+        os.unlink(path)
+
+
+def test_another_users_process_is_not_looked_at(shim, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("wants a second user")
+    p = subprocess.Popen(["sleep", "30"], env=bare_env(), start_new_session=True)
+    try:
+        r = run(["setpriv", "--reuid", "65534", "--clear-groups", AUTOTRACE, "status", "--json", str(p.pid)],
+                bare_env(), cwd="/")
+        if r.rc == 1 and b"cannot execute" in r.raw_err.lower():
+            pytest.skip("that user cannot reach the command")
+        assert r.rc == 2 and codes(json.loads(r.out)[0]) == ["not_readable"]
+    finally:
+        end(p, signal.SIGKILL)
+
+
+def test_in_a_sandbox_of_its_own(shim, spool):
+    if harness.SAN:
+        pytest.skip("a sanitizer's own calls are not in the filter")
+    code = PAIRS.replace("for line in sys.stdin:", """
+for _ in range(3): c.send(b"y")
+import ctypes, struct
+allow = struct.pack("HBBI", 6, 0, 0, 0x7fff0000)
+buf = ctypes.create_string_buffer(allow)
+prog = struct.pack("HxxxxxxP", 1, ctypes.addressof(buf))
+libc = ctypes.CDLL(None)
+libc.prctl(38, 1, 0, 0, 0)
+assert libc.prctl(22, 2, ctypes.create_string_buffer(prog), 0, 0) == 0
+for line in sys.stdin:""")
+    s = Sender(shim(AUTOTRACE_SPOOL_DIR=spool), (sys.executable, "-c", code))
+    try:
+        s.send(1)
+        assert codes(of(s.pid, spool))[0] == "sandbox"
+    finally:
+        s.stop()
+
+
+def test_nobody_and_nonsense(spool):
+    r = run([AUTOTRACE, "status", "999999999"], bare_env(AUTOTRACE_SPOOL_DIR=spool))
+    assert r.rc == 2 and b"no process 999999999" in r.out
+    for word in ("x", "0", "-3", "12x", ""):
+        assert run([AUTOTRACE, "status", "--", word], bare_env()).rc == 125
+    assert run([AUTOTRACE, "status", "--help"], bare_env()).rc == 0
+
+
+# ---- the line at the end ----
+
+DROPPED = re.compile(r"autotrace\[\d+\]: (\d+) of (\d+) spans were dropped: (.*)")
+
+
+def lines(r):
+    return DROPPED.findall(r.err)
+
+
+def client(echo, threads, rounds):
+    return [program("threads-client"), "echo", str(threads), str(rounds), str(echo.port)]
+
+
+@pytest.mark.parametrize("level", [None, "info", "debug"])
+def test_what_was_refused_is_said_once(receiver, shim, echo, level):
+    receiver.script += [Answer(400)] * 10
+    r = run(client(echo, 1, 5), shim(OTEL_LOG_LEVEL=level)).ok()
+    ((n, of_all, why),) = lines(r)
+    assert int(n) == r.total("rejected") == int(of_all) == r.total("recorded")
+    assert f"{n} because the collector refused them" in why and "HTTP 400" in why
+
+
+@pytest.mark.parametrize("level", ["warn", "error", "none"])
+def test_and_not_where_that_is_not_wanted(receiver, shim, echo, level):
+    receiver.script += [Answer(400)] * 10
+    assert not lines(run(client(echo, 1, 5), shim(OTEL_LOG_LEVEL=level)).ok())
+
+
+def test_who_dropped_nothing_says_nothing(receiver, shim, echo):
+    assert run(client(echo, 2, 5), shim(OTEL_LOG_LEVEL="trace")).ok().err == ""
+
+
+def test_what_is_left_in_the_spool_is_not_dropped(shim, echo, spool):
+    r = run(client(echo, 1, 5), shim(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+                                     AUTOTRACE_SPOOL_DIR=spool)).ok()
+    assert r.total("left") and not lines(r)
+
+
+def test_what_was_in_memory_is(shim, echo):
+    r = run(client(echo, 1, 5), shim(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+                                     AUTOTRACE_SPOOL_MAX_BYTES="0")).ok()
+    ((n, _, why),) = lines(r)
+    assert int(n) == r.total("unsent") == r.total("recorded") and "no collector had taken them" in why
+    assert "127.0.0.1 port 9" in why
+
+
+def test_a_full_ring_is_said_with_numbers(receiver, shim, echo):
+    r = run(client(echo, 1, 2000), shim(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+                                        AUTOTRACE_RING_SIZE="65536"), timeout=30).ok()
+    ((n, of_all, why),) = lines(r)
+    assert int(n) == r.total("ring_full") > 0
+    assert int(of_all) == r.total("ring_full") + r.total("recorded")
+    assert f"{n} because the queue was full" in why
+
+
+def test_each_process_speaks_for_itself(receiver, shim, echo):
+    receiver.script += [Answer(400)] * 20
+    r = run(["sh", "-c", "%s; %s" % ((" ".join(client(echo, 1, 1)),) * 2)], shim()).ok()
+    said = lines(r)
+    assert len(said) == 2 and sum(int(s[0]) for s in said) == r.total("rejected") == 6

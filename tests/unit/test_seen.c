@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: cli/elf.o preload/config.o preload/text.o preload/spoolname.o preload/sys.o */
+/* LINK: preload/target.o */
+#include "cli/seen.c"
+
+#include "tests/unit/spool_file.h"
+#include "tests/unit/test.h"
+
+static uint8_t file[SPOOL_FILE(3)] __attribute__((aligned(4096)));
+static struct atr_seen seen;
+
+static struct atr_spool_file *head(void)
+{
+	return (struct atr_spool_file *)(void *)file;
+}
+
+static void begin(void)
+{
+	spool_file(file, 3, 4711);
+	head()->status.version = ATR_STATUS_VERSION;
+	head()->status.n_counters = 3;
+	memcpy(head()->status.names, "a bc d ", 8);
+	head()->status.counters[0] = 1;
+	head()->status.counters[1] = 22;
+	head()->status.counters[2] = 333;
+}
+
+/* What is seen of the first `len` bytes of the file. */
+static bool look(size_t len)
+{
+	char path[] = "/tmp/test_seen.XXXXXX";
+	int fd = mkstemp(path);
+	bool ours;
+
+	CHECK(fd >= 0);
+	(void)unlink(path);
+	CHECK(write(fd, file, len) == (ssize_t)len);
+	memset(&seen, 0, sizeof(seen));
+	ours = atr_seen_file(&seen, fd);
+	(void)close(fd);
+	return ours;
+}
+
+TEST(counters_are_found_by_name)
+{
+	begin();
+	CHECK(look(sizeof(file)));
+	CHECK(seen.told);
+	CHECK_INT(atr_seen_counter(&seen, "a"), 1);
+	CHECK_INT(atr_seen_counter(&seen, "bc"), 22);
+	CHECK_INT(atr_seen_counter(&seen, "d"), 333);
+	CHECK_INT(atr_seen_counter(&seen, "b"), 0);
+	CHECK_INT(atr_seen_counter(&seen, ""), 0);
+}
+
+TEST(what_waits_in_rings_is_counted_padding_is_not)
+{
+	struct atr_ring *ring;
+
+	begin();
+	ring = spool_ring(file, 1);
+	/* Up to the end of the ring and round. */
+	ring->head = ring->tail = ATR_RING_LEAST - ATR_RECORD_MAX - 64;
+	for (int i = 0; i < 5; i++)
+		(void)spool_record(ring, 100, 1);
+	ring->written = 50;
+	(void)spool_record(spool_ring(file, 2), 10, 1);
+	spool_ring(file, 2)->written = 1;
+	CHECK(look(sizeof(file)));
+	CHECK_INT(seen.waiting, 6);
+	CHECK_INT(seen.written, 51);
+	CHECK_INT(seen.n_rings, 3);
+	CHECK_INT(seen.fullest_bytes, ATR_RING_LEAST);
+	CHECK_INT(seen.used_bytes, ring->head - ring->tail);
+}
+
+TEST(another_version_or_half_a_page_says_nothing)
+{
+	begin();
+	head()->status.version = ATR_STATUS_VERSION + 1;
+	CHECK(look(sizeof(file)));
+	CHECK(!seen.told);
+	head()->status.version = ATR_STATUS_VERSION;
+	head()->status.n_counters = ATR_STATUS_COUNTERS + 1;
+	CHECK(look(sizeof(file)));
+	CHECK(!seen.told);
+	CHECK(!look(100) || !seen.told);
+	CHECK(!look(0));
+	head()->magic++;
+	CHECK(!look(sizeof(file)));
+}
+
+TEST(a_page_left_in_the_middle_of_a_change_is_read_all_the_same)
+{
+	begin();
+	head()->status.change = 7;
+	CHECK(look(sizeof(file)));
+	CHECK(seen.told);
+}
+
+TEST(nothing_in_a_file_is_believed)
+{
+	uint32_t random = 1;
+
+	for (int round = 0; round < 300; round++) {
+		begin();
+		(void)spool_record(spool_ring(file, 0), 100, 1);
+		for (int i = 0; i < 40; i++) {
+			size_t at;
+
+			random = random * 1103515245u + 12345u;
+			at = random >> 8;
+			at = i % 3 == 0	  ? at % 64
+			     : i % 3 == 1 ? ATR_SPOOL_HEADER + at % 256
+					  : offsetof(struct atr_spool_file, status) + at % 4096;
+			file[at] = (uint8_t)(random >> 3);
+		}
+		head()->magic = ATR_SPOOL_MAGIC;
+		head()->version = ATR_SPOOL_VERSION;
+		memset(head()->status.names, 'x', sizeof(head()->status.names));
+		(void)look(sizeof(file));
+		(void)atr_seen_counter(&seen, "x");
+	}
+}
+
+TEST(this_process_is_seen_as_what_it_is)
+{
+	atr_see(&seen, getpid());
+	CHECK(seen.exists && seen.readable && !seen.zombie && !seen.stopped);
+	CHECK(!seen.mapped && !seen.file && !seen.secure);
+	CHECK_STR(seen.name, "test_seen");
+	CHECK_INT(seen.elf, ATR_ELF_DYNAMIC);
+	CHECK_INT(seen.uid, geteuid());
+	atr_see(&seen, INT_MAX);
+	CHECK(!seen.exists && !seen.file);
+}

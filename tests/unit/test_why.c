@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/why.c"
+
+#include <string.h>
+
+#include "tests/unit/test.h"
+
+#define NOW 1700000000000000000ull
+
+static struct {
+	const char *name;
+	uint64_t n;
+} counters[8];
+
+static struct atr_seen seen;
+static struct atr_reason why[ATR_REASONS_MAX];
+
+uint64_t atr_seen_counter(const struct atr_seen *s, const char *name)
+{
+	for (size_t i = 0; s->told && i < ATR_ARRAY_LEN(counters); i++)
+		if (counters[i].name && strcmp(counters[i].name, name) == 0)
+			return counters[i].n;
+	return 0;
+}
+
+/* A process that is traced and well, with the settings' defaults. */
+static void well(void)
+{
+	memset(counters, 0, sizeof(counters));
+	seen = (struct atr_seen){
+		.pid = 7,
+		.exists = true,
+		.readable = true,
+		.elf = ATR_ELF_DYNAMIC,
+		.preload = true,
+		.library = "/usr/lib/libautotrace.so",
+		.mapped = true,
+		.config_known = true,
+		.config = { .exporter = ATR_EXPORTER_OTLP,
+			    .sampler = ATR_SAMPLER_PARENTBASED_ALWAYS_ON,
+			    .sampler_arg = 1,
+			    .spool_max_bytes = 1 },
+		.file = true,
+		.told = true,
+		.written = 10,
+		.exe = "/bin/p",
+	};
+	seen.status.working = ATR_WORKING_RUNNING;
+	seen.status.health = (struct atr_health){ .ok_at = NOW - 5, .endpoint = "http://c:4318/" };
+}
+
+/* The first reason's code; its text has that in it. */
+static bool is(const char *code, enum atr_verdict verdict, const char *text)
+{
+	size_t n = atr_why(&seen, NOW, why);
+	bool good = CHECK(n >= 1) && CHECK_STR(why[0].code, code) &&
+		    CHECK_INT(why[0].verdict, verdict) && CHECK(strstr(why[0].text, text) != NULL);
+
+	for (size_t i = 0; i < n; i++) /* one sentence or more, whole */
+		good &= CHECK(why[i].text[strlen(why[i].text) - 1] == '.');
+	if (!good)
+		printf("  %s\n", why[0].text);
+	return good;
+}
+
+TEST(who_is_well_is_told_so)
+{
+	well();
+	is("ok", ATR_VERDICT_OK, "All");
+	seen.waiting = 3;
+	is("waiting", ATR_VERDICT_OK, "3 spans");
+	seen.written = seen.waiting = 0;
+	is("idle", ATR_VERDICT_OK, "nothing");
+}
+
+TEST(who_is_not_loaded_learns_why)
+{
+	well();
+	seen.mapped = seen.file = seen.told = false;
+	seen.library_missing = true;
+	is("library_missing", ATR_VERDICT_NONE, "/usr/lib/libautotrace.so");
+	seen.library_missing = false;
+	is("not_loaded", ATR_VERDICT_NONE, "standard error");
+	seen.preload = false;
+	is("not_preloaded", ATR_VERDICT_NONE, "autotrace run");
+	seen.secure = true;
+	is("other_rights", ATR_VERDICT_NONE, "setuid");
+	seen.elf = ATR_ELF_STATIC;
+	is("static", ATR_VERDICT_NONE, "/bin/p is statically linked");
+	seen.go = true;
+	is("static", ATR_VERDICT_NONE, "Go");
+	seen.elf = ATR_ELF_OTHER_LIBC;
+	is("other_libc", ATR_VERDICT_NONE, "musl");
+	seen.elf = ATR_ELF_FOREIGN;
+	is("other_machine", ATR_VERDICT_NONE, "32 bits");
+	seen.readable = false;
+	is("not_readable", ATR_VERDICT_UNKNOWN, "another user");
+}
+
+TEST(without_a_file_the_settings_say_why)
+{
+	well();
+	seen.file = seen.told = false;
+	is("idle", ATR_VERDICT_OK, "nothing yet");
+	seen.thread = true;
+	is("no_file", ATR_VERDICT_UNKNOWN, "standard error");
+	seen.config.spool_max_bytes = 0;
+	is("no_file", ATR_VERDICT_UNKNOWN, "AUTOTRACE_SPOOL_MAX_BYTES=0");
+	seen.valgrind = true;
+	is("no_file", ATR_VERDICT_UNKNOWN, "valgrind");
+	seen.sandboxed = true;
+	is("sandbox", ATR_VERDICT_NONE, "seccomp");
+	seen.tsan = true;
+	is("tsan", ATR_VERDICT_NONE, "ThreadSanitizer");
+	seen.config.sampler = ATR_SAMPLER_TRACEIDRATIO;
+	seen.config.sampler_arg = 0;
+	is("sampler_ratio", ATR_VERDICT_NONE, "=0:");
+	seen.config.sampler = ATR_SAMPLER_ALWAYS_OFF;
+	is("sampler_off", ATR_VERDICT_NONE, "always_off");
+	seen.config.keep_slow_ms = 1000;
+	is("sampler_kept", ATR_VERDICT_PARTLY, "AUTOTRACE_KEEP_SLOW_MS");
+	seen.config.exporter = ATR_EXPORTER_NONE;
+	is("exporter_none", ATR_VERDICT_NONE, "none");
+	seen.config.sdk_disabled = true;
+	is("disabled", ATR_VERDICT_NONE, "OTEL_SDK_DISABLED");
+}
+
+TEST(a_collector_that_fails_is_named_with_its_words)
+{
+	struct atr_health *h;
+
+	well();
+	h = &seen.status.health;
+	h->error_at = NOW - 3100000000ull;
+	h->ok_at = 0;
+	(void)snprintf(h->error, sizeof(h->error), "Connection refused");
+	is("collector", ATR_VERDICT_NONE, "http://c:4318/ failed, 3.1 s ago: Connection refused.");
+	CHECK(strstr(why[0].text, "None was accepted yet") != NULL);
+	h->ok_at = NOW - 180 * NS_PER_S;
+	is("collector", ATR_VERDICT_PARTLY, "3 min ago.");
+	h->ok_at = NOW - NS_PER_S;
+	is("ok", ATR_VERDICT_OK, "");
+}
+
+TEST(what_it_says_itself_comes_first)
+{
+	well();
+	seen.status.tracing = ATR_TRACING_BUG;
+	is("bug", ATR_VERDICT_NONE, "report");
+	seen.status.tracing = ATR_TRACING_SANDBOX;
+	is("sandbox", ATR_VERDICT_NONE, "seccomp");
+	seen.status.tracing = ATR_TRACING_ON;
+	seen.status.working = ATR_WORKING_NO_EXPORTER;
+	is("no_exporter", ATR_VERDICT_NONE, "libcurl");
+	seen.status.working = ATR_WORKING_NO_THREAD;
+	is("no_thread", ATR_VERDICT_NONE, "limit");
+	seen.status.working = ATR_WORKING_RESOLVING;
+	is("resolving", ATR_VERDICT_NONE, "name server");
+	seen.status.working = ATR_WORKING_RUNNING;
+	seen.stopped = true;
+	is("stopped", ATR_VERDICT_NONE, "SIGSTOP");
+	seen.told = false;
+	is("other_version", ATR_VERDICT_UNKNOWN, "version");
+}
+
+TEST(losses_are_counted_with_what_to_do)
+{
+	well();
+	counters[0].name = "ring_full";
+	counters[0].n = 12;
+	counters[1].name = "rejected";
+	counters[1].n = 5;
+	counters[2].name = "no_memory";
+	counters[2].n = 2;
+	counters[3].name = "keep_overflow";
+	counters[3].n = 7;
+	(void)snprintf(seen.status.health.error, 64, "refused: HTTP 400");
+	seen.status.spool_full = 1;
+	is("queue_full", ATR_VERDICT_PARTLY, "12 spans");
+	CHECK_INT(atr_why(&seen, NOW, why), 5);
+	CHECK_STR(why[1].code, "rejected");
+	CHECK(strstr(why[1].text, "refused: HTTP 400") != NULL);
+	CHECK_STR(why[2].code, "dropped");
+	CHECK_STR(why[3].code, "kept_too_many");
+	CHECK_STR(why[4].code, "spool_full");
+}
+
+TEST(the_dead_are_told_by_what_they_left)
+{
+	well();
+	seen.exists = false;
+	is("ok", ATR_VERDICT_OK, "ended");
+	seen.waiting = 4;
+	is("left", ATR_VERDICT_PARTLY, "left 4 spans");
+	seen.exists = seen.zombie = true;
+	is("left", ATR_VERDICT_PARTLY, "left 4 spans");
+	seen.exists = seen.file = seen.told = false;
+	is("no_process", ATR_VERDICT_UNKNOWN, "no process 7");
+}
