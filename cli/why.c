@@ -122,6 +122,11 @@ static void settings(struct why *w)
 		because(w, ATR_VERDICT_NONE, "exporter_none",
 			"OTEL_TRACES_EXPORTER=none in its environment: it propagates, and records "
 			"nothing.");
+	else if (c->sampler == ATR_SAMPLER_ALWAYS_OFF && (c->keep_errors || c->keep_slow_ms))
+		because(w, ATR_VERDICT_PARTLY, "sampler_kept",
+			"OTEL_TRACES_SAMPLER=always_off in its environment: only traces in which "
+			"something failed (AUTOTRACE_KEEP_ERRORS) or was slow "
+			"(AUTOTRACE_KEEP_SLOW_MS) are exported.");
 	else if (c->sampler == ATR_SAMPLER_ALWAYS_OFF)
 		because(w, ATR_VERDICT_NONE, "sampler_off",
 			"OTEL_TRACES_SAMPLER=always_off in its environment.");
@@ -241,6 +246,11 @@ static void losses(struct why *w)
 			"%llu spans were dropped for want of memory, %llu because they were too "
 			"long.",
 			count(w, "no_memory"), count(w, "too_long"));
+	if (count(w, "keep_overflow"))
+		because(w, ATR_VERDICT_PARTLY, "kept_too_many",
+			"%llu spans that might have been kept were dropped, for more was held back "
+			"than 8 MiB, 4,096 traces or AUTOTRACE_MAX_TRACES_PER_SECOND allow.",
+			count(w, "keep_overflow"));
 	if (s->status.spool_full)
 		because(w, ATR_VERDICT_PARTLY, "spool_full",
 			"The spool is full (AUTOTRACE_SPOOL_MAX_BYTES): 'autotrace drain' sends "

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "exporter/http.h"
 #include "exporter/json.h"
@@ -178,6 +179,12 @@ static char *url_of(const char *endpoint, const char *service)
 	return (char *)url.bytes;
 }
 
+static bool usable(const char *endpoint)
+{
+	return atr_url_valid(endpoint, false) && (strncasecmp(endpoint, "http://", 7) == 0 ||
+						  strncasecmp(endpoint, "https://", 8) == 0);
+}
+
 static void set_url(struct atr_jaeger *j)
 {
 	const struct atr_config *c = j->host->config;
@@ -185,7 +192,7 @@ static void set_url(struct atr_jaeger *j)
 	const struct atr_attr *name;
 	struct atr_resource r = { 0 };
 
-	if (!atr_url_valid(endpoint, false)) {
+	if (!usable(endpoint)) {
 		atr_url_shown(j->shown, sizeof(j->shown), endpoint);
 		j->host->log(ATR_LOG_WARN,
 			     "OTEL_TRACES_SAMPLER_ARG: endpoint=%s is not a usable http or https "
@@ -202,12 +209,11 @@ static void set_url(struct atr_jaeger *j)
 
 static void set_options(struct atr_jaeger *j)
 {
+	const char *proxy = atr_target_proxy(j->host->config, j->url);
 	CURL *easy = j->easy;
 
-	const char *proxy = atr_target_proxy(j->host->config, j->url);
-
 	curl_easy_setopt(easy, CURLOPT_URL, j->url);
-	curl_easy_setopt(easy, CURLOPT_PROXY, proxy ? proxy : ""); /* not of the environment */
+	curl_easy_setopt(easy, CURLOPT_PROXY, proxy ? proxy : "");
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, ATR_HTTP_USER_AGENT);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);

@@ -117,6 +117,8 @@ TEST(without_a_file_the_settings_say_why)
 	is("sampler_ratio", ATR_VERDICT_NONE, "=0:");
 	seen.config.sampler = ATR_SAMPLER_ALWAYS_OFF;
 	is("sampler_off", ATR_VERDICT_NONE, "always_off");
+	seen.config.keep_slow_ms = 1000;
+	is("sampler_kept", ATR_VERDICT_PARTLY, "AUTOTRACE_KEEP_SLOW_MS");
 	seen.config.exporters = ATR_EXPORTER_NONE;
 	is("exporter_none", ATR_VERDICT_NONE, "none");
 	seen.config.sdk_disabled = true;
@@ -170,14 +172,17 @@ TEST(losses_are_counted_with_what_to_do)
 	counters[1].n = 5;
 	counters[2].name = "no_memory";
 	counters[2].n = 2;
+	counters[3].name = "keep_overflow";
+	counters[3].n = 7;
 	(void)snprintf(seen.status.health.error, 64, "refused: HTTP 400");
 	seen.status.spool_full = 1;
 	is("queue_full", ATR_VERDICT_PARTLY, "12 spans");
-	CHECK_INT(atr_why(&seen, NOW, why), 4);
+	CHECK_INT(atr_why(&seen, NOW, why), 5);
 	CHECK_STR(why[1].code, "rejected");
 	CHECK(strstr(why[1].text, "refused: HTTP 400") != NULL);
 	CHECK_STR(why[2].code, "dropped");
-	CHECK_STR(why[3].code, "spool_full");
+	CHECK_STR(why[3].code, "kept_too_many");
+	CHECK_STR(why[4].code, "spool_full");
 }
 
 TEST(the_dead_are_told_by_what_they_left)
