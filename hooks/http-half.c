@@ -67,14 +67,31 @@ void atr_http_take_off(struct atr_http *h)
 	atr_http_request_free(spent);
 }
 
+/* All bits of both in all bits of the product's two halves. */
+static inline uint64_t mixed(uint64_t a, uint64_t b)
+{
+	unsigned __int128 product = (unsigned __int128)a * b;
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
 uint64_t atr_http_hash(const char *p, size_t n)
 {
 	uint64_t h = 0xcbf29ce484222325u ^ n, word = 0;
 
-	for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
+	/* No text has the bytes that would make a factor 0. */
+	for (; n >= 2 * sizeof(word); p += 2 * sizeof(word), n -= 2 * sizeof(word)) {
+		uint64_t next;
+
 		memcpy(&word, p, sizeof(word));
-		h = (h ^ word) * 0x9e3779b97f4a7c15u;
-		h ^= h >> 32; /* a product carries upwards only */
+		memcpy(&next, p + sizeof(word), sizeof(next));
+		h = mixed(h ^ word, next ^ 0x9e3779b97f4a7c15u);
+	}
+	if (n >= sizeof(word)) {
+		memcpy(&word, p, sizeof(word));
+		h = mixed(h ^ word, 0xd6e8feb86659fd93u);
+		p += sizeof(word);
+		n -= sizeof(word);
 	}
 	word = 0;
 	memcpy(&word, p, n);

@@ -314,6 +314,43 @@ bool atr_http_head_end(const char *p, size_t n, size_t *scan, size_t *empty, siz
 
 /* ---- fields ---- */
 
+#ifdef ATR_HTTP_SSE2
+/*
+ * The field at *at, if it is as nearly all are: a name of letters, digits and hyphens, shorter than
+ * sixteen, and a value in one line and without a tab, sixteen bytes before the end of it all.  The
+ * value is not trimmed.  False: field() knows.
+ */
+static inline __attribute__((always_inline)) bool
+plain_field(const char **at, const char *end, struct atr_slice *name, struct atr_slice *value)
+{
+	const char *p = *at, *stop;
+	unsigned bits, n;
+
+	if (end - p < 32)
+		return false;
+	bits = atr_http_no_letters_16(atr_http_sixteen(p));
+	if (!bits)
+		return false;
+	n = (unsigned)__builtin_ctz(bits);
+	if (p[n] != ':' || !n)
+		return false;
+	*name = (struct atr_slice){ p, n };
+	stop = p + n + 1;
+	while (!(bits = atr_http_controls_16(atr_http_sixteen(stop), ' '))) {
+		stop += 16;
+		if (end - stop < 16)
+			return false;
+	}
+	stop += __builtin_ctz(bits);
+	/* Three more bytes tell that the next line is another one. */
+	if (end - stop < 3 || stop[0] != '\r' || stop[1] != '\n' || (uint8_t)stop[2] <= ' ')
+		return false;
+	*value = slice(p + n + 1, stop);
+	*at = stop + 2;
+	return true;
+}
+#endif
+
 /* One field with its folded lines.  1; 0: there is none left; -1: it is malformed. */
 static inline __attribute__((always_inline)) int field(const char **at, const char *end,
 						       struct atr_slice *name,
@@ -405,6 +442,11 @@ static int content_length(struct reading *r, struct atr_slice value)
 	struct atr_slice digits;
 	uint64_t length;
 
+	/* As it nearly always is. */
+	if (!r->has_length && number(value, &r->head->length) == 0) {
+		r->has_length = true;
+		return 0;
+	}
 	while (element(&value, &digits)) {
 		if (number(digits, &length) != 0 || (r->has_length && length != r->head->length))
 			return -1;
@@ -437,6 +479,11 @@ static void connection(struct reading *r, struct atr_slice value)
 {
 	struct atr_slice option;
 
+	/* As it nearly always is. */
+	if (value.len == 10 && same(value.p, "keep-alive", 10)) {
+		r->keep_alive = true;
+		return;
+	}
 	while (element(&value, &option)) {
 		r->close |= option.len == 5 && same(option.p, "close", 5);
 		r->keep_alive |= option.len == 10 && same(option.p, "keep-alive", 10);
@@ -452,11 +499,22 @@ static int fields(struct reading *r, const char *p, const char *end)
 	int is;
 
 	head->fields = slice(p, end);
-	while ((is = field(&p, end, &name, &value, &folded)) == 1) {
-		enum atr_http_field k = known(name);
+	for (;;) {
+		enum atr_http_field k;
+		bool plain = false;
 
+#ifdef ATR_HTTP_SSE2
+		plain = plain_field(&p, end, &name, &value);
+#endif
+		folded = false;
+		is = plain ? 1 : field(&p, end, &name, &value, &folded);
+		if (is != 1)
+			return is;
+		k = known(name);
 		if (k == ATR_HTTP_N_FIELDS)
 			continue;
+		if (plain)
+			value = trimmed(value.p, value.p + value.len);
 		if (head->count[k] == 0)
 			head->value[k] = value;
 		if (head->count[k] < UINT8_MAX)
@@ -471,7 +529,6 @@ static int fields(struct reading *r, const char *p, const char *end)
 				return -1;
 		}
 	}
-	return is;
 }
 
 static int finish(const struct reading *r)

@@ -833,3 +833,75 @@ TEST(sizes_extensions_and_trailers_have_limits_to_the_byte)
 		CHECK_INT(eat(S("x")), -1);
 	}
 }
+
+/* Bytes that a name or a value may have, must not have, or ends with. */
+static size_t random_line(char *p)
+{
+	static const char *const some[] = { "Host",
+					    "Content-Length",
+					    "connection",
+					    "X-Request-ID",
+					    "x_y",
+					    "Accept",
+					    "",
+					    "fifteen-letters",
+					    "sixteen-letters-",
+					    "Transfer-Encoding",
+					    "a b",
+					    "User-Agent" };
+	static const char *const ends[] = { "\r\n", "\r\n",  "\r\n",   "\r\n", "\n",
+					    "\r",   "\r\n ", "\r\n\t", "\rx",  "" };
+	static const char odd[] = "\t\r\x7f\x01\xff,";
+	size_t n =
+		(size_t)sprintf(p, "%s%s", some[(size_t)rand() % (sizeof(some) / sizeof(some[0]))],
+				rand() % 30 ? ":" : "");
+
+	for (int blanks = rand() % 3; blanks > 0; blanks--)
+		p[n++] = ' ';
+	for (int len = rand() % 40; len > 0; len--)
+		p[n++] = rand() % 60 ? (char)('0' + rand() % 10) : odd[rand() % 6];
+	return n +
+	       (size_t)sprintf(
+		       p + n, "%s",
+		       ends[rand() % 4 ? 0 : (size_t)rand() % (sizeof(ends) / sizeof(ends[0]))]);
+}
+
+/* What is read sixteen bytes at a time is what is read one field after the other. */
+TEST(fields_are_the_same_however_they_are_read)
+{
+	static const char first[] = "HTTP/1.1 200 OK\r\n";
+	char text[1024], *edge = test_edge(NULL, sizeof(text));
+	unsigned whole = 0, refused = 0;
+
+	srand(4);
+	for (unsigned round = 0; round < 100000; round++) {
+		size_t n = (size_t)sprintf(text, "%s", first);
+		struct atr_slice rest, name, value;
+		unsigned count[ATR_HTTP_N_FIELDS + 1] = { 0 };
+		struct atr_http_head head;
+		const char *at, *p;
+		bool folded;
+		int is;
+
+		for (int lines = rand() % 6; lines > 0; lines--)
+			n += random_line(text + n);
+		p = memcpy(edge + sizeof(text) - n, text, n);
+		rest = (struct atr_slice){ p + sizeof(first) - 1, n - sizeof(first) + 1 };
+		is = atr_http_parse_response(&head, p, n);
+		for (at = rest.p; field(&at, rest.p + rest.len, &name, &value, &folded) == 1;) {
+			enum atr_http_field k = known(name);
+
+			if (!count[k]++ && k != ATR_HTTP_N_FIELDS && is == 0)
+				CHECK(head.value[k].p == value.p && head.value[k].len == value.len);
+		}
+		/* Of those that are well formed some frame no message. */
+		if (at != rest.p + rest.len)
+			CHECK_INT(is, -1);
+		refused += at != rest.p + rest.len;
+		for (int k = 0; k < ATR_HTTP_N_FIELDS && is == 0; k++)
+			CHECK_INT(head.count[k], count[k]);
+		whole += is == 0;
+	}
+	test_edge_free(edge, sizeof(text));
+	CHECK(whole > 10000 && refused > 10000);
+}
