@@ -16,7 +16,10 @@
 #define IDLE_WAKES_MAX 16	/* a TLS handshake writes now and then */
 #define N_FDS 8			/* one connection, perhaps two tried at once (IPv6, IPv4) */
 
-/* Of a response that ends in the middle of its head, libcurl says it is complete. */
+/*
+ * Of a response that ends in the middle of its head, libcurl says it is complete.  gRPC's lines
+ * come behind the body, too.
+ */
 static size_t take_head(char *line, size_t size, size_t n, void *arg)
 {
 	struct atr_http *http = arg;
@@ -81,7 +84,6 @@ static bool set_text(CURL *easy, CURLoption option, const char *text)
 	return !text || curl_easy_setopt(easy, option, text) == CURLE_OK;
 }
 
-/* Lines of the head, and what comes behind the body. */
 /*
  * How to get there, and nowhere else: false without memory.  The environment is the
  * program's, and it may be changing it: libcurl is not to look for proxies there.

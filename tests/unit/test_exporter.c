@@ -496,6 +496,7 @@ TEST(a_collector_that_hangs_after_a_part_has_only_that)
 	collector_stop();
 	CHECK_INT(fake.stats.exported, 5);
 	CHECK_INT(fake.stats.unsent, 5);
+	CHECK_INT(fake.shipped, 10 + 5 + 5); /* what was in each request, and no more */
 	CHECK(collector_once(1, 5));
 	CHECK(fake_said("5 spans were not sent"));
 	books_balance();

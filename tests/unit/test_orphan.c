@@ -219,6 +219,31 @@ TEST(what_was_on_its_way_does_not_come_again_unless_it_was_put_back)
 	}
 }
 
+TEST(what_was_taken_of_a_batch_does_not_come_again_with_the_rest)
+{
+	for (unsigned taken = 0; taken <= 20; taken++)
+		for (int back = 0; back < 2; back++) {
+			struct atr_orphans o;
+
+			begin();
+			for (unsigned i = 0; i < 30; i++)
+				(void)spool_record(spool_ring(file, i % 2), 100, (uint8_t)i);
+			put(file, sizeof(file), dead_pid);
+			atr_orphans_init(&o, &host);
+			atr_orphans_scan(&o);
+			CHECK_INT(atr_orphans_next(&o, 20), 20);
+			atr_orphans_settle(&o, taken, ATR_SHIPPED);
+			atr_orphans_settle(&o, taken, ATR_SETTLED);
+			CHECK_INT(o.n_spans, 20 - taken);
+			atr_orphans_settle(&o, SIZE_MAX, ATR_SHIPPED);
+			if (back)
+				atr_orphans_settle(&o, SIZE_MAX, ATR_BACK);
+			atr_orphans_finish(&o);
+			CHECK_INT(drain(100), back ? 30 - taken : 10);
+			finish();
+		}
+}
+
 TEST(one_reader_at_a_time_and_the_lock_goes_with_it)
 {
 	struct atr_orphans a, b;
