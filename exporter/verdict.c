@@ -138,7 +138,23 @@ static void judge_grpc(struct atr_verdict *v, const struct atr_http_reply *reply
 	}
 }
 
-/* A proxy's answer, or that of somebody who does not speak gRPC. */
+/*
+ * An answer without its end.  Behind a GOAWAY, which a collector sends when a connection is
+ * to be renewed, libcurl 7.88 keeps the trailers to itself.  The message tells as much: of a
+ * call that failed there is none.
+ */
+static void judge_no_trailers(struct atr_verdict *v, const struct atr_http_reply *reply)
+{
+	const uint8_t *message;
+	size_t len;
+
+	message = atr_grpc_message(reply->body, reply->len, &len);
+	v->kind = message ? ATR_VERDICT_TAKEN : ATR_VERDICT_AGAIN;
+	if (message && len)
+		proto_success(v, message, len);
+}
+
+/* Also a proxy's answer, or that of somebody who does not speak gRPC. */
 static void judge_no_grpc(struct atr_verdict *v, const struct atr_http_reply *reply)
 {
 	judge_http(v, reply);
@@ -146,7 +162,9 @@ static void judge_no_grpc(struct atr_verdict *v, const struct atr_http_reply *re
 		return;
 	*v = (struct atr_verdict){ .kind = ATR_VERDICT_REFUSED, .code = reply->status };
 	(void)snprintf(v->what, sizeof(v->what), "HTTP %d without a gRPC status", reply->status);
-	if (reply->type != ATR_BODY_GRPC)
+	if (reply->type == ATR_BODY_GRPC)
+		judge_no_trailers(v, reply);
+	else
 		(void)snprintf(v->message, sizeof(v->message), "is this a port for gRPC?");
 }
 

@@ -25,15 +25,18 @@ class GrpcTalk(Talk):
         self.frames, self.requests, self.ready, self.stream = http2.Frames(), http2.Requests(), [], 0
         self.encoder = http2.hpack.Encoder()
         self.seen = set()  # streams whose head was counted
-        self.window = True  # give out new credit for what came
+        self.over = set()  # streams that were reset: what still comes of them is nothing
 
     def preface(self, settings=()):
         """Ours, with these settings; theirs may come when it likes."""
         self.say(frame(SETTINGS, payload=b"".join(k.to_bytes(2, "big") + v.to_bytes(4, "big") for k, v in settings)))
 
     def more(self):
+        data = self.recv()
+        if not self.frames.begun and data[:4] not in http2.PREFACE:
+            raise Gone("no HTTP/2")  # libcurl tries HTTP/1.1 after HTTP_1_1_REQUIRED
         try:
-            for one in self.frames.feed(self.recv()):
+            for one in self.frames.feed(data):
                 self.frame(one)
         except Violation as e:
             self.faulty.violate(str(e))
@@ -44,7 +47,7 @@ class GrpcTalk(Talk):
             self.say(frame(SETTINGS, ACK))
         elif one.kind == PING and not one.flags & ACK:
             self.say(frame(PING, ACK, payload=one.payload))
-        elif one.kind == DATA and one.payload and self.window:
+        elif one.kind == DATA and one.payload:
             credit = len(one.payload).to_bytes(4, "big")
             self.say(frame(WINDOW_UPDATE, payload=credit))
             if not one.flags & END_STREAM:
@@ -54,7 +57,7 @@ class GrpcTalk(Talk):
             self.seen.add(stream)
             self.stream, self.headers = stream, self.requests.headers[stream]
             self.faulty.asked(self)
-        if done:
+        if done and done not in self.over:
             self.ready.append(done)
 
     def head(self):
@@ -98,6 +101,7 @@ class GrpcTalk(Talk):
         self.say(frame(GOAWAY, payload=last.to_bytes(4, "big") + code.to_bytes(4, "big") + debug))
 
     def rst(self, code):
+        self.over.add(self.stream)
         self.say(frame(RST_STREAM, stream=self.stream, payload=code.to_bytes(4, "big")))
 
 

@@ -121,6 +121,20 @@ TEST(each_grpc_status_has_one_meaning)
 	s = (struct atr_grpc_status){ .code = 3 };
 	CHECK_INT(GRPC(.status = 200, .grpc = &s).kind, ATR_VERDICT_REFUSED);
 	CHECK_STR(GRPC(.status = 200, .type = ATR_BODY_OTHER).message, "is this a port for gRPC?");
-	CHECK_STR(GRPC(.status = 200, .type = ATR_BODY_GRPC).what,
-		  "HTTP 200 without a gRPC status");
+}
+
+TEST(of_a_grpc_answer_without_its_end_the_message_tells)
+{
+	struct atr_verdict v = GRPC(.status = 200, .type = ATR_BODY_GRPC);
+
+	CHECK_INT(v.kind, ATR_VERDICT_AGAIN);
+	CHECK_STR(v.what, "HTTP 200 without a gRPC status");
+	CHECK_INT(GRPC(.status = 200, .type = ATR_BODY_GRPC, BODY("\0\0\0\0\x05\x0a\x02")).kind,
+		  ATR_VERDICT_AGAIN);
+	CHECK_INT(GRPC(.status = 200, .type = ATR_BODY_GRPC, BODY("\0\0\0\0\0")).kind,
+		  ATR_VERDICT_TAKEN);
+	v = GRPC(.status = 200, .type = ATR_BODY_GRPC,
+		 BODY("\0\0\0\0\x0d\x0a\x0b\x08\x03\x12\x07too old"));
+	CHECK_INT(v.kind, ATR_VERDICT_TAKEN);
+	CHECK_INT(v.rejected, 3);
 }
