@@ -11,7 +11,7 @@
 static struct form {
 	enum atr_delivery_state start, step;
 	unsigned started, stepped, cancelled, freed;
-	size_t n_spans;
+	size_t part;
 	bool foreign;
 	struct atr_form_batch batch;
 } otlp, zipkin, file, out, console;
@@ -71,6 +71,15 @@ size_t atr_delivery_cancel(struct atr_delivery *d)
 	(void)d;
 	otlp.cancelled++;
 	return 0;
+}
+
+size_t atr_delivery_done(struct atr_delivery *d)
+{
+	size_t n = otlp.part;
+
+	(void)d;
+	otlp.part = 0;
+	return n;
 }
 
 void atr_delivery_finish(struct atr_delivery *d)
@@ -336,6 +345,26 @@ TEST(in_the_end_who_takes_at_once_gets_what_the_collector_does_not)
 	atr_sink_finish(&sink);
 	begin(ATR_EXPORTER_STDOUT | ATR_EXPORTER_CONSOLE, NULL);
 	CHECK(!atr_sink_has_copies(&sink));
+	atr_sink_finish(&sink);
+}
+
+TEST(a_batch_in_parts_is_counted_once_for_who_does_without_it)
+{
+	struct atr_outcome outcome;
+
+	begin(ATR_EXPORTER_OTLP, "x");
+	file.start = ATR_DELIVERY_FAILED;
+	CHECK_INT(start_one(10), ATR_DELIVERY_BUSY);
+	otlp.part = 4;
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(atr_sink_part(&sink, &outcome), 4);
+	CHECK_INT(fake.stats.copies_lost, 4);
+	CHECK_INT(atr_sink_part(&sink, &outcome), 0);
+	otlp.part = 6;
+	otlp.step = ATR_DELIVERY_DONE;
+	CHECK_INT(step(), ATR_DELIVERY_DONE);
+	CHECK_INT(atr_sink_part(&sink, &outcome), 6);
+	CHECK_INT(fake.stats.copies_lost, 10);
 	atr_sink_finish(&sink);
 }
 

@@ -23,8 +23,9 @@ int atr_http_init(struct atr_http *http, const struct atr_host *host,
 	return 0;
 }
 
-int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len)
+int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len, uint64_t deadline)
 {
+	(void)deadline;
 	(void)body;
 	(void)len;
 	http->in_flight = true;
