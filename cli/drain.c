@@ -239,20 +239,17 @@ static bool drain_all(atr_exporter_run_fn *run)
 
 /* ---- files ---- */
 
-static const char **files;
+#define FILES_MAX 65536
+
+static const char *files[FILES_MAX + 1];
 static size_t n_files;
 
 static bool add_file(const char *name)
 {
-	const char **more = realloc(files, (n_files + 2) * sizeof(*files));
-	char *copy = more ? strdup(name) : NULL;
-
-	files = more ? more : files;
-	if (!copy)
+	if (n_files == FILES_MAX)
 		return false;
-	files[n_files++] = copy;
-	files[n_files] = NULL;
-	return true;
+	files[n_files] = strdup(name);
+	return files[n_files++] != NULL;
 }
 
 /* Lines of OTLP JSON by their name, and what a drain was killed at; not what cannot be read. */
@@ -290,18 +287,13 @@ static bool add_named(const char *path)
 
 static int drain_files(atr_exporter_run_fn *run, char **names)
 {
-	static const char *none;
-
 	for (; *names; names++)
 		if (!add_named(*names)) {
-			fputs("autotrace: out of memory\n", stderr);
+			fprintf(stderr, "autotrace: more than %d files, or no memory\n", FILES_MAX);
 			return ATR_EXIT_OURS;
 		}
-	host.files = files ? files : &none;
+	host.files = files;
 	run(&host);
-	while (n_files)
-		free((char *)(uintptr_t)files[--n_files]);
-	free(files);
 	return stats.left == 0 ? 0 : 1;
 }
 

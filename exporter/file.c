@@ -96,7 +96,7 @@ static void put_service(char to[static SERVICE_MAX + 1], const struct atr_resour
 	const char *name = attr && attr->text ? attr->text : "unknown";
 	size_t n = 0;
 
-	for (; name[n] && n < SERVICE_MAX; n++)
+	for (; n < SERVICE_MAX && name[n]; n++)
 		to[n] = strchr(good, name[n]) && (n || name[n] != '.') ? name[n] : '_';
 	to[n] = '\0';
 }

@@ -278,7 +278,8 @@ enum atr_delivery_state atr_sink_step(struct atr_sink *sink, uint64_t until,
 	return outcome(sink);
 }
 
-/* Who could not take the batch does not get this part of it again. */
+/* Who could not take the batch does not get this part of it again; with the last of it that is
+ * counted. */
 size_t atr_sink_part(struct atr_sink *sink, struct atr_outcome *ret)
 {
 	size_t n = sink->delivery ? atr_delivery_done(sink->delivery) : 0;
@@ -286,7 +287,7 @@ size_t atr_sink_part(struct atr_sink *sink, struct atr_outcome *ret)
 	if (n > sink->n_spans)
 		n = sink->n_spans;
 	for (unsigned i = 1; n && i < sink->n_forms; i++)
-		if (started(sink, i) && sink->forms[i].state == ATR_DELIVERY_FAILED)
+		if (sink->forms[0].state != ATR_DELIVERY_DONE && started(sink, i) && sink->forms[i].state == ATR_DELIVERY_FAILED)
 			atr_add(&sink->host->stats->copies_lost, n);
 	if (n)
 		*ret = sink->delivery->part_outcome;

@@ -399,11 +399,11 @@ def test_what_is_in_a_file_can_be_sent_later(receiver, file_env, echo, tmp_path)
 def test_a_directory_is_sent_while_programs_write_there(receiver, file_env, counts, tmp_path):
     env = file_env("d/", OTEL_BSP_SCHEDULE_DELAY="10")
     env["AUTOTRACE_FILE"] = str(tmp_path) + "/d/"
-    ps = [subprocess.Popen([program("doomed"), "never", counts.path, "0", "2"], env=env,
-                           stdout=subprocess.DEVNULL, start_new_session=True) for _ in range(3)]
+    ps = [subprocess.Popen([program("doomed"), "never", counts.path, "0", "1"], env=env,
+                           stdout=subprocess.DEVNULL, start_new_session=True) for _ in range(2)]
     try:
-        harness.wait_for(lambda: len(glob.glob(str(tmp_path / "d" / "*.jsonl"))) == 3, "three files")
-        for _ in range(6):
+        harness.wait_for(lambda: len(glob.glob(str(tmp_path / "d" / "*.jsonl"))) == 2, "two files")
+        for _ in range(3):
             assert drain(receiver, tmp_path / "d").rc == 0
             time.sleep(0.05)
     finally:

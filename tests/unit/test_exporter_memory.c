@@ -65,7 +65,7 @@ static void run_failing(const struct atr_host *host)
 static const struct step always_ok[] = { { .status = 200 } };
 
 /* One life of the exporter in which the n-th allocation fails; false when there were fewer. */
-static bool life(unsigned kind, unsigned long n)
+static bool life(unsigned kind, const char *file, unsigned long n)
 {
 	char endpoint[64];
 	const struct atr_stats *s = &fake.stats;
@@ -78,12 +78,15 @@ static bool life(unsigned kind, unsigned long n)
 	fake.config.resource_attributes = "a=b,c=d";
 	fake.config.bsp_max_export_batch_size = 10;
 	fake.config.exporters = kind;
+	fake.config.file = file;
+	fake.config.console = file ? ATR_CONSOLE_JSON : ATR_CONSOLE_TREE;
 	calls = 0;
 	fail_at = n;
 	fake_start(run_failing);
 	fake_add(25);
 	CHECK(fake_stop(5000) >= 0);
-	CHECK_INT(s->exported + s->rejected + s->failed + s->unsent + s->no_memory, fake.drained);
+	CHECK_INT(s->exported + s->rejected + s->missed + s->failed + s->unsent + s->no_memory,
+		  fake.drained);
 	CHECK(fake_log_lines() <= 3);
 	if (calls < n)
 		CHECK_INT(s->exported, 25);
@@ -95,7 +98,7 @@ TEST(every_allocation_may_fail_on_the_way_to_a_collector)
 	unsigned long n = 1;
 
 	collector_start(always_ok, 1, 0);
-	while (life(ATR_EXPORTER_OTLP, n))
+	while (life(ATR_EXPORTER_OTLP, NULL, n))
 		n++;
 	collector_stop();
 	CHECK(n > 30);
@@ -107,9 +110,26 @@ TEST(every_allocation_may_fail_on_the_way_to_the_console)
 {
 	unsigned long n = 1;
 
-	while (life(ATR_EXPORTER_CONSOLE, n))
+	while (life(ATR_EXPORTER_CONSOLE, NULL, n))
 		n++;
 	CHECK(n > 20);
+	printf("  %lu allocations failed in turn\n", n - 1);
+}
+
+TEST(every_allocation_may_fail_on_the_way_to_several)
+{
+	char path[] = "/tmp/test_exporter_memory.XXXXXX";
+	unsigned long n = 1;
+	int fd = mkstemp(path);
+
+	CHECK(fd >= 0);
+	while (life(ATR_EXPORTER_CONSOLE | ATR_EXPORTER_STDOUT, path, n)) {
+		n++;
+		CHECK_INT(ftruncate(fd, 0), 0);
+	}
+	CHECK(n > 20);
+	(void)close(fd);
+	(void)unlink(path);
 	printf("  %lu allocations failed in turn\n", n - 1);
 }
 

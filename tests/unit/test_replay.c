@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
+/* LINK: exporter/list.o exporter/buf.o exporter/line.o exporter/otlp.pb-c.o */
+/* LINK: exporter/json.o exporter/otlp-read.o */
+/* LINK: preload/sys.o preload/utf8.o -lprotobuf-c -lm */
+#include "exporter/replay.c"
+
+#include "tests/unit/fake_host.h"
+#include "tests/unit/test.h"
+
+/* A sink that remembers names of spans, and takes the first `takes` batches. */
+static struct {
+	int takes;
+	unsigned batches;
+	char got[65536]; /* "service:a,b;" for each batch */
+} to;
+
+bool atr_sink_init(struct atr_sink *sink, const struct atr_host *host)
+{
+	*sink = (struct atr_sink){ .host = host };
+	return true;
+}
+
+enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink,
+					       const struct atr_form_batch *b)
+{
+	const struct atr_attr *service = atr_resource_get(b->resource, "service.name");
+	Atr__Otlp__ScopeSpans *s = atr__otlp__scope_spans__unpack(NULL, b->len, b->spans);
+	size_t n = strlen(to.got);
+
+	(void)sink;
+	if (to.takes-- <= 0) {
+		atr__otlp__scope_spans__free_unpacked(s, NULL);
+		return ATR_DELIVERY_FAILED;
+	}
+	to.batches++;
+	CHECK(s && s->n_spans == b->n_spans);
+	n += (size_t)snprintf(to.got + n, sizeof(to.got) - n, "%s:", service ? service->text : "?");
+	for (size_t i = 0; s && i < s->n_spans; i++)
+		n += (size_t)snprintf(to.got + n, sizeof(to.got) - n, "%s%.20s", i ? "," : "",
+				      s->spans[i]->name);
+	(void)snprintf(to.got + n, sizeof(to.got) - n, ";");
+	atr__otlp__scope_spans__free_unpacked(s, NULL);
+	return ATR_DELIVERY_BUSY;
+}
+
+enum atr_delivery_state atr_sink_step(struct atr_sink *sink, uint64_t until,
+				      enum atr_delivery_haste haste, bool crowded)
+{
+	(void)sink;
+	(void)until;
+	(void)haste;
+	(void)crowded;
+	return ATR_DELIVERY_DONE;
+}
+
+uint64_t atr_sink_due(const struct atr_sink *sink)
+{
+	(void)sink;
+	return 0;
+}
+
+void atr_sink_cancel(struct atr_sink *sink)
+{
+	(void)sink;
+}
+
+void atr_sink_finish(struct atr_sink *sink)
+{
+	(void)sink;
+}
+
+static char dir[] = "/tmp/test_replay.XXXXXX", path[64];
+
+static void begin(void)
+{
+	memset(&to, 0, sizeof(to));
+	to.takes = 1000;
+	memcpy(dir + sizeof(dir) - 7, "XXXXXX", 6);
+	if (!mkdtemp(dir))
+		abort();
+	(void)snprintf(path, sizeof(path), "%s/f.jsonl", dir);
+	fake_init();
+}
+
+static void end(void)
+{
+	char command[128];
+
+	(void)snprintf(command, sizeof(command), "rm -rf %s", dir);
+	CHECK_INT(system(command), 0);
+}
+
+static void write_file(const char *suffix, const char *text, size_t len)
+{
+	char name[128];
+	FILE *f;
+
+	(void)snprintf(name, sizeof(name), "%s%s", path, suffix);
+	f = fopen(name, "w");
+	CHECK(f && fwrite(text, 1, len, f) == len);
+	(void)fclose(f);
+}
+
+/* "-": there is no such file. */
+static const char *text_of(const char *suffix)
+{
+	static char text[8192];
+	char name[128];
+	ssize_t n;
+
+	(void)snprintf(name, sizeof(name), "%s%s", path, suffix);
+	n = atr_sys_read_file(name, text, sizeof(text) - 1);
+	text[n > 0 ? n : 0] = '\0';
+	return n < 0 ? "-" : text;
+}
+
+static void go(void)
+{
+	const char *names[] = { path, NULL };
+
+	fake.host.files = names;
+	atr_replay(&fake.host);
+}
+
+#define PIECE(service, spans)                                                                  \
+	"{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{\"stringValue\":" \
+	"\"" service "\"}}]},\"scopeSpans\":[{\"spans\":[" spans "]}]}"
+#define LINE(service, spans) "{\"resourceSpans\":[" PIECE(service, spans) "]}"
+#define SPAN(name) "{\"name\":\"" name "\"}"
+#define WRITE(s) write_file("", s, sizeof(s) - 1)
+
+TEST(lines_of_one_resource_go_together_and_the_file_goes)
+{
+	begin();
+	WRITE(LINE("x", SPAN("a")) "\n" LINE("x", SPAN("b") "," SPAN("c")) "\n" LINE(
+		"y", SPAN("d")) "\n" LINE("x", SPAN("e")) "\n");
+	go();
+	CHECK_STR(to.got, "x:a,b,c;y:d;x:e;");
+	CHECK_STR(text_of(""), "-");
+	CHECK_STR(text_of(".draining"), "-");
+	CHECK_INT(fake.stats.left + fake.stats.corrupt, 0);
+	end();
+}
+
+TEST(a_batch_has_as_many_as_a_request_may_have)
+{
+	begin();
+	fake.config.bsp_max_export_batch_size = 2;
+	WRITE(LINE("x", SPAN("a")) "\n" LINE("x", SPAN("b")) "\n" LINE(
+		"x", SPAN("c") "," SPAN("d") "," SPAN("e")) "\n" LINE("x", SPAN("f")));
+	go();
+	CHECK_STR(to.got, "x:a,b;x:c,d,e;x:f;"); /* a line is not cut; the last has no end */
+	CHECK_STR(text_of(""), "-");
+	end();
+}
+
+TEST(pieces_of_one_line_are_sent_each_under_its_own)
+{
+	begin();
+	WRITE("{\"resourceSpans\":[" PIECE("x", SPAN("a")) "," PIECE("y", SPAN("b")) "," PIECE(
+		"y", SPAN("c")) "," PIECE("z", "") "]}\n");
+	go();
+	CHECK_STR(to.got, "x:a;y:b,c;");
+	CHECK_STR(text_of(""), "-");
+	end();
+}
+
+TEST(what_was_sent_is_marked_and_what_was_not_has_its_name_again)
+{
+	begin();
+	WRITE(LINE("x", SPAN("a")) "\n" LINE("y", SPAN("b")) "\n");
+	to.takes = 1;
+	go();
+	CHECK_STR(to.got, "x:a;");
+	CHECK_INT(fake.stats.left, 1);
+	CHECK_INT(text_of("")[0], '#');
+	CHECK(strstr(text_of(""), "\n{\"resourceSpans\"") != NULL);
+	to.takes = 1;
+	fake.stats.left = 0;
+	go();
+	CHECK_STR(to.got, "x:a;y:b;");
+	CHECK_INT(fake.stats.left, 0);
+	CHECK_STR(text_of(""), "-");
+	end();
+}
+
+TEST(a_line_with_pieces_is_marked_with_the_last_of_them)
+{
+	begin();
+	WRITE("{\"resourceSpans\":[" PIECE("x", SPAN("a")) "," PIECE("y", SPAN("b")) "]}\n");
+	to.takes = 1;
+	go();
+	CHECK_STR(to.got, "x:a;");
+	CHECK_INT(text_of("")[0], '{');
+	end();
+}
+
+TEST(what_an_earlier_drain_has_left_comes_first)
+{
+	begin();
+	write_file(".draining", "#done\n" LINE("x", SPAN("a")) "\n",
+		   sizeof("#done\n" LINE("x", SPAN("a")) "\n") - 1);
+	WRITE(LINE("x", SPAN("b")) "\n");
+	go();
+	CHECK_STR(to.got, "x:a;x:b;");
+	CHECK_STR(text_of(""), "-");
+	CHECK_STR(text_of(".draining"), "-");
+	end();
+}
+
+TEST(what_somebody_else_is_at_is_left_alone)
+{
+	int fd;
+
+	begin();
+	write_file(".draining", LINE("x", SPAN("a")), sizeof(LINE("x", SPAN("a"))) - 1);
+	fd = open(strcat(path, ".draining"), O_RDONLY);
+	CHECK_INT(flock(fd, LOCK_EX), 0);
+	fake.requests = ATR_WAKE_FLUSH | ATR_WAKE_STOP; /* not waited for */
+	go();
+	CHECK_STR(to.got, "");
+	CHECK_INT(fake.stats.left, 1);
+	CHECK(strstr(fake.log, "somebody else is at it") != NULL);
+	CHECK(text_of("")[0] == '{');
+	(void)close(fd);
+	end();
+}
+
+TEST(what_is_no_request_is_kept_aside_and_said)
+{
+	begin();
+	WRITE("hello\n\n\r\n" LINE("x", SPAN("a")) "\n{\"resourceSpans\":[{\"reso\n[]\n" LINE(
+		"x", SPAN("b")) "\n{\"half");
+	go();
+	CHECK_STR(to.got, "x:a,b;");
+	CHECK_INT(fake.stats.corrupt, 4);
+	CHECK_INT(fake.stats.left, 0);
+	CHECK(strstr(fake.log, "4 lines are no OTLP JSON") != NULL);
+	CHECK_STR(text_of(""), "-");
+	CHECK(strncmp(text_of(".bad"), "hello\n", 6) == 0);
+	CHECK(strstr(text_of(".bad"), "\n#\"resourceSpans\"") != NULL);
+	end();
+}
+
+TEST(a_file_that_is_not_there_is_said)
+{
+	begin();
+	go();
+	CHECK_INT(fake.stats.left, 1);
+	CHECK(strstr(fake.log, "No such file") != NULL);
+	end();
+}
+
+/* Of every length around what is read at once. */
+TEST(long_lines_are_read_whole)
+{
+	static char text[300000];
+	size_t at = 0, lines = 0;
+
+	begin();
+	for (size_t pad = 0; at + 90000 < sizeof(text);
+	     pad = pad < 65000 ? pad + 21683 : pad - 65000) {
+		at += (size_t)sprintf(
+			text + at,
+			"{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"name\":\"%zu\","
+			"\"traceState\":\"",
+			lines++);
+		memset(text + at, 'p', pad);
+		at += pad;
+		at += (size_t)sprintf(text + at, "\"}]}]}]}\n");
+	}
+	write_file("", text, at);
+	go();
+	CHECK(lines > 3);
+	for (size_t i = 0; i < lines; i++) {
+		char name[24];
+
+		(void)snprintf(name, sizeof(name), "%s%zu", i ? "," : "?:", i);
+		CHECK(strstr(to.got, name) != NULL);
+	}
+	CHECK_INT(fake.stats.corrupt, 0);
+	CHECK_STR(text_of(""), "-");
+	end();
+}
