@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A span's fields are walked once to see whether any limit is passed, which is rare,
- * and only then written anew.  The first attributes stay, in the order they were
+ * A span that is too short to pass any limit is left alone, and that is nearly every
+ * one.  Of others the fields are walked to see whether they do, and only then
+ * written anew.  The first attributes stay, in the order they were
  * written; a value is cut behind a whole character.
  */
 #include "exporter/limits.h"
@@ -22,6 +23,9 @@ enum {
 	ARRAY_VALUES = 1,
 };
 
+/* Bytes of the shortest attribute: a key of one letter, and no value. */
+#define ATTRIBUTE_MIN 5
+
 /* A string in an array.  What lies deeper is not ours, and stays. */
 #define DEPTH_MAX 2
 
@@ -33,8 +37,12 @@ struct field {
 	uint64_t value; /* of a varint */
 };
 
-static bool varint(const uint8_t **p, const uint8_t *end, uint64_t *v)
+static inline bool varint(const uint8_t **p, const uint8_t *end, uint64_t *v)
 {
+	if (*p < end && **p < 0x80) {
+		*v = *(*p)++;
+		return true;
+	}
 	*v = 0;
 	for (unsigned shift = 0; *p < end && shift < 64; shift += 7) {
 		uint8_t byte = *(*p)++;
@@ -190,6 +198,8 @@ static bool passed(const struct atr_limits *l, const uint8_t *span, size_t len)
 	size_t n = 0;
 	struct field f;
 
+	if (atr_likely(len / ATTRIBUTE_MIN <= l->attributes && len <= l->characters))
+		return false;
 	while (p < end) {
 		if (!next(&f, &p, end))
 			return false;

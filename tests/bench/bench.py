@@ -22,10 +22,12 @@ import os
 import random
 import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -71,10 +73,10 @@ class Helper:
 
 
 class Sink(Helper):
-    def __init__(self):
+    def __init__(self, *port):
         self.dir = tempfile.mkdtemp(prefix="atr-bench.")
         self.counts = os.path.join(self.dir, "counts")
-        super().__init__(build("sink"), self.counts)
+        super().__init__(build("sink"), self.counts, *map(str, port))
         self.endpoint = f"http://127.0.0.1:{self.port}"
 
     def requests(self):
@@ -390,6 +392,211 @@ def resident(sink):
             sys.stdout.flush()
 
 
+# ---- the exporter
+
+class GrpcSink:
+    """Takes every call over HTTP/2 and answers that all is well; understands no more than that."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.counted = [0, 0]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                with self.listener.accept()[0] as s:
+                    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    self.talk(s, s.makefile("rb"))
+            except (OSError, ValueError):
+                if self.listener.fileno() < 0:
+                    return
+
+    @staticmethod
+    def frame(kind, flags, stream, payload=b""):
+        return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+    def talk(self, s, f):
+        f.read(24)  # the preface
+        # SETTINGS_INITIAL_WINDOW_SIZE 2^31 - 1, and as much for the connection.
+        s.sendall(self.frame(4, 0, 0, struct.pack(">HI", 4, 2**31 - 1))
+                  + self.frame(8, 0, 0, struct.pack(">I", 2**31 - 1 - 65535)))
+        while head := f.read(9):
+            length, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
+            stream = int.from_bytes(head[5:], "big")
+            f.read(length)
+            if kind == 4 and not flags & 1:
+                s.sendall(self.frame(4, 1, 0))
+            elif kind == 6 and not flags & 1:
+                s.sendall(self.frame(6, 1, 0, bytes(8)))
+            elif kind == 0 and length:
+                self.counted[1] += length
+                s.sendall(self.frame(8, 0, 0, struct.pack(">I", length)))
+            if kind in (0, 1) and flags & 1:
+                self.counted[0] += 1
+                literal = lambda k, v: b"\0" + bytes([len(k)]) + k + bytes([len(v)]) + v  # noqa: E731
+                s.sendall(self.frame(1, 4, stream, b"\x88" + literal(b"content-type", b"application/grpc"))
+                          + self.frame(0, 0, stream, bytes(5))
+                          + self.frame(1, 5, stream, literal(b"grpc-status", b"0")))
+
+    def requests(self):
+        return tuple(self.counted)
+
+    def stop(self):
+        self.listener.close()
+
+
+def background_thread(pid):
+    """CPU seconds of our thread."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm", encoding="ascii", errors="replace") as f:
+            if f.read().strip() != "autotrace":
+                continue
+        with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as f:
+            return int(f.read().split()[0]) / 1e9
+    return 0.0
+
+
+def at_rest(counts, seconds=1.5):
+    """When it first and last changed: it has not for so long; at most LIMIT seconds."""
+    before, first, last = counts(), None, time.monotonic()
+    end = last + LIMIT
+    while time.monotonic() < min(end, last + seconds if first else end):
+        time.sleep(0.002)
+        now = counts()
+        if now != before:
+            last = time.monotonic()
+            first, before = first or last, now
+    return first or last, last
+
+
+class Held:
+    """An HTTP client that made a request, and makes n more when it is told to: a span each."""
+
+    def __init__(self, port, n, env):
+        self.err = tempfile.TemporaryFile()
+        self.process = subprocess.Popen([build("http-client"), str(port), str(n), "hold"], env=env,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.err,
+                                        start_new_session=True)
+
+    def go(self):
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def end(self):
+        """Its counters."""
+        self.process.stdin.close()
+        try:
+            self.process.wait(LIMIT)
+        finally:
+            harness.end(self.process)
+            self.process.stdout.close()
+        self.err.seek(0)
+        with self.err:
+            return harness.Result([], 0, b"", self.err.read(), 0)
+
+
+PROTOCOLS = ["http/protobuf", "http/json", "grpc"]
+
+
+def protocols():
+    """Those that this build has."""
+    with open(os.path.join(HERE, "..", "..", "preload", "config.def"), encoding="utf-8") as f:
+        words = re.search(r"ENUM\(PROTOCOL,(.*?)\)\)", f.read(), re.S).group(1)
+    return [p for p in PROTOCOLS if f'"{p}"' in words]
+
+
+def exported(protocol, compression, n, server):
+    """(CPU seconds of our thread, spans, body bytes, batches), and what was lost."""
+    sink = GrpcSink() if protocol == "grpc" else Sink()
+    try:
+        env = environment("full", sink, OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+                          OTEL_EXPORTER_OTLP_COMPRESSION=compression, AUTOTRACE_RING_SIZE="67108864")
+        env["OTEL_BSP_SCHEDULE_DELAY"] = "100"
+        client = Held(server.port, n, env)
+        at_rest(sink.requests, 0.5)
+        start = background_thread(client.process.pid)  # loading libraries is no span's
+        before = sink.requests()
+        client.go()
+        at_rest(sink.requests, 0.5)
+        used = background_thread(client.process.pid) - start
+        requests, size = (y - x for x, y in zip(before, sink.requests()))
+        stats = client.end()
+        return used, stats.total("exported"), size, requests, stats.total("ring_full")
+    finally:
+        sink.stop()
+
+
+def exporter():
+    """What a span costs once it is in the ring: naming, limits, encoding, sending."""
+    n = int(100000 * SECONDS)
+    server = Helper(build("http-server"))
+    print("\nThe background thread, spans of an HTTP client: CPU time per span, how many that makes for one"
+          f" CPU, bytes on the wire per span\n    {'':24}{'us per span':>12}{'spans/s':>12}{'bytes':>8}{'batches':>9}{'lost':>8}")
+    try:
+        for protocol in PROTOCOLS:
+            for compression in "none", "gzip":
+                if protocol not in protocols():
+                    print(f"    {protocol + ', ' + compression:24}   skipped: not in this build")
+                    continue
+                runs = sorted(exported(protocol, compression, n, server) for _ in range(3))
+                used, spans, size, requests, lost = runs[1]  # by CPU time
+                if not spans:
+                    print(f"    {protocol + ', ' + compression:24}   failed: nothing was taken")
+                    continue
+                print(f"    {protocol + ', ' + compression:24}{1e6 * used / spans:12.2f}{spans / used:12,.0f}"
+                      f"{size / spans:8.0f}{requests:9,}{lost:8,}")
+                sys.stdout.flush()
+        catch_up(server, n)
+        exporter_instructions(server)
+    finally:
+        server.stop()
+
+
+def catch_up(server, n):
+    """Nobody listens while they are made; then somebody does."""
+    port = harness.free_port()
+    env = harness.shim_env(f"http://127.0.0.1:{port}", AUTOTRACE_ABORT_ON_BUG=None,
+                           AUTOTRACE_RING_SIZE="67108864", AUTOTRACE_EXIT_TIMEOUT="3000")
+    client = Held(server.port, n, env)
+    client.go()
+    time.sleep(1)
+    sink, began = Sink(port), time.monotonic()
+    try:
+        first, last = at_rest(sink.requests, 3)
+        stats = client.end()
+    finally:
+        sink.stop()
+    spans = stats.total("exported")
+    print(f"    after an outage: {spans:,} of {stats.total('recorded'):,} spans in {last - first:.2f} s, "
+          f"{spans / max(last - first, 0.001):,.0f}/s; the first {first - began:.1f} s after the collector was back")
+    sys.stdout.flush()
+
+
+def exporter_instructions(server):
+    """The same by callgrind, which no noise disturbs."""
+    if not shutil.which("valgrind"):
+        print("    instructions per span: skipped, no valgrind")
+        return
+    for protocol in protocols():
+        for compression in "none", "gzip":
+            sink = GrpcSink() if protocol == "grpc" else Sink()
+            env = environment("full", sink, OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+                              OTEL_EXPORTER_OTLP_COMPRESSION=compression)
+            try:
+                with tempfile.TemporaryDirectory(prefix="atr-callgrind.") as out:
+                    a, b = (instructions([build("http-client"), str(server.port), str(m)], env, out)
+                            for m in (1000, 5000))
+                print(f"    {protocol + ', ' + compression:24}{(b[1] - b[0] - a[1] + a[0]) / 4000:12,.0f} instructions per span")
+                sys.stdout.flush()
+            except AssertionError as e:
+                print(f"    {protocol + ', ' + compression:24}   failed: {str(e).splitlines()[0][:100]}")
+            finally:
+                sink.stop()
+
+
 def main():
     if not os.path.exists(harness.SHIM):
         sys.exit(f"{harness.SHIM} is not built")
@@ -421,6 +628,8 @@ def main():
             requests, size = (y - x for x, y in zip(before, sink.requests()))
             if requests:
                 print(f"    {requests:,} batches, {size / 1e6:,.1f} MB, taken by the sink")
+        if ONLY in "exporter":
+            exporter()
         if ONLY in "instructions":
             count_instructions(sink)
         if ONLY in "memory":

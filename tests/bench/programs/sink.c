@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sink COUNTS: a collector that costs next to nothing.  Reads HTTP POSTs on a free
- * loopback port (printed), answers each with an empty 200, and keeps the number of
- * requests and of body bytes in the file COUNTS (two 64-bit integers).
+ * sink COUNTS [PORT]: a collector that costs next to nothing.  Reads HTTP POSTs on a
+ * free (or that) loopback port, which it prints, answers each with an empty 200, and
+ * keeps the number of requests and of body bytes in the file COUNTS (two 64-bit
+ * integers).
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -71,6 +72,7 @@ static int feed(struct peer *p)
 int main(int argc, char **argv)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_port = htons(argc > 2 ? atoi(argv[2]) : 0),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(at);
 	int l = socket(AF_INET, SOCK_STREAM, 0), ep = epoll_create1(0);
