@@ -19,12 +19,12 @@ static const struct metric {
 	enum kind kind;
 	const char *unit, *description;
 } metrics[] = {
-#define METRIC(id, name, kind, unit, description) { name, kind, unit, description },
+#define METRIC(id, name, kind, unit, stability, description) { name, kind, unit, description },
 #include "exporter/metrics.def"
 };
 
 enum metric_id {
-#define METRIC(id, name, kind, unit, description) id,
+#define METRIC(id, name, ...) id,
 #include "exporter/metrics.def"
 };
 

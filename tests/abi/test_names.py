@@ -103,6 +103,12 @@ def tree(tmp_path):
     ("preload/names.def", 'RESOURCE("os.type"', 'RESOURCE("os.kind"', '"os.type" is no row of names.def'),
     ("preload/names.def", 'VALUE("telemetry.sdk.language", "c"', 'VALUE("telemetry.sdk.language", "go"',
      "needs no VALUE row"),
+    ("exporter/metrics.def", '"otel.sdk.span.started"', '"otel.sdk.span.ended"',
+     "otel.sdk.span.ended: listed as"),
+    ("exporter/metrics.def", '"otel.sdk.span.started", COUNTER', '"otel.sdk.span.started", UPDOWN',
+     "otel.sdk.span.started: listed as"),
+    ("exporter/metrics.def", '"s", DEVELOPMENT', '"ms", DEVELOPMENT', "duration: listed as"),
+    ("exporter/metrics.c", '"otel.component.type"', '"otel.scope.schema_url"', '"otel.scope.schema_url" is no row'),
     ("exporter/detect.c", '"os.build_id"', '"os.description"', "os.build_id: no source says"),
 ])
 def test_a_difference_is_noticed(tree, path, old, new, says):
@@ -147,6 +153,12 @@ def test_a_name_is_of_a_form_or_of_none(kind, name, attrs, form):
     (("value", "db.system.name", "postgres"), "none of its values"),
     (("value", "telemetry.sdk.language", "c"), None),
     (("resource", "process.pid", "STRING"), "was STRING"),
+    (("metric", "otel.sdk.span.started", ["counter", "{span}"]), None),
+    (("metric", "otel.sdk.span.started", ["updowncounter", "{span}"]), "was ["),
+    (("metric", "otel.sdk.span.live", ["updowncounter", "{span}"]), "was ["),
+    (("metric attribute", "otel.component.type", "STRING"), None),
+    (("metric attribute", "error.type", "INT"), "was INT"),
+    (("value", "otel.span.parent.origin", "far"), "none of its values"),
     (("resource", "of.the.user", "STRING"), None),
     (("resource", "process.threads", "INT"), "no RESOURCE row"),
 ])

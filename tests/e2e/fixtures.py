@@ -16,11 +16,14 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 SEEN = Seen() if os.environ.get("ATR_NAMES_SEEN") else None
 
 
-def note_names(spans):
-    """What they are called, for names.py --seen."""
+def note_names(received):
+    """What things are called, for names.py --seen."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]
     if SEEN:
-        for span in spans:
-            SEEN.span(span, os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0])
+        for span in received.spans:
+            SEEN.span(span, test)
+        for points in received.metrics:
+            SEEN.metrics(points, test)
         SEEN.write(os.environ["ATR_NAMES_SEEN"])
 
 
@@ -31,7 +34,7 @@ def receiver():
     r = Receiver()
     yield r
     r.stop()
-    note_names(r.spans)
+    note_names(r)
     assert not r.violations, r.violations[:5]
     reports = harness.sanitizer_reports()
     assert not reports, reports[:6000]

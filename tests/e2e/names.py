@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What we call things, against the semantic conventions and against what was sent.
 
-    names.py              preload/attr.def and preload/names.def, the sources, and the
-                          registry's facts (tests/vectors/semconv.tsv) agree
-    names.py --seen FILE  every span that the tests received is one the tables list
+    names.py              preload/attr.def, preload/names.def and exporter/metrics.def, the
+                          sources, and the registry's facts (tests/vectors/semconv.tsv) agree
+    names.py --seen FILE  every span and metric that the tests received is one the tables list
 
 FILE is what the fixture `receiver` wrote (ATR_NAMES_SEEN=FILE): one JSON object a line, each of something that
 was seen for the first time, with the test it was seen in.
@@ -17,8 +17,10 @@ import sys
 import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-COLUMNS = {"ATTR": 4, "TEMPLATE": 3, "RESOURCE": 3, "SPAN_NAME": 3, "METRIC": 4,
+FILES = ["preload/attr.def", "preload/names.def", "exporter/metrics.def"]
+COLUMNS = {"ATTR": 4, "TEMPLATE": 3, "RESOURCE": 3, "SPAN_NAME": 3, "METRIC": 6,
            "METRIC_ATTR": 3, "TAG": 3, "READ": 2, "VALUE": 3, "DEVIATION": 2}
+INSTRUMENTS = {"COUNTER": "counter", "UPDOWN": "updowncounter", "HISTOGRAM": "histogram"}
 TYPES = {"STRING": "string", "INT": "int", "STRINGS": "string[]", "BOOLEAN": "boolean",
          "DOUBLE": "double"}
 NAME_MAX = 255  # the shortest that any part of a name is cut to
@@ -43,8 +45,8 @@ class Tables:
                 return f.read()
         self.root, self.wrong = root, []
         self.rows = {macro: [] for macro in COLUMNS}
-        for name in "attr.def", "names.def":
-            for macro, arguments in rows_of(read("preload", name)):
+        for name in FILES:
+            for macro, arguments in rows_of(read(name)):
                 if len(arguments) != COLUMNS.get(macro):
                     self.wrong.append(f"{name}: {macro}({', '.join(arguments)}) has "
                                       f"{len(arguments)} columns, not {COLUMNS.get(macro)}")
@@ -56,6 +58,10 @@ class Tables:
                 what, name, *rest = line.split("\t") + ["", ""]
                 self.registry[what, name] = rest
         self.attributes = {key: kind for _, key, kind, _ in self.rows["ATTR"]}
+        self.metrics = {name: (INSTRUMENTS.get(kind, kind), unit)
+                        for _, name, kind, unit, _, _ in self.rows["METRIC"]}
+        self.metric_attributes = {**self.attributes,
+                                  **{key: kind for key, kind, _ in self.rows["METRIC_ATTR"]}}
         self.resources = {key: kind for key, kind, _ in self.rows["RESOURCE"]}
         self.templates = {key.partition("<")[0]: kind for key, kind, _ in self.rows["TEMPLATE"]}
         self.values = {(key, value) for key, value, _ in self.rows["VALUE"]}
@@ -120,7 +126,7 @@ def literals(tables, *folders):
     for folder in folders:
         for path in sorted(glob.glob(os.path.join(tables.root, folder, "*.[ch]"))
                            + glob.glob(os.path.join(tables.root, folder, "*.def"))):
-            if os.path.basename(path) in ("names.def", "attr.def"):
+            if os.path.relpath(path, tables.root) in FILES:
                 continue
             with open(path, encoding="utf-8") as f:
                 text = re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
@@ -132,7 +138,7 @@ def literals(tables, *folders):
 def sources(tables):
     """What the sources say is listed, and what is listed they say."""
     said = literals(tables, "preload", "hooks", "exporter")
-    listed = {name: macro for macro in ("RESOURCE", "METRIC", "METRIC_ATTR", "TAG", "READ")
+    listed = {name: macro for macro in ("RESOURCE", "METRIC_ATTR", "TAG", "READ")
               for name, *_ in tables.rows[macro]}
     for text, path in said.items():
         known = ("attribute", text) in tables.registry or ("metric", text) in tables.registry
@@ -157,12 +163,13 @@ def problems(tables):
     names = set()
     for macro in "ATTR", "TEMPLATE", "RESOURCE", "METRIC", "METRIC_ATTR", "TAG":
         for row in tables.rows[macro]:
-            key, wanted = (row[1], row[2:]) if macro == "ATTR" else (row[0], row[1:])
+            key, wanted = (row[1], row[2:]) if macro in ("ATTR", "METRIC") else (row[0], row[1:])
             if (macro, key) in names:
                 yield f"{key}: listed twice"
             names.add((macro, key))
             if macro == "METRIC":
-                yield from differences(tables, "metric", key, [wanted[0].lower(), *wanted[1:]])
+                kind, unit, stability = INSTRUMENTS.get(wanted[0], wanted[0]), *wanted[1:3]
+                yield from differences(tables, "metric", key, [kind, unit, stability])
                 continue
             kind = TYPES.get(wanted[0], wanted[0])
             if macro == "TEMPLATE":
@@ -173,6 +180,9 @@ def problems(tables):
     every = {key for _, key in names} | {form for _, form in tables.forms}
     for name in sorted(tables.reasons - every):
         yield f"{name}: a DEVIATION of nothing that is listed"
+    for name, _ in tables.rows["READ"]:
+        if name in every:
+            yield f"{name}: is READ, and listed as ours"
     for key, value, _ in tables.rows["VALUE"]:
         if value in tables.members(key) or not tables.members(key):
             yield f"{key}: needs no VALUE row for {value}"
@@ -194,8 +204,8 @@ class Seen:
         self.resources = set()
 
     def add(self, test, *what):
-        if what not in self.known:
-            self.known.add(what)
+        if str(what) not in self.known:
+            self.known.add(str(what))
             self.fresh.append((*what, test))
 
     def pairs(self, test, what, attrs):
@@ -212,6 +222,14 @@ class Seen:
             self.resources.add(id(span.resource))
             self.pairs(test, "resource", span.resource)
 
+    def metrics(self, points, test=""):
+        """{(name, attributes): point} of receiver.py."""
+        for (name, attrs), point in points.items():
+            kind = point.kind if point.kind != "sum" else \
+                "counter" if point.monotonic else "updowncounter"
+            self.add(test, "metric", name, [kind, point.unit])
+            self.pairs(test, "metric attribute", dict(attrs))
+
     def write(self, path):
         with open(path, "a", encoding="utf-8") as f:
             for what in self.fresh:
@@ -225,13 +243,17 @@ def one_seen(tables, what, *rest):
         kind, form, name = rest
         return None if form else f"a {kind} span is called \"{name}\", which no SPAN_NAME says"
     key, second = rest
+    if what == "metric":
+        wanted = tables.metrics.get(key)
+        return None if wanted == tuple(second) else f"{key}: was {second}, is listed as {wanted}"
     if what == "value":
         if second in tables.members(key) or {(key, second), (key, "*")} & tables.values:
             return None
-        if key not in tables.attributes and key not in tables.resources:
+        if not {key} & {*tables.metric_attributes, *tables.resources}:
             return None  # a user's
         return f"{key}: \"{second}\" is none of its values"
-    table = tables.resources if what == "resource" else tables.attributes
+    table = {"resource": tables.resources, "attribute": tables.attributes,
+             "metric attribute": tables.metric_attributes}[what]
     wanted = table.get(key)
     if wanted is None:
         if what == "resource":  # what a user adds are strings
@@ -252,10 +274,10 @@ def check_seen(path):
             print(f"FAIL {wrong}  ({test})")
             bad += 1
     names = {(w[2]) for w in seen if w[0] == "name"}
-    keys = {w[1] for w in seen if w[0] in ("attribute", "resource")}
-    listed = set(tables.attributes) | set(tables.resources)
+    keys = {w[1] for w in seen if w[0] not in ("name", "value")}
+    listed = {*tables.metric_attributes, *tables.resources, *tables.metrics}
     print(f"ok   {len(names & {f for _, f in tables.forms})} of {len({f for _, f in tables.forms})} "
-          f"forms of names, {len(keys & listed)} of {len(listed)} keys were seen; not:",
+          f"forms of names, {len(keys & listed)} of {len(listed)} keys and metrics were seen; not:",
           ", ".join(sorted(({f for _, f in tables.forms} - names) | (listed - keys))) or "none")
     print(f"{1 if not bad else 0} passed, {bad} failed, 0 skipped")
     return bad
