@@ -158,7 +158,7 @@ def test_a_name_is_of_a_form_or_of_none(kind, name, attrs, form):
     (("metric", "otel.sdk.span.live", ["updowncounter", "{span}"]), "was ["),
     (("metric attribute", "otel.component.type", "STRING"), None),
     (("metric attribute", "error.type", "INT"), "was INT"),
-    (("value", "otel.component.type", "otlp"), "none of its values"),
+    (("value", "otel.span.parent.origin", "far"), "none of its values"),
     (("resource", "of.the.user", "STRING"), None),
     (("resource", "process.threads", "INT"), "no RESOURCE row"),
 ])

@@ -19,7 +19,7 @@ import urllib.parse
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FILES = ["preload/attr.def", "preload/names.def", "exporter/metrics.def"]
 COLUMNS = {"ATTR": 4, "TEMPLATE": 3, "RESOURCE": 3, "SPAN_NAME": 3, "METRIC": 6,
-           "METRIC_ATTR": 3, "ELSEWHERE": 2, "VALUE": 3, "DEVIATION": 2}
+           "METRIC_ATTR": 3, "TAG": 3, "READ": 2, "VALUE": 3, "DEVIATION": 2}
 INSTRUMENTS = {"COUNTER": "counter", "UPDOWN": "updowncounter", "HISTOGRAM": "histogram"}
 TYPES = {"STRING": "string", "INT": "int", "STRINGS": "string[]", "BOOLEAN": "boolean",
          "DOUBLE": "double"}
@@ -138,7 +138,7 @@ def literals(tables, *folders):
 def sources(tables):
     """What the sources say is listed, and what is listed they say."""
     said = literals(tables, "preload", "hooks", "exporter")
-    listed = {name: macro for macro in ("RESOURCE", "METRIC_ATTR", "ELSEWHERE")
+    listed = {name: macro for macro in ("RESOURCE", "METRIC_ATTR", "TAG", "READ")
               for name, *_ in tables.rows[macro]}
     for text, path in said.items():
         known = ("attribute", text) in tables.registry or ("metric", text) in tables.registry
@@ -161,7 +161,7 @@ def sources(tables):
 def problems(tables):
     yield from tables.wrong
     names = set()
-    for macro in "ATTR", "TEMPLATE", "RESOURCE", "METRIC", "METRIC_ATTR":
+    for macro in "ATTR", "TEMPLATE", "RESOURCE", "METRIC", "METRIC_ATTR", "TAG":
         for row in tables.rows[macro]:
             key, wanted = (row[1], row[2:]) if macro in ("ATTR", "METRIC") else (row[0], row[1:])
             if (macro, key) in names:
@@ -180,9 +180,9 @@ def problems(tables):
     every = {key for _, key in names} | {form for _, form in tables.forms}
     for name in sorted(tables.reasons - every):
         yield f"{name}: a DEVIATION of nothing that is listed"
-    for name, _ in tables.rows["ELSEWHERE"]:
+    for name, _ in tables.rows["READ"]:
         if name in every:
-            yield f"{name}: is ELSEWHERE and ours"
+            yield f"{name}: is READ, and listed as ours"
     for key, value, _ in tables.rows["VALUE"]:
         if value in tables.members(key) or not tables.members(key):
             yield f"{key}: needs no VALUE row for {value}"
