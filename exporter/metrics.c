@@ -33,7 +33,7 @@ static const double bounds[] = ATR_TALLY_BOUNDS;
 /* ---- the list ---- */
 
 #define ATTRS_MAX 6
-#define POINTS_MAX (2 * ATR_ORIGINS + 8 + 2 * ATR_TALLY_ROWS)
+#define POINTS_MAX (ATR_RESULTS * ATR_ORIGINS + 8 + 2 * ATR_TALLY_ROWS)
 
 struct attr {
 	const char *key, *text; /* text NULL: the number */
@@ -106,18 +106,22 @@ static void list_started(struct list *l, const struct atr_numbers *now)
 		[ATR_ORIGIN_LOCAL] = "local",
 		[ATR_ORIGIN_REMOTE] = "remote",
 	};
+	static const char *const results[] = {
+		[ATR_RESULT_DROP] = "DROP",
+		[ATR_RESULT_RECORD_ONLY] = "RECORD_ONLY",
+		[ATR_RESULT_SAMPLE] = "RECORD_AND_SAMPLE",
+	};
 
 	for (int o = 0; o < ATR_ORIGINS; o++) {
-		for (int sampled = 0; sampled < 2; sampled++) {
-			uint64_t n = now->started[o][sampled] - l->m->was.started[o][sampled];
+		for (int r = 0; r < ATR_RESULTS; r++) {
+			uint64_t n = now->started[o][r] - l->m->was.started[o][r];
 			struct point *p;
 
 			if (!n)
 				continue;
 			p = add(l, SPAN_STARTED, n);
 			set_text(p, "otel.span.parent.origin", origins[o]);
-			set_text(p, "otel.span.sampling_result",
-				 sampled ? "RECORD_AND_SAMPLE" : "DROP");
+			set_text(p, "otel.span.sampling_result", results[r]);
 		}
 	}
 }
