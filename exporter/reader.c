@@ -193,6 +193,15 @@ void atr_reader_step(struct atr_reader *r, const struct atr_otlp_head *head,
 		begin(r, head, numbers);
 }
 
+/* Whatever is under way, by then it is over. */
+static void wait_for_answer(struct atr_reader *r, uint64_t until)
+{
+	if (r->deadline > until)
+		r->deadline = until;
+	while (r->http.in_flight)
+		go_on(r, until);
+}
+
 void atr_reader_end(struct atr_reader *r, const struct atr_otlp_head *head,
 		    const struct atr_numbers *numbers, uint64_t until)
 {
@@ -200,10 +209,10 @@ void atr_reader_end(struct atr_reader *r, const struct atr_otlp_head *head,
 		print(r, numbers);
 	if (r->to != ATR_READER_OTLP)
 		return;
-	atr_http_cancel(&r->http);
+	/* Given up, it would be told again though it may have arrived. */
+	wait_for_answer(r, until);
+	if (r->host->now() >= until)
+		return;
 	begin(r, head, numbers);
-	if (r->deadline > until)
-		r->deadline = until;
-	while (r->http.in_flight)
-		go_on(r, until);
+	wait_for_answer(r, until);
 }
