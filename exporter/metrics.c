@@ -32,7 +32,7 @@ static const double bounds[] = ATR_TALLY_BOUNDS;
 
 /* ---- the list ---- */
 
-#define ATTRS_MAX 6
+#define ATTRS_MAX 7
 #define POINTS_MAX (ATR_RESULTS * ATR_ORIGINS + 8 + 2 * ATR_TALLY_ROWS)
 
 struct attr {
@@ -134,6 +134,19 @@ static const struct atr_tally_row *row_was(const struct list *l, size_t i)
 	return i < l->m->was.tally.n_rows ? &l->m->was.tally.rows[i] : &none;
 }
 
+/* gRPC's codes have names in capital letters; other errors of it came without an answer. */
+static void set_grpc(struct point *p, const char *type, const struct atr_tally_row *row)
+{
+	bool answered = !row->error[0] || strcmp(row->error, "rejected") == 0;
+
+	if (strcmp(type, "otlp_grpc_span_exporter") != 0)
+		return;
+	if (answered)
+		set_text(p, "rpc.response.status_code", "OK");
+	else if (row->error[0] >= 'A' && row->error[0] <= 'Z')
+		set_text(p, "rpc.response.status_code", row->error);
+}
+
 static void list_durations(struct list *l, const struct atr_tally *t)
 {
 	for (size_t i = 0; i < t->n_rows; i++) {
@@ -144,6 +157,7 @@ static void list_durations(struct list *l, const struct atr_tally *t)
 			continue;
 		p = of_exporter(l, add(l, DURATION, 0));
 		set_error(p, row->error);
+		set_grpc(p, l->m->type, row);
 		if (row->http_status)
 			set_number(p, "http.response.status_code", row->http_status);
 		p->row = *row;
