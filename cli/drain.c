@@ -96,6 +96,11 @@ static void look_up(const char *endpoint, struct atr_addresses *ret)
 	*ret = (struct atr_addresses){ 0 };
 }
 
+static void queued(int64_t change)
+{
+	(void)change;
+}
+
 static void nothing(void)
 {
 }
@@ -112,8 +117,10 @@ static int sleep_fds(struct pollfd *fds, unsigned n_fds, int timeout_ms)
 	return n < 0 ? -errno : n;
 }
 
-static unsigned wait_until(uint64_t until)
+static unsigned wait_until(uint64_t until, uint64_t n_spans)
 {
+	(void)n_spans;
+
 	uint64_t at = now();
 
 	if (until > at && !stopped)
@@ -176,6 +183,7 @@ static struct atr_host host = {
 	.rewind = nothing,
 	.now = now,
 	.wait = wait_until,
+	.queued = queued,
 	.pending = pending,
 	.sleep_fds = sleep_fds,
 	.deadline = deadline,
@@ -362,7 +370,7 @@ int atr_cli_drain(int argc, char **argv)
 	do {
 		done = drain_all(run);
 		if (watch)
-			(void)wait_until(now() + config.bsp_schedule_delay * 1000000ull);
+			(void)wait_until(now() + config.bsp_schedule_delay * 1000000ull, 0);
 	} while (watch && !stopped);
 	told();
 	if (stats.corrupt)

@@ -106,6 +106,7 @@ static void take(void *arg, const struct atr_record *record, const struct atr_pl
 		span = atr_limits_apply(&x->limits, span, &len);
 	if (!span || !atr_batch_push(&x->queue, span, len, place)) {
 		atr_add(&x->host->stats->no_memory, 1);
+		x->host->queued(-1);
 		x->host->settle(place, ATR_SETTLED);
 	}
 }
@@ -242,6 +243,7 @@ static void unmark(struct exporter *x)
 static void put_back(struct exporter *x)
 {
 	unmark(x);
+	x->host->queued((int64_t)in_flight(x));
 	atr_buf_reset(&x->flight);
 	atr_batch_clear(&x->queue);
 	x->send_to = x->queue.pushed;
@@ -380,6 +382,7 @@ static void send_batch(struct exporter *x)
 			x->host->settle(&atr_batch_places(&x->queue)[i], ATR_SETTLED);
 		atr_buf_reset(&x->flight);
 	}
+	x->host->queued(-(int64_t)n);
 	begin_batch(x, atr_sink_start(&x->sink, spans, len, n));
 	if (atr_batch_len(&x->queue)) /* it was not put back */
 		atr_batch_pop(&x->queue, n, len);
@@ -430,9 +433,10 @@ static void collect(const struct exporter *x, struct atr_numbers *ret)
 
 	x->host->count(&counts);
 	*ret = (struct atr_numbers){
-		.queue_size = counts.unread + atr_batch_len(&x->queue),
+		.queue_size = counts.waiting,
 		.queue_capacity = x->queue.max_spans,
-		.queue_full = atr_load(&x->host->stats->ring_full),
+		.queue_full = atr_load(&x->host->stats->ring_full) +
+			      atr_load(&x->host->stats->queue_full),
 		.tally = x->tally,
 	};
 	_Static_assert(sizeof(ret->started) == sizeof(counts.started), "the same table");
@@ -510,7 +514,8 @@ static unsigned rest(struct exporter *x)
 	    (x->keep.ready && !x->kept_stuck))
 		return x->host->pending();
 	if (atr_batch_room(&x->queue))
-		return x->host->wait(until);
+		return x->host->wait(
+			until, x->sending || x->given_up || holds(x) ? 0 : x->queue.max_batch);
 	/* With the queue full a ring's call cannot be answered: not to be woken by it. */
 	sleep_until(x, until);
 	return x->host->pending();

@@ -32,8 +32,8 @@ static const double bounds[] = ATR_TALLY_BOUNDS;
 
 /* ---- the list ---- */
 
-#define ATTRS_MAX 6
-#define POINTS_MAX (2 * ATR_ORIGINS + 8 + 2 * ATR_TALLY_ROWS)
+#define ATTRS_MAX 7
+#define POINTS_MAX (ATR_RESULTS * ATR_ORIGINS + 8 + 2 * ATR_TALLY_ROWS)
 
 struct attr {
 	const char *key, *text; /* text NULL: the number */
@@ -106,18 +106,22 @@ static void list_started(struct list *l, const struct atr_numbers *now)
 		[ATR_ORIGIN_LOCAL] = "local",
 		[ATR_ORIGIN_REMOTE] = "remote",
 	};
+	static const char *const results[] = {
+		[ATR_RESULT_DROP] = "DROP",
+		[ATR_RESULT_RECORD_ONLY] = "RECORD_ONLY",
+		[ATR_RESULT_SAMPLE] = "RECORD_AND_SAMPLE",
+	};
 
 	for (int o = 0; o < ATR_ORIGINS; o++) {
-		for (int sampled = 0; sampled < 2; sampled++) {
-			uint64_t n = now->started[o][sampled] - l->m->was.started[o][sampled];
+		for (int r = 0; r < ATR_RESULTS; r++) {
+			uint64_t n = now->started[o][r] - l->m->was.started[o][r];
 			struct point *p;
 
 			if (!n)
 				continue;
 			p = add(l, SPAN_STARTED, n);
 			set_text(p, "otel.span.parent.origin", origins[o]);
-			set_text(p, "otel.span.sampling_result",
-				 sampled ? "RECORD_AND_SAMPLE" : "DROP");
+			set_text(p, "otel.span.sampling_result", results[r]);
 		}
 	}
 }
@@ -130,6 +134,19 @@ static const struct atr_tally_row *row_was(const struct list *l, size_t i)
 	return i < l->m->was.tally.n_rows ? &l->m->was.tally.rows[i] : &none;
 }
 
+/* gRPC's codes have names in capital letters; other errors of it came without an answer. */
+static void set_grpc(struct point *p, const char *type, const struct atr_tally_row *row)
+{
+	bool answered = !row->error[0] || strcmp(row->error, "rejected") == 0;
+
+	if (strcmp(type, "otlp_grpc_span_exporter") != 0)
+		return;
+	if (answered)
+		set_text(p, "rpc.response.status_code", "OK");
+	else if (row->error[0] >= 'A' && row->error[0] <= 'Z')
+		set_text(p, "rpc.response.status_code", row->error);
+}
+
 static void list_durations(struct list *l, const struct atr_tally *t)
 {
 	for (size_t i = 0; i < t->n_rows; i++) {
@@ -140,6 +157,7 @@ static void list_durations(struct list *l, const struct atr_tally *t)
 			continue;
 		p = of_exporter(l, add(l, DURATION, 0));
 		set_error(p, row->error);
+		set_grpc(p, l->m->type, row);
 		if (row->http_status)
 			set_number(p, "http.response.status_code", row->http_status);
 		p->row = *row;

@@ -65,7 +65,8 @@ static void close_dir(struct atr_orphans *o)
 		(void)atr_sys_close(o->dir);
 	o->dir = -1;
 	atr_buf_reset(&o->names);
-	o->name = o->n_files = 0;
+	atr_buf_reset(&o->order);
+	o->next = 0;
 }
 
 static void corrupt(struct atr_orphans *o)
@@ -105,9 +106,20 @@ static void look_at(struct atr_orphans *o, const char *name, uint64_t *used)
 		*used += (uint64_t)st.st_blocks * 512;
 	if (atr_spool_name_parse(name, &who) && is_ours(o, &who) && is_dead(&who) &&
 	    o->names.len < NAMES_MAX) {
+		const struct atr_orphan one = { .start = who.start, .name = o->names.len };
+
 		atr_buf_add(&o->names, name, strlen(name) + 1);
-		o->n_files++;
+		if (!o->names.failed)
+			atr_buf_add(&o->order, &one, sizeof(one));
 	}
+}
+
+static int by_age(const void *a, const void *b)
+{
+	uint64_t of_a = ((const struct atr_orphan *)a)->start;
+	uint64_t of_b = ((const struct atr_orphan *)b)->start;
+
+	return (of_a > of_b) - (of_a < of_b);
 }
 
 static int open_dir(const char *path)
@@ -143,7 +155,10 @@ void atr_orphans_scan(struct atr_orphans *o)
 		}
 	}
 	o->host->spool_used(used);
-	if (!o->names.len)
+	if (o->order.len)
+		qsort(o->order.bytes, o->order.len / sizeof(struct atr_orphan),
+		      sizeof(struct atr_orphan), by_age);
+	else
 		close_dir(o);
 }
 
@@ -223,12 +238,12 @@ static void remove_file(struct atr_orphans *o)
 /* Opens and locks the next file; false when there is none. */
 static bool open_next(struct atr_orphans *o)
 {
-	while (o->name < o->names.len) {
-		const char *name = (const char *)o->names.bytes + o->name;
+	const struct atr_orphan *order = (const void *)o->order.bytes;
+
+	while (o->next < o->order.len / sizeof(*order)) {
+		const char *name = (const char *)o->names.bytes + order[o->next++].name;
 		struct stat st;
 
-		o->name += strlen(name) + 1;
-		o->n_files--;
 		(void)snprintf(o->file_name, sizeof(o->file_name), "%s", name);
 		o->file = (int)atr_sys(SYS_openat, o->dir, name,
 				       O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, 0, 0);
@@ -446,6 +461,7 @@ void atr_orphans_finish(struct atr_orphans *o)
 	close_dir(o);
 	atr_limits_finish(&o->limits);
 	atr_buf_free(&o->names);
+	atr_buf_free(&o->order);
 	atr_buf_free(&o->window);
 	atr_buf_free(&o->spans);
 	atr_buf_free(&o->moves);

@@ -13,6 +13,12 @@
 #include "preload/host.h"
 #include "preload/spoolname.h"
 
+/* One file. */
+struct atr_orphan {
+	uint64_t start; /* of the process */
+	size_t name;	/* where its file's name is */
+};
+
 /*
  * What dead processes left in the spool, as batches to be sent under their own
  * resources.
@@ -27,8 +33,8 @@ struct atr_orphans {
 	uint64_t ns;	      /* our pid namespace; 0: not known */
 	int dir;	      /* -1: not open */
 	struct atr_buf names; /* of dead processes' files, each with its NUL */
-	size_t name;	      /* the next one of them */
-	size_t n_files;	      /* from there on */
+	struct atr_buf order; /* of them, the oldest process first */
+	size_t next;	      /* the next one in that */
 
 	int file; /* the one at hand, locked; -1: none */
 	char file_name[ATR_SPOOL_NAME_MAX];
@@ -57,7 +63,7 @@ bool atr_orphans_any(const struct atr_orphans *o);
 /* How many, the one at hand included. */
 static inline size_t atr_orphans_files(const struct atr_orphans *o)
 {
-	return o->n_files + (o->file >= 0);
+	return o->order.len / sizeof(struct atr_orphan) - o->next + (o->file >= 0);
 }
 
 /* The next batch, of at most `max` spans, is in o->spans, its resource in o->head; its n_spans,

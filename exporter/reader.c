@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "exporter/grpc.h"
 #include "exporter/health.h"
+#include "exporter/verdict.h"
 #include "preload/host.h"
 
 #define NS_PER_MS 1000000ull
@@ -43,6 +45,21 @@ static void set_server(struct atr_metrics *m, const char *url)
 	(void)snprintf(m->server, sizeof(m->server), "%.*s", (int)(end - host), host);
 }
 
+/* There is no JSON of metrics here: they go to the same place as protobuf. */
+static int init_endpoint(struct atr_reader *r)
+{
+	struct atr_host host = *r->host;
+	struct atr_config config = *host.config;
+
+	host.config = &config;
+	if (atr_target_protocol(&config, ATR_SIGNAL_METRICS) == ATR_PROTOCOL_HTTP_JSON) {
+		host.log(ATR_LOG_WARN, "metrics are sent as http/protobuf, not as http/json");
+		config.otlp_metrics_protocol = ATR_PROTOCOL_HTTP_PROTOBUF;
+		config.otlp_metrics_protocol_set = true;
+	}
+	return atr_endpoint_init(&r->endpoint, &host, ATR_SIGNAL_METRICS);
+}
+
 bool atr_reader_init(struct atr_reader *r, const struct atr_host *host, const char *type,
 		     const char *url)
 {
@@ -62,8 +79,7 @@ bool atr_reader_init(struct atr_reader *r, const struct atr_host *host, const ch
 		r->to = ATR_READER_CONSOLE;
 		return true;
 	}
-	if (atr_endpoint_init(&r->endpoint, host, ATR_SIGNAL_METRICS) != 0 ||
-	    atr_http_init(&r->http, host, &r->endpoint) != 0)
+	if (init_endpoint(r) != 0 || atr_http_init(&r->http, host, &r->endpoint) != 0)
 		return false;
 	if (r->timeout > r->endpoint.timeout)
 		r->timeout = r->endpoint.timeout;
@@ -100,53 +116,61 @@ static void print(struct atr_reader *r, const struct atr_numbers *numbers)
 		atr_metrics_delivered(&r->metrics, numbers, atr_wall_clock());
 }
 
+/* The body is in r->packed if it is packed, else in r->request. */
+static bool write_body(struct atr_reader *r, const struct atr_otlp_head *head)
+{
+	const bool grpc = r->endpoint.protocol == ATR_PROTOCOL_GRPC, gzip = r->endpoint.gzip;
+	struct atr_buf *out = gzip ? &r->packed : &r->request;
+
+	atr_buf_reset(&r->request);
+	atr_buf_reset(&r->packed);
+	if (grpc)
+		atr_grpc_begin(out, gzip);
+	/* A ResourceMetrics has the same fields as a ResourceSpans, under the same numbers. */
+	atr_otlp_request(&r->request, head, r->fields.bytes, r->fields.len);
+	if (gzip && !atr_gzip(&r->gz, &r->packed, r->request.bytes, r->request.len))
+		return false;
+	if (grpc)
+		atr_grpc_end(out, 0);
+	r->body = out;
+	return !out->failed && !r->request.failed;
+}
+
 static void begin(struct atr_reader *r, const struct atr_otlp_head *head,
 		  const struct atr_numbers *numbers)
 {
-	uint64_t now = r->host->now(), deadline;
-	const uint8_t *body;
-	size_t len;
+	uint64_t now = r->host->now();
+	uint64_t deadline = r->timeout < UINT64_MAX - now ? now + r->timeout : UINT64_MAX;
 
 	r->sent = *numbers;
 	r->sent_time = atr_wall_clock();
 	atr_buf_reset(&r->fields);
 	if (!atr_metrics_encode(&r->fields, &r->metrics, numbers, r->sent_time))
 		return;
-	/* A ResourceMetrics has the same fields as a ResourceSpans, under the same numbers. */
-	atr_otlp_request(&r->request, head, r->fields.bytes, r->fields.len);
-	if (r->request.failed)
-		return;
-	body = r->request.bytes;
-	len = r->request.len;
-	if (r->endpoint.gzip) {
-		if (!atr_gzip(&r->gz, &r->packed, body, len))
-			return;
-		body = r->packed.bytes;
-		len = r->packed.len;
-	}
-	deadline = r->timeout < UINT64_MAX - now ? now + r->timeout : UINT64_MAX;
 	if (r->endpoint.addresses.error)
 		complain(r, r->endpoint.addresses.error);
-	else if (atr_http_start(&r->http, body, len, deadline) == 0)
+	else if (write_body(r, head) &&
+		 atr_http_start(&r->http, r->body->bytes, r->body->len, deadline) == 0)
 		r->deadline = deadline;
 }
 
 static void judge(struct atr_reader *r, const struct atr_http_reply *reply)
 {
-	char why[32];
+	struct atr_verdict v;
+	char why[320];
 
-	if (!reply->status) {
-		complain(r, reply->error);
-	} else if (reply->status / 100 != 2) {
-		(void)snprintf(why, sizeof(why), "HTTP %d", reply->status);
-		complain(r, why);
-	} else {
+	atr_verdict(&v, r->endpoint.protocol, reply);
+	if (v.kind == ATR_VERDICT_TAKEN) {
 		if (r->down)
 			r->host->log(ATR_LOG_INFO, "export of metrics to %s works again",
 				     r->endpoint.shown);
 		r->down = false;
 		atr_metrics_delivered(&r->metrics, &r->sent, r->sent_time);
+		return;
 	}
+	(void)snprintf(why, sizeof(why), "%.60s%s%.250s", v.what,
+		       v.what[0] && v.message[0] ? ", " : "", v.message);
+	complain(r, why);
 }
 
 static void go_on(struct atr_reader *r, uint64_t until)
@@ -193,6 +217,15 @@ void atr_reader_step(struct atr_reader *r, const struct atr_otlp_head *head,
 		begin(r, head, numbers);
 }
 
+/* Whatever is under way, by then it is over. */
+static void wait_for_answer(struct atr_reader *r, uint64_t until)
+{
+	if (r->deadline > until)
+		r->deadline = until;
+	while (r->http.in_flight)
+		go_on(r, until);
+}
+
 void atr_reader_end(struct atr_reader *r, const struct atr_otlp_head *head,
 		    const struct atr_numbers *numbers, uint64_t until)
 {
@@ -200,10 +233,10 @@ void atr_reader_end(struct atr_reader *r, const struct atr_otlp_head *head,
 		print(r, numbers);
 	if (r->to != ATR_READER_OTLP)
 		return;
-	atr_http_cancel(&r->http);
+	/* Given up, it would be told again though it may have arrived. */
+	wait_for_answer(r, until);
+	if (r->host->now() >= until)
+		return;
 	begin(r, head, numbers);
-	if (r->deadline > until)
-		r->deadline = until;
-	while (r->http.in_flight)
-		go_on(r, until);
+	wait_for_answer(r, until);
 }

@@ -25,8 +25,9 @@ struct atr_reader {
 	struct atr_http http;
 	struct atr_gzip gz;
 	struct atr_buf fields, request, packed;
-	struct atr_numbers sent; /* those under way, */
-	uint64_t sent_time;	 /* of this time */
+	const struct atr_buf *body; /* one of the last two */
+	struct atr_numbers sent;    /* those under way, */
+	uint64_t sent_time;	    /* of this time */
 	uint64_t interval, timeout;
 	uint64_t due;	   /* the next export (monotonic ns) */
 	uint64_t deadline; /* of the one under way */

@@ -36,17 +36,19 @@ enum atr_wake {
 	ATR_WAKE_FLUSH = 2,	 /* export everything now, by deadline(); then call flushed() */
 	ATR_WAKE_STOP = 4,	 /* comes with FLUSH: then return from run() */
 	ATR_WAKE_CANDIDATES = 8, /* a ring of candidates has much in it: drain those */
+	ATR_WAKE_BATCH = 16,	 /* as many spans wait as wait() was told: drain */
 };
 
 struct atr_object;
 struct atr_strategy;
 struct pollfd;
 
-/* Spans begun, for metrics: by where their parent is, and whether they are sampled. */
+/* Spans begun, for metrics: by where their parent is, and what the sampler said. */
 enum atr_origin { ATR_ORIGIN_NONE, ATR_ORIGIN_LOCAL, ATR_ORIGIN_REMOTE, ATR_ORIGINS };
+enum atr_result { ATR_RESULT_DROP, ATR_RESULT_RECORD_ONLY, ATR_RESULT_SAMPLE, ATR_RESULTS };
 struct atr_counts {
-	uint64_t started[ATR_ORIGINS][2];
-	uint64_t unread; /* records in the rings that were not drained */
+	uint64_t started[ATR_ORIGINS][ATR_RESULTS];
+	uint64_t waiting; /* spans in the queue */
 };
 
 /* What a look-up found. */
@@ -109,8 +111,13 @@ struct atr_host {
 	/* Monotonic nanoseconds; the clock of all deadlines here. */
 	uint64_t (*now)(void);
 
-	/* Waits without the gate until `until` (monotonic ns), or a reason in the returned bits. */
-	unsigned (*wait)(uint64_t until);
+	/* Waits without the gate until `until` (monotonic ns), or a reason in the returned bits;
+	 * one is that n_spans wait, 0: is none. */
+	unsigned (*wait)(uint64_t until, uint64_t n_spans);
+
+	/* Spans left the queue to be exported (-n), or were put back (n).  What is recorded has
+	 * entered it; what waits is what is in the rings and in the callee's queue. */
+	void (*queued)(int64_t change);
 
 	/* The same reasons, without waiting. */
 	unsigned (*pending)(void);

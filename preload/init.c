@@ -455,6 +455,7 @@ static const struct {
 	const char *text;
 } losses[] = {
 	{ &atr_stats.ring_full, "the queue was full (AUTOTRACE_RING_SIZE, OTEL_BSP_*)" },
+	{ &atr_stats.queue_full, "as many waited as may (OTEL_BSP_MAX_QUEUE_SIZE)" },
 	{ &atr_stats.rejected, "the collector refused them (its log says why)" },
 	{ &atr_stats.unsent, "no collector had taken them in time (AUTOTRACE_EXIT_TIMEOUT)" },
 	{ &atr_stats.no_memory, "no memory could be had" },
@@ -481,6 +482,7 @@ static void print_losses(void)
 			(unsigned long long)all,
 			(unsigned long long)(atr_load(&atr_stats.recorded) +
 					     atr_load(&atr_stats.ring_full) +
+					     atr_load(&atr_stats.queue_full) +
 					     atr_load(&atr_stats.too_long)),
 			line, atr_health.error[0] ? "; the last error: " : "", atr_health.error);
 }

@@ -117,7 +117,8 @@ static struct atr_thread *begin(struct atr_op *op, enum atr_kind kind,
  * For otel.sdk.span.started.  What is recorded counts when it ends, for only then is it
  * certain that it is a span (a call may move nothing); what is not, when that is decided.
  */
-static void count_started(struct atr_thread *t, bool has_parent, bool remote, bool sampled)
+static void count_started(struct atr_thread *t, bool has_parent, bool remote,
+			  enum atr_result result)
 {
 	enum atr_origin origin = !has_parent ? ATR_ORIGIN_NONE
 				 : remote    ? ATR_ORIGIN_REMOTE
@@ -126,7 +127,7 @@ static void count_started(struct atr_thread *t, bool has_parent, bool remote, bo
 
 	if (atr_likely(atr_config.metrics_exporter == ATR_METRICS_NONE) || !t)
 		return;
-	n = &t->started[origin][sampled];
+	n = &t->started[origin][result];
 	atr_store(n, *n + 1);
 }
 
@@ -150,7 +151,7 @@ static void decided(struct atr_op *op, const struct atr_sampling *s)
 
 	c->candidate = s->candidate;
 	if (!s->sampled && !s->candidate) {
-		count_started(atr_tls.thread, op->has_parent, op->parent_remote, false);
+		count_started(atr_tls.thread, op->has_parent, op->parent_remote, ATR_RESULT_DROP);
 		return;
 	}
 	if (s->sampled)
@@ -171,7 +172,7 @@ void atr_op_begin(struct atr_op *op, enum atr_kind kind)
 
 	atr_op_none(op);
 	if (!parent && atr_sampler_roots_off()) {
-		count_started(atr_tls.thread, false, false, false);
+		count_started(atr_tls.thread, false, false, ATR_RESULT_DROP);
 		return;
 	}
 	/* A signal handler's call in between would be given the same ids. */
@@ -305,7 +306,8 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 	if (!t)
 		return false;
 	span->inside = atr_self_enter();
-	count_started(t, op->has_parent, op->parent_remote, !op->context.candidate);
+	count_started(t, op->has_parent, op->parent_remote,
+		      op->context.candidate ? ATR_RESULT_RECORD_ONLY : ATR_RESULT_SAMPLE);
 	span->record = atr_thread_reserve(t, op->context.candidate ? ATR_RING_CANDIDATES
 								   : ATR_RING_SAMPLED);
 	if (!span->record) {

@@ -78,6 +78,9 @@ static struct atr_link *rings[ATR_N_RINGS]; /* the lists */
 static struct atr_own_ring kept;	    /* the background thread's */
 static uint64_t mapped;			    /* bytes of all rings */
 static uint64_t ahead;			    /* records drained and not settled; the reader's */
+static uint32_t n_rings;		    /* of sampled spans, at least so many */
+static struct atr_link *turn;		    /* where the next drain begins; the reader's */
+static uint64_t waiting __attribute__((aligned(64))); /* committed and not handed to the exporter */
 static pthread_key_t key;
 static bool have_key;
 
@@ -253,6 +256,8 @@ static bool map_ring(struct atr_link *link, enum atr_which_ring which)
 	atr_add(&mapped, len);
 	link->ring = ring;
 	link->epoch = atr_process.epoch;
+	if (which == ATR_RING_SAMPLED)
+		atr_add(&n_rings, 1);
 	link->next = atr_load(&rings[which]);
 	/* Pairs with the acquire in first(): link and ring are whole. */
 	while (!__atomic_compare_exchange_n(&rings[which], &link->next, link, 0, __ATOMIC_RELEASE,
@@ -312,20 +317,49 @@ static void commit(struct atr_own_ring *own, struct atr_record *record)
 	atr_ring_commit(own->ring, record);
 }
 
+uint64_t atr_thread_waiting(void)
+{
+	return __atomic_load_n(&waiting, __ATOMIC_SEQ_CST);
+}
+
+void atr_thread_queued(int64_t change)
+{
+	__atomic_fetch_add(&waiting, (uint64_t)change, __ATOMIC_SEQ_CST);
+}
+
+/* Whoever sets the size of the queue has one of that size; else it is what the rings hold. */
+static bool is_beyond(uint64_t n)
+{
+	return atr_config.bsp_max_queue_size_set && n > atr_config.bsp_max_queue_size;
+}
+
 void atr_thread_commit(struct atr_thread *t, struct atr_record *record)
 {
 	unsigned flags = record->flags; /* the record is the reader's once it is committed */
 	enum atr_which_ring which =
 		flags & ATR_RECORD_CANDIDATE ? ATR_RING_CANDIDATES : ATR_RING_SAMPLED;
 	struct atr_own_ring *own = &t->rings[which];
+	uint64_t n = 0;
 
+	if (which == ATR_RING_SAMPLED) {
+		/* Before the record can be seen: it is counted down when that is handed out.  In
+		 * one order with the store in host_wait(): of a thread that will sleep and one
+		 * that makes the batch full, one sees the other. */
+		n = __atomic_add_fetch(&waiting, 1, __ATOMIC_SEQ_CST);
+		if (atr_unlikely(is_beyond(n))) {
+			atr_thread_queued(-1);
+			atr_count(queue_full, 1);
+			return;
+		}
+	}
 	commit(own, record);
 	/* Up to that much again may be on its way and not released yet.  What a trace is kept for
 	 * is not left lying: who is killed loses candidates. */
 	atr_worker_committed(flags & ATR_RECORD_KEEP ||
 					     atr_ring_unread(own->ring) * 4 > own->ring->size
 				     ? wake_for(which)
-				     : 0);
+				     : 0,
+			     n);
 }
 
 /* ---- the background thread's side ---- */
@@ -390,7 +424,7 @@ static void say_dropped(void)
 {
 	static bool said;
 
-	if (said || !atr_load(&atr_stats.ring_full))
+	if (said || !(atr_load(&atr_stats.ring_full) + atr_load(&atr_stats.queue_full)))
 		return;
 	said = true;
 	atr_log(ATR_LOG_WARN,
@@ -399,17 +433,37 @@ static void say_dropped(void)
 		atr_config.ring_size, atr_config.bsp_max_queue_size);
 }
 
+/*
+ * The rings in turn, some records of each at a time, and going on next time where this time
+ * ended: a thread that records without a pause, or has a backlog, does not keep the others'
+ * waiting.
+ */
+static size_t drain_all(size_t max, atr_take_fn *take, void *arg)
+{
+	size_t n = 0, share = max / 8 + 1, got;
+	uint32_t empty = 0;
+
+	if (!turn)
+		turn = first(ATR_RING_SAMPLED);
+	while (turn && n < max && empty <= atr_load(&n_rings)) {
+		got = drain_ring(turn, share < max - n ? share : max - n, take, arg);
+		empty = got ? 0 : empty + 1;
+		n += got;
+		turn = turn->next ? turn->next : first(ATR_RING_SAMPLED);
+	}
+	return n;
+}
+
 size_t atr_thread_drain(size_t max, atr_take_fn *take, void *arg)
 {
-	size_t n = 0;
+	size_t n;
 
 	atr_clock_sync();
 	/* It is borrowed: where nothing is kept any more nothing stays mapped for it. */
 	if (kept.ring)
 		atr_pool_give(&links[ATR_RING_SAMPLED], kept.link);
 	kept.ring = NULL;
-	for (struct atr_link *link = first(ATR_RING_SAMPLED); link; link = link->next)
-		n += drain_ring(link, max - n, take, arg);
+	n = drain_all(max, take, arg);
 	trim(ATR_RING_SAMPLED);
 	atr_count(recorded, n);
 	ahead += n;
@@ -487,6 +541,7 @@ bool atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_
 	memcpy(to->span + at, atr_record_addrs(record), n_addrs * sizeof(uint64_t));
 	to->n_addrs = (uint16_t)n_addrs;
 	to->size = (uint32_t)(sizeof(*to) + at + n_addrs * sizeof(uint64_t));
+	atr_thread_queued(1);
 	commit(&kept, to);
 	atr_count(recorded, -1); /* it comes out of that ring once more */
 	return true;
@@ -535,21 +590,14 @@ bool atr_thread_empty(void)
 
 void atr_thread_counts(struct atr_counts *ret)
 {
-	uint64_t written = 0;
-
-	*ret = (struct atr_counts){ 0 };
+	*ret = (struct atr_counts){ .waiting = atr_thread_waiting() };
 	for (uint32_t i = 0; i < atr_load(&threads.n_made); i++) {
 		const struct atr_thread *t = atr_pool_at(&threads, i);
 
-		for (int o = 0; o < ATR_ORIGINS; o++) {
-			ret->started[o][0] += atr_load(&t->started[o][0]);
-			ret->started[o][1] += atr_load(&t->started[o][1]);
-		}
+		for (int o = 0; o < ATR_ORIGINS; o++)
+			for (int r = 0; r < ATR_RESULTS; r++)
+				ret->started[o][r] += atr_load(&t->started[o][r]);
 	}
-	for (int which = 0; which < ATR_N_RINGS; which++)
-		for (struct atr_link *link = first(which); link; link = link->next)
-			written += atr_load(&link->ring->written);
-	ret->unread = written - atr_load(&atr_stats.recorded);
 }
 
 /* What its parent's threads counted. */
@@ -570,8 +618,10 @@ void atr_thread_forked(void)
 	 * have been using them.  A few bytes per ring and fork. */
 	for (int i = 0; i < ATR_N_RINGS; i++)
 		rings[i] = NULL;
+	turn = NULL;
+	n_rings = 0;
 	kept.ring = NULL;
-	mapped = ahead = 0;
+	mapped = ahead = waiting = 0;
 	atr_spool_forked();
 	atr_status_forked();
 }

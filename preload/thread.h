@@ -43,9 +43,9 @@ struct atr_thread {
 	struct atr_own_ring rings[ATR_N_RINGS];
 	uint64_t rng[4];
 	uint32_t depth;
-	struct atr_cell cells[ATR_DEPTH_MAX]; /* of the spans open at each depth */
-	struct atr_put_off put_off;	      /* by the event loop that the thread runs */
-	uint64_t started[ATR_ORIGINS][2];     /* spans; counted where metrics are wanted */
+	struct atr_cell cells[ATR_DEPTH_MAX];	    /* of the spans open at each depth */
+	struct atr_put_off put_off;		    /* by the event loop that the thread runs */
+	uint64_t started[ATR_ORIGINS][ATR_RESULTS]; /* spans; counted where metrics are wanted */
 	char *scratch;	     /* ATR_SCRATCH_SIZE bytes, for hooks/exec.c; NULL: not needed yet */
 	uint32_t scratch_of; /* process id of who has it: a vfork child never gives it back */
 };
@@ -139,6 +139,10 @@ void atr_thread_count_rest(void);
 /* Is there a ring in a file?  Is there no record that is not settled? */
 bool atr_thread_spooled(void);
 bool atr_thread_empty(void);
+
+/* Spans that wait to be exported, in the rings and behind them; and a change of that. */
+uint64_t atr_thread_waiting(void);
+void atr_thread_queued(int64_t change);
 
 /* For the background thread: what all threads counted. */
 void atr_thread_counts(struct atr_counts *ret);

@@ -80,6 +80,7 @@ static struct {
 	uint32_t state;
 	uint32_t tid;
 	uint32_t requests; /* enum atr_wake bits; the futex the thread sleeps on */
+	uint64_t batch;	   /* spans for which it wants to be woken; 0: for no number of them */
 	uint32_t flush_asked;
 	uint32_t flush_done; /* the futex a flush waits on */
 	uint64_t deadline;   /* of the flush, monotonic ns */
@@ -169,7 +170,7 @@ static struct atr_host host;
 static unsigned take_requests(void)
 {
 	/* What rings say is news once; FLUSH and STOP stand until flushed(). */
-	const uint32_t news = ATR_WAKE_RING | ATR_WAKE_CANDIDATES;
+	const uint32_t news = ATR_WAKE_RING | ATR_WAKE_CANDIDATES | ATR_WAKE_BATCH;
 	uint32_t bits = __atomic_fetch_and(&w.requests, ~news, __ATOMIC_ACQUIRE);
 
 	if (bits & ATR_WAKE_FLUSH)
@@ -216,7 +217,7 @@ static bool alone(int *ret_status)
 	return true;
 }
 
-static unsigned host_wait(uint64_t until)
+static unsigned host_wait(uint64_t until, uint64_t n_spans)
 {
 	unsigned bits = take_requests();
 	int status;
@@ -230,6 +231,10 @@ static unsigned host_wait(uint64_t until)
 		(void)__atomic_fetch_or(&w.requests, ATR_WAKE_FLUSH | ATR_WAKE_STOP,
 					__ATOMIC_ACQ_REL);
 	}
+	/* In one order with the addition in atr_thread_commit(). */
+	__atomic_store_n(&w.batch, n_spans, __ATOMIC_SEQ_CST);
+	if (n_spans && atr_thread_waiting() >= n_spans)
+		(void)__atomic_fetch_or(&w.requests, ATR_WAKE_BATCH, __ATOMIC_ACQ_REL);
 	for (;;) {
 		uint64_t now = atr_now();
 
@@ -238,6 +243,7 @@ static unsigned host_wait(uint64_t until)
 		/* Woken without reason or by a signal of the kernel: looked at again. */
 		(void)atr_sys_futex_wait(&w.requests, 0, until - now);
 	}
+	atr_store(&w.batch, 0); /* who is awake need not be woken */
 	library_enter();
 	return take_requests();
 }
@@ -330,6 +336,7 @@ static struct atr_host host = {
 	.keep = atr_thread_keep,
 	.now = atr_now,
 	.wait = host_wait,
+	.queued = atr_thread_queued,
 	.pending = take_requests,
 	.sleep_fds = host_sleep_fds,
 	.deadline = host_deadline,
@@ -585,11 +592,15 @@ static void start_once(void)
 		start_first();
 }
 
-void atr_worker_committed(unsigned why)
+void atr_worker_committed(unsigned why, uint64_t waiting)
 {
+	uint64_t batch = __atomic_load_n(&w.batch, __ATOMIC_SEQ_CST);
+
 	start_once();
 	if (atr_unlikely(why))
 		wake(why);
+	else if (atr_unlikely(batch && waiting >= batch))
+		wake(ATR_WAKE_BATCH);
 }
 
 void atr_worker_load(void)

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* The background thread: started at the first recorded span, runs the exporter object. */
 
@@ -16,9 +17,10 @@ extern int (*atr_worker_pthread_create)(pthread_t *thread, const pthread_attr_t 
 
 /*
  * A record was committed; why: ATR_WAKE_RING or ATR_WAKE_CANDIDATES asks for a drain now, 0 does
- * not.  Starts the thread when there is none.
+ * not, unless the `waiting` spans (0: not counted) are as many as the thread waits for.  Starts the
+ * thread when there is none.
  */
-void atr_worker_committed(unsigned why);
+void atr_worker_committed(unsigned why, uint64_t waiting);
 
 /* The files the thread needs will be out of reach soon: it loads them now. */
 void atr_worker_load(void);

@@ -15,6 +15,7 @@ import time
 import zipfile
 
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+METRICS = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 
 
 def field(number, payload):
@@ -61,6 +62,11 @@ def serve(settings):
             return field(1, bytes([1 << 3, answer["rejected"]]) + field(2, answer["message"].encode()))
         return b""
 
+    def export_metrics(body, context):
+        with lock:
+            print(json.dumps({"metrics": base64.b64encode(body).decode()}), flush=True)
+        return b""
+
     options = []
     if "max" in settings:
         options.append(("grpc.max_receive_message_length", settings["max"]))
@@ -69,7 +75,9 @@ def serve(settings):
                     ("grpc.max_connection_age_grace_ms", 2000)]
     server = grpc.server(futures.ThreadPoolExecutor(4), options=options)
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, {
-        "Export": grpc.unary_unary_rpc_method_handler(export)})])
+        "Export": grpc.unary_unary_rpc_method_handler(export)}),
+        grpc.method_handlers_generic_handler(METRICS, {
+            "Export": grpc.unary_unary_rpc_method_handler(export_metrics)})])
     if "key" in settings:
         def content(name):
             with open(settings[name], "rb") as f:
@@ -139,7 +147,11 @@ class GrpcCollector:
             return [json.loads(line) for line in f.read().split("\n")[:-1]]
 
     def calls(self):
-        return self.lines()[1:]
+        return [one for one in self.lines()[1:] if "body" in one]
+
+    def metrics(self):
+        """The bodies of metrics' calls."""
+        return [base64.b64decode(one["metrics"]) for one in self.lines()[1:] if "metrics" in one]
 
     def spans(self):
         """Of the calls that were taken; each has to be such as a picky collector takes."""

@@ -200,7 +200,7 @@ def walk_metric(metric, points):
 
 
 class Receiver:
-    def __init__(self):
+    def __init__(self, port=0):
         self.spans, self.violations, self.script = [], [], collections.deque()
         self.connections = self.requests = 0
         self.request_headers, self.request_times = [], []
@@ -260,7 +260,7 @@ class Receiver:
                 pass  # a client that went away; what it lost, the test counts
 
         self.open = set()
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", port), Handler)
         self.port = self.server.server_address[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)

@@ -114,8 +114,7 @@ def test_pg_threads_lose_nothing(receiver, shim, postgres):
 
 def test_a_full_ring_counts_what_it_drops(receiver, shim, echo):
     receiver.script += [Answer("hang")] * 50
-    r = run(client(echo, 2, 2000), shim(AUTOTRACE_RING_SIZE="65536", OTEL_BSP_MAX_QUEUE_SIZE="64",
-                                        OTEL_BSP_MAX_EXPORT_BATCH_SIZE="32",
+    r = run(client(echo, 2, 2000), shim(AUTOTRACE_RING_SIZE="65536", OTEL_BSP_MAX_EXPORT_BATCH_SIZE="32",
                                         AUTOTRACE_EXIT_TIMEOUT="300"), timeout=30).ok()
     n = operations(r)
     assert r.total("ring_full") > 0
@@ -124,8 +123,8 @@ def test_a_full_ring_counts_what_it_drops(receiver, shim, echo):
 
 
 def test_a_full_ring_drains_and_goes_on(receiver, shim, echo):
-    r = run(client(echo, 2, 3000), shim(AUTOTRACE_RING_SIZE="65536", OTEL_BSP_MAX_QUEUE_SIZE="128",
-                                        OTEL_BSP_MAX_EXPORT_BATCH_SIZE="128"), timeout=30).ok()
+    r = run(client(echo, 2, 3000), shim(AUTOTRACE_RING_SIZE="65536", OTEL_BSP_MAX_EXPORT_BATCH_SIZE="128"),
+            timeout=30).ok()
     n = operations(r)
     spans = receiver.wait(n - r.total("ring_full"))
     assert r.total("recorded") + r.total("ring_full") == n

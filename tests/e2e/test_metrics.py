@@ -8,8 +8,9 @@ import time
 import pytest
 
 import harness
+from grpc_peer import GrpcCollector
 from harness import Sender, end, program, run, wait_for
-from receiver import Answer
+from receiver import Answer, check_metrics, load_proto
 
 # Kind, monotonic, unit and keys as the registry has them (model/otel/metrics.yaml).
 EXPORTER = {"otel.component.name", "otel.component.type", "server.address", "server.port"}
@@ -178,6 +179,31 @@ def test_a_child_counts_anew(receiver, shim, echo):
     r = run(["sh", "-c", script], shim(OTEL_METRICS_EXPORTER="otlp")).ok()
     assert sum(value(m, "otel.sdk.exporter.span.exported") for m in receiver.metrics) == len(receiver.spans) \
         == r.total("exported")
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_over_grpc(shim, echo, compression):
+    collector = GrpcCollector()
+    try:
+        r = run(client(echo, 1, 5), shim(OTEL_METRICS_EXPORTER="otlp", OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
+                                         OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint,
+                                         OTEL_EXPORTER_OTLP_COMPRESSION=compression)).ok()
+        wait_for(collector.metrics, "metrics")
+        request = load_proto().ExportMetricsServiceRequest()
+        request.ParseFromString(collector.metrics()[-1])
+        points = check_metrics(request)
+        n = len(collector.spans())
+    finally:
+        collector.stop()
+    assert r.err == "" and value(points, "otel.sdk.exporter.span.exported",
+                                 otel__component__type="otlp_grpc_span_exporter") == n == r.total("exported") > 0
+    assert value(points, "otel.sdk.exporter.operation.duration", rpc__response__status_code="OK") == 1
+
+
+def test_json_is_protobuf(receiver, shim, echo):
+    r = run(client(echo, 1, 5), shim(OTEL_METRICS_EXPORTER="otlp", OTEL_EXPORTER_OTLP_PROTOCOL="http/json",
+                                     OTEL_EXPORTER_OTLP_TRACES_PROTOCOL="http/protobuf")).ok()
+    assert len(receiver.metrics) == 1 and "not as http/json" in r.err
 
 
 def test_nothing_waits_for_them(receiver, shim, echo):

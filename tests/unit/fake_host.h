@@ -32,6 +32,7 @@ static struct {
 
 	uint64_t added, drained; /* spans; their ids count from 1 */
 	uint64_t settled;	 /* of those drained */
+	int64_t queued;		 /* as the exporter changed the number that waits */
 	unsigned shipped, back;	 /* how often */
 	const char *spool;	 /* the directory */
 	uint64_t spool_used;
@@ -223,15 +224,30 @@ static unsigned fake_pending(void)
 	return bits;
 }
 
-static unsigned fake_wait(uint64_t until)
+static uint64_t fake_waiting(void)
+{
+	return (uint64_t)((int64_t)fake.added + fake.queued);
+}
+
+static void fake_queued(int64_t change)
+{
+	__atomic_fetch_add(&fake.queued, change, __ATOMIC_RELAXED);
+}
+
+static unsigned fake_wait(uint64_t until, uint64_t n_spans)
 {
 	struct timespec ts = fake_timespec(until);
 	unsigned bits;
 
 	pthread_mutex_lock(&fake.lock);
-	while ((bits = fake_take_requests()) == 0)
+	while ((bits = fake_take_requests()) == 0) {
+		if (n_spans && fake_waiting() >= n_spans) {
+			bits = ATR_WAKE_BATCH;
+			break;
+		}
 		if (pthread_cond_timedwait(&fake.wake, &fake.lock, &ts) != 0)
 			break;
+	}
 	pthread_mutex_unlock(&fake.lock);
 	return bits;
 }
@@ -304,8 +320,8 @@ static int fake_write_stdout(const char *bytes, size_t len)
 static void fake_count(struct atr_counts *ret)
 {
 	pthread_mutex_lock(&fake.lock);
-	*ret = (struct atr_counts){ .unread = fake.added - fake.drained };
-	ret->started[ATR_ORIGIN_NONE][1] = fake.added;
+	*ret = (struct atr_counts){ .waiting = fake_waiting() };
+	ret->started[ATR_ORIGIN_NONE][ATR_RESULT_SAMPLE] = fake.added;
 	pthread_mutex_unlock(&fake.lock);
 }
 
@@ -372,6 +388,7 @@ static void fake_init(void)
 		.resource = fake_resource,
 		.now = fake_now,
 		.wait = fake_wait,
+		.queued = fake_queued,
 		.pending = fake_pending,
 		.sleep_fds = fake_sleep_fds,
 		.deadline = fake_deadline,
@@ -401,8 +418,7 @@ static void fake_add(uint64_t n)
 {
 	pthread_mutex_lock(&fake.lock);
 	fake.added += n;
-	if (fake.wake_at_half)
-		pthread_cond_broadcast(&fake.wake);
+	pthread_cond_broadcast(&fake.wake);
 	pthread_mutex_unlock(&fake.lock);
 }
 

@@ -118,15 +118,19 @@ TEST(nothing_is_ever_sent_when_there_is_no_span)
 	CHECK_INT(fake.loaded, 1);
 }
 
-TEST(what_fills_a_ring_goes_at_once_in_batches)
+TEST(full_batches_go_at_once_and_the_rest_when_a_ring_is_full)
 {
 	BEGIN(always_ok);
 	fake.config.bsp_schedule_delay = 60000;
 	fake.config.bsp_max_export_batch_size = 100;
 	go();
-	fake_add(250);
+	fake_add(99);
 	usleep(50000);
-	CHECK_INT(col.accepted, 0); /* nobody woke it */
+	CHECK_INT(col.accepted, 0);
+	fake_add(151);
+	CHECK(fake_wait_for(&col.accepted, 200));
+	usleep(50000);
+	CHECK_INT(col.accepted, 200); /* nobody woke it */
 	fake_wake_ring();
 	CHECK(fake_wait_for(&col.accepted, 250));
 	CHECK_INT(col.largest, 100);

@@ -98,8 +98,8 @@ TEST(each_error_type_has_one_point)
 	batch(4, "rejected", 200, 1);
 	batch(4, "rejected", 202, 2);
 	now.queue_full = 9;
-	now.started[ATR_ORIGIN_REMOTE][1] = 6;
-	now.started[ATR_ORIGIN_NONE][0] = 7;
+	now.started[ATR_ORIGIN_REMOTE][ATR_RESULT_SAMPLE] = 6;
+	now.started[ATR_ORIGIN_NONE][ATR_RESULT_DROP] = 7;
 	s = encoded(200);
 	CHECK_INT(metric(s, "otel.sdk.exporter.span.exported")->sum->n_data_points, 3);
 	CHECK_INT(point(s, "otel.sdk.exporter.span.exported", ""), 25);
@@ -163,7 +163,7 @@ TEST(the_longest_list_fits)
 
 	begin(false);
 	for (int o = 0; o < ATR_ORIGINS; o++)
-		now.started[o][0] = now.started[o][1] = 1;
+		now.started[o][0] = now.started[o][1] = now.started[o][2] = 1;
 	now.queue_full = 1;
 	batch(2, NULL, 200, 0);
 	for (int i = 0; i < 40; i++) {

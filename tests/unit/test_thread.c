@@ -48,8 +48,9 @@ void atr_spool_forked(void)
 {
 }
 
-void atr_worker_committed(unsigned why)
+void atr_worker_committed(unsigned why, uint64_t n)
 {
+	(void)n;
 	wanted |= why;
 }
 
