@@ -2,10 +2,11 @@
 #include "exporter/verdict.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "exporter/http.h"
-#include "exporter/jsonget.h"
+#include "exporter/json.h"
 #include "exporter/otlp.h"
 #include "exporter/retry.h"
 #include "exporter/url.h"
@@ -18,40 +19,66 @@ static void say(struct atr_verdict *v, const char *text, size_t len)
 	(void)atr_escape(v->message, sizeof(v->message), text, len);
 }
 
-static struct atr_jsonget text_of(const struct atr_http_reply *reply)
+static bool one_of(const char *key, const char *a, const char *b)
 {
-	return (struct atr_jsonget){ (const char *)reply->body, reply->len };
+	return strcmp(key, a) == 0 || strcmp(key, b) == 0;
 }
 
-/* The member under its name in JSON, or in the .proto file, as some write it. */
-static bool either(struct atr_jsonget *ret, const struct atr_jsonget *in, const char *a,
-		   const char *b)
+/* A whole number, plain or in quotes, as 64-bit ones are; 0 for anything else. */
+static uint64_t json_count(struct atr_json *j)
 {
-	return atr_jsonget(ret, in, a) || atr_jsonget(ret, in, b);
+	struct atr_json before = *j;
+	char text[24];
+	double v = 0;
+	size_t len;
+
+	if (atr_json_string(j, text, sizeof(text), &len))
+		return text[0] >= '0' && text[0] <= '9' ? strtoull(text, NULL, 10) : 0;
+	return atr_json_number(&before, &v) && v > 0 && v < 1e18 ? (uint64_t)v : 0;
 }
 
-static void json_message(struct atr_verdict *v, const struct atr_jsonget *in, const char *a,
-			 const char *b)
-{
-	struct atr_jsonget value;
-	char text[sizeof(v->message)];
+enum part { SUCCESS, PARTIAL_SUCCESS, REFUSAL };
 
-	if (!either(&value, in, a, b))
+static bool is_message(enum part part, const char *key)
+{
+	return part == PARTIAL_SUCCESS ? one_of(key, "errorMessage", "error_message")
+				       : part == REFUSAL && strcmp(key, "message") == 0;
+}
+
+/*
+ * What an answer in JSON says of itself.  Names are those of JSON, or of the .proto file, as some
+ * write them.  Of one that ends too early what came counts.
+ */
+static void read_json(struct atr_verdict *v, struct atr_json *j, enum part part)
+{
+	char key[32], text[sizeof(v->message)];
+	size_t len;
+
+	if (!atr_json_object(j))
 		return;
-	atr_jsonget_text(text, sizeof(text), &value);
-	say(v, text, strlen(text));
+	while (atr_json_key(j, key, sizeof(key))) {
+		if (part == SUCCESS && one_of(key, "partialSuccess", "partial_success")) {
+			read_json(v, j, PARTIAL_SUCCESS);
+		} else if (part == PARTIAL_SUCCESS &&
+			   (one_of(key, "rejectedSpans", "rejected_spans") ||
+			    one_of(key, "rejectedDataPoints", "rejected_data_points"))) {
+			v->rejected = json_count(j);
+		} else if (is_message(part, key)) {
+			text[0] = '\0';
+			(void)atr_json_string(j, text, sizeof(text), &len);
+			say(v, text, strlen(text));
+		} else {
+			atr_json_skip(j);
+		}
+	}
 }
 
-static void json_success(struct atr_verdict *v, const struct atr_http_reply *reply)
+static void json_body(struct atr_verdict *v, const struct atr_http_reply *reply, enum part part)
 {
-	struct atr_jsonget body = text_of(reply), partial, value;
+	struct atr_json j;
 
-	if (!either(&partial, &body, "partialSuccess", "partial_success"))
-		return;
-	if (either(&value, &partial, "rejectedSpans", "rejected_spans") ||
-	    either(&value, &partial, "rejectedDataPoints", "rejected_data_points"))
-		v->rejected = atr_jsonget_number(&value);
-	json_message(v, &partial, "errorMessage", "error_message");
+	atr_json_init(&j, (const char *)reply->body, reply->len);
+	read_json(v, &j, part);
 }
 
 static void proto_success(struct atr_verdict *v, const uint8_t *body, size_t len)
@@ -69,15 +96,15 @@ static void taken(struct atr_verdict *v, const struct atr_http_reply *reply)
 	if (reply->len && reply->type == ATR_BODY_PROTOBUF)
 		proto_success(v, reply->body, reply->len);
 	else if (reply->len && reply->type == ATR_BODY_JSON)
-		json_success(v, reply);
+		json_body(v, reply, SUCCESS);
 }
 
 /* Why not, in the collector's own words if it has some. */
 static void refusal_text(struct atr_verdict *v, const struct atr_http_reply *reply)
 {
 	struct atr_otlp_reply said = { 0 };
-	struct atr_jsonget body = text_of(reply);
-	const char *end;
+	const char *text = (const char *)reply->body, *end;
+	size_t len = reply->len;
 
 	if (reply->location) {
 		char shown[160];
@@ -89,12 +116,12 @@ static void refusal_text(struct atr_verdict *v, const struct atr_http_reply *rep
 		atr_otlp_read_failure(&said, reply->body, reply->len);
 		memcpy(v->message, said.message, sizeof(v->message));
 	} else if (reply->len && reply->type == ATR_BODY_JSON) {
-		json_message(v, &body, "message", "message");
+		json_body(v, reply, REFUSAL);
 	} else if (reply->len && reply->type == ATR_BODY_OTHER) {
-		end = memchr(body.at, '\n', body.len);
+		end = memchr(text, '\n', len);
 		if (end)
-			body.len = (size_t)(end - body.at);
-		say(v, body.at, body.len < LINE_MAX_SHOWN ? body.len : LINE_MAX_SHOWN);
+			len = (size_t)(end - text);
+		say(v, text, len < LINE_MAX_SHOWN ? len : LINE_MAX_SHOWN);
 	}
 }
 

@@ -11,10 +11,9 @@
 /* LINK: exporter/symbols.o preload/attr.o -ldl exporter/delivery.o exporter/detect.o */
 /* LINK: exporter/endpoint.o exporter/gzip.o exporter/jaeger-remote.o exporter/json.o */
 /* LINK: exporter/replay.o exporter/otlp-read.o exporter/http.o exporter/keep.o */
-/* LINK: exporter/line.o exporter/list.o exporter/otlp.o exporter/grpc.o exporter/jsonget.o */
-/* LINK: exporter/verdict.o exporter/resource.o exporter/retry.o exporter/sink.o */
-/* LINK: exporter/url.o exporter/otlp.pb-c.o preload/sys.o preload/utf8.o -lcurl -lprotobuf-c */
-/* LINK: -lz */
+/* LINK: exporter/line.o exporter/list.o exporter/otlp.o exporter/grpc.o exporter/verdict.o */
+/* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o */
+/* LINK: exporter/otlp.pb-c.o preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */
 #include "exporter/exporter.c"
 
 #include <sys/wait.h>

@@ -12,10 +12,10 @@
 /* LINK: exporter/image.o exporter/lines.o exporter/symbols.o preload/attr.o -ldl */
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
 /* LINK: exporter/jaeger-remote.o exporter/json.o exporter/http.o exporter/keep.o */
-/* LINK: exporter/line.o exporter/list.o exporter/otlp.o exporter/grpc.o exporter/jsonget.o */
-/* LINK: exporter/verdict.o exporter/resource.o exporter/retry.o exporter/sink.o */
-/* LINK: exporter/url.o exporter/otlp.pb-c.o exporter/exporter.o preload/sys.o preload/utf8.o */
-/* LINK: -lcurl -lprotobuf-c -lz -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc */
+/* LINK: exporter/line.o exporter/list.o exporter/otlp.o exporter/grpc.o exporter/verdict.o */
+/* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o */
+/* LINK: exporter/otlp.pb-c.o exporter/exporter.o preload/sys.o preload/utf8.o -lcurl */
+/* LINK: -lprotobuf-c -lz -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc */
 /* LINK: -Wl,--wrap=strdup -Wl,--wrap=curl_slist_append -Wl,--wrap=curl_multi_init */
 /* LINK: -Wl,--wrap=curl_easy_init -Wl,--wrap=curl_multi_add_handle -Wl,--wrap=deflateInit2_ */
 #include "exporter/exporter.h"

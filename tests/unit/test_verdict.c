@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: exporter/buf.o exporter/grpc.o exporter/jsonget.o exporter/list.o exporter/otlp.o */
+/* LINK: exporter/buf.o exporter/grpc.o exporter/json.o exporter/list.o exporter/otlp.o */
 /* LINK: exporter/otlp.pb-c.o exporter/retry.o exporter/url.o exporter/resource.o */
 /* LINK: exporter/container.o exporter/detect.o preload/sys.o preload/utf8.o */
 /* LINK: exporter/line.o -lprotobuf-c */
@@ -71,6 +71,28 @@ TEST(what_was_rejected_is_read_from_either_form)
 	CHECK(v.rejected == 0 && !v.message[0]);
 	v = HTTP(.status = 200, .type = ATR_BODY_OTHER, BODY("<html>"));
 	CHECK(v.kind == ATR_VERDICT_TAKEN && v.rejected == 0 && !v.message[0]);
+}
+
+TEST(json_that_ends_anywhere_or_is_none_is_survived)
+{
+	static const char whole[] = "{\"other\":[1,{\"a\":null}],\"partialSuccess\":"
+				    "{\"rejectedSpans\":4,\"errorMessage\":\"a\\u00e9\"}}";
+	struct atr_verdict v;
+
+	for (size_t n = 1; n < sizeof(whole); n++) {
+		uint8_t *body = test_edge(whole, n);
+
+		v = HTTP(.status = 200, .type = ATR_BODY_JSON, .body = body, .len = n);
+		CHECK_INT(v.kind, ATR_VERDICT_TAKEN);
+		CHECK(v.rejected == 0 || v.rejected == 4);
+		CHECK(n < sizeof(whole) - 1 || v.rejected == 4);
+		test_edge_free(body, n);
+	}
+	v = HTTP(.status = 200, .type = ATR_BODY_JSON, BODY("{\"message\":\"fine\"}"));
+	CHECK(v.rejected == 0 && !v.message[0]);
+	v = HTTP(.status = 200, .type = ATR_BODY_JSON,
+		 BODY("{\"partialSuccess\":{\"rejectedSpans\":-1}}"));
+	CHECK_INT(v.rejected, 0);
 }
 
 TEST(a_refusal_is_told_in_the_collectors_words)
