@@ -102,6 +102,7 @@ class GrpcTalk(Talk):
 
     def rst(self, code):
         self.over.add(self.stream)
+        self.ready = [stream for stream in self.ready if stream != self.stream]
         self.say(frame(RST_STREAM, stream=self.stream, payload=code.to_bytes(4, "big")))
 
 

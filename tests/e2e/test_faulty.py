@@ -15,6 +15,7 @@ KEPT     the collector is no use now: nothing is lost, `autotrace drain` brings 
 A row with several of these names what no text decides.
 """
 import collections
+import concurrent.futures
 import os
 import re
 import signal
@@ -394,15 +395,14 @@ def skip_what_is_not_there(row):
             pytest.skip(f"this build does not speak {value}")
 
 
-@pytest.mark.parametrize("row", HTTP, ids=lambda row: row.name)
-def test_http(row, echo, bare, good_peak, spool):
+def play_http(row, at):
     skip_what_is_not_there(row)
     trap = Faulty()
     collector = Faulty([redirected(play, trap.port) for play in row.script])
     try:
-        env = options(collector, spool, **row.env)
-        ran = watched(work(echo), env)
-        judge(row, collector, ran, bare, good_peak, spool, env)
+        env = options(collector, at.spool, **row.env)
+        ran = watched(work(at.echo), env)
+        judge(row, collector, ran, at.bare, at.good_peak, at.spool, env)
         assert trap.connections == 0, "spans went where nobody sent them"
     finally:
         collector.stop()
@@ -489,16 +489,15 @@ def put_in_order(row, collector, env, certificates, alpn=()):
         env.pop("OTEL_EXPORTER_OTLP_CLIENT_KEY", None)
 
 
-@pytest.mark.parametrize("row", TLS, ids=lambda row: row.name)
-def test_tls(row, echo, bare, good_peak, spool, certificates):
+def play_tls(row, at):
     skip_what_is_not_there(row)
-    collector = Faulty(row.script, tls=certificates.server(*row.tls))
+    collector = Faulty(row.script, tls=at.certificates.server(*row.tls))
     try:
-        env = options(collector, spool, **with_paths(row.env, certificates))
-        ran = watched(work(echo), env)
+        env = options(collector, at.spool, **with_paths(row.env, at.certificates))
+        ran = watched(work(at.echo), env)
         assert row.outcome != KEPT or collector.requests == 0, "a head went to nobody we trust"
-        put_in_order(row, collector, env, certificates)
-        judge(row, collector, ran, bare, good_peak + (4 << 20), spool, env)
+        put_in_order(row, collector, env, at.certificates)
+        judge(row, collector, ran, at.bare, at.good_peak + (4 << 20), at.spool, env)
     finally:
         collector.stop()
 
@@ -538,15 +537,14 @@ JSON = [
 ]
 
 
-@pytest.mark.parametrize("row", JSON, ids=lambda row: row.name)
-def test_json(row, echo, bare, good_peak, spool):
+def play_json(row, at):
     if not has_protocol("http/json"):
         pytest.skip("this build does not speak http/json")
     collector = Faulty(row.script)
     try:
-        env = options(collector, spool, **{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json", **row.env})
-        ran = watched(work(echo), env)
-        judge(row, collector, ran, bare, good_peak, spool, env)
+        env = options(collector, at.spool, **{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json", **row.env})
+        ran = watched(work(at.echo), env)
+        judge(row, collector, ran, at.bare, at.good_peak, at.spool, env)
         assert collector.request_headers[0]["content-type"] == "application/json"
     finally:
         collector.stop()
@@ -716,31 +714,84 @@ def needs_grpc():
         pytest.skip("this build does not speak grpc")
 
 
-@pytest.mark.parametrize("row", GRPC, ids=lambda row: row.name)
-def test_grpc(row, echo, bare, good_peak, spool):
+def play_grpc(row, at):
     needs_grpc()
     collector = Faulty(row.script, peer=g.grpc_peer)
     try:
-        env = options(collector, spool, **{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", **row.env})
-        ran = watched(work(echo), env)
-        judge(row, collector, ran, bare, good_peak, spool, env)
+        env = options(collector, at.spool, **{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", **row.env})
+        ran = watched(work(at.echo), env)
+        judge(row, collector, ran, at.bare, at.good_peak, at.spool, env)
     finally:
         collector.stop()
 
 
-@pytest.mark.parametrize("row", GRPC_TLS, ids=lambda row: row.name)
-def test_grpc_tls(row, echo, bare, good_peak, spool, certificates):
+def play_grpc_tls(row, at):
     needs_grpc()
     skip_what_is_not_there(row)
-    collector = Faulty(row.script, tls=certificates.server(*row.tls, alpn=["h2"]), peer=g.grpc_peer)
+    collector = Faulty(row.script, tls=at.certificates.server(*row.tls, alpn=["h2"]), peer=g.grpc_peer)
     try:
-        env = options(collector, spool, **with_paths({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", **row.env}, certificates))
-        ran = watched(work(echo), env)
+        env = options(collector, at.spool, **with_paths({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", **row.env}, at.certificates))
+        ran = watched(work(at.echo), env)
         assert row.outcome != KEPT or collector.requests == 0, "a head went to nobody we trust"
-        put_in_order(row, collector, env, certificates, alpn=["h2"])
-        judge(row, collector, ran, bare, good_peak + (4 << 20), spool, env)
+        put_in_order(row, collector, env, at.certificates, alpn=["h2"])
+        judge(row, collector, ran, at.bare, at.good_peak + (4 << 20), at.spool, env)
     finally:
         collector.stop()
+
+
+# ---- the rows, several at a time ----
+
+At = collections.namedtuple("At", "echo bare good_peak certificates spool")
+PLAYS = {"test_http": play_http, "test_tls": play_tls, "test_json": play_json, "test_grpc": play_grpc,
+         "test_grpc_tls": play_grpc_tls}
+AT_A_TIME = 4  # most of a row is waiting for the second attempt
+
+
+@pytest.fixture(scope="module")
+def played(request, echo, bare, good_peak, certificates, tmp_path_factory):
+    """played(row): its verdict.  All rows that are to be run are under way from the first one on."""
+    folder = tmp_path_factory.mktemp("rows")
+    verdicts = {}
+    with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
+        for number, item in enumerate(request.session.items):
+            if item.module is request.module and item.originalname in PLAYS:
+                spool, row = folder / str(number), item.callspec.params["row"]
+                os.makedirs(spool)
+                verdicts[item.originalname, row.name] = pool.submit(
+                    PLAYS[item.originalname], row, At(echo, bare, good_peak, certificates, str(spool)))
+        yield lambda test, row: verdicts[test, row.name].result(120 * harness.SLOW)
+        for verdict in verdicts.values():
+            verdict.cancel()
+
+
+def some(rows):
+    """All; with a sanitizer, which takes its time, one for each reason."""
+    return list({(row.outcome, row.why): row for row in rows}.values()) if harness.SAN else rows
+
+
+@pytest.mark.parametrize("row", some(HTTP), ids=lambda row: row.name)
+def test_http(row, played):
+    played("test_http", row)
+
+
+@pytest.mark.parametrize("row", some(TLS), ids=lambda row: row.name)
+def test_tls(row, played):
+    played("test_tls", row)
+
+
+@pytest.mark.parametrize("row", some(JSON), ids=lambda row: row.name)
+def test_json(row, played):
+    played("test_json", row)
+
+
+@pytest.mark.parametrize("row", some(GRPC), ids=lambda row: row.name)
+def test_grpc(row, played):
+    played("test_grpc", row)
+
+
+@pytest.mark.parametrize("row", some(GRPC_TLS), ids=lambda row: row.name)
+def test_grpc_tls(row, played):
+    played("test_grpc_tls", row)
 
 
 # ---- several batches ----
