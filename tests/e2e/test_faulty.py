@@ -87,7 +87,7 @@ def statuses():
     yield Row("status 503 four times", [answer(503)] * 2 + [answer(429), answer(502)], AGAIN, RETRYABLE,
               env={"AUTOTRACE_EXIT_TIMEOUT": "20000", "OTEL_EXPORTER_OTLP_TIMEOUT": "20000"})
     yield Row("status 503 for ever", [answer(503)] * 50, KEPT, OURS, says="503",
-              env={"AUTOTRACE_EXIT_TIMEOUT": "500"})
+              env={"AUTOTRACE_EXIT_TIMEOUT": "1000"})
     yield Row("status 413", [answer(413)], AGAIN, SPLIT)
     yield Row("status 413 for ever", [answer(413)] * 500, REFUSED, SPLIT + ", down to one span", says="413",
               requests=None)
@@ -114,7 +114,7 @@ def retry_after():
                         ("a far date", "Fri, 31 Dec 2199 23:59:59 GMT")):
         yield Row("Retry-After " + name, [answer(503, headers={"Retry-After": value})] * 9, KEPT,
                   THROTTLED + ", but no longer than the batch's time", says="503",
-                  env={"AUTOTRACE_EXIT_TIMEOUT": "700"})
+                  env={"AUTOTRACE_EXIT_TIMEOUT": "1500"})
     yield Row("Retry-After with 500", [answer(500, headers={"Retry-After": "1"})], REFUSED, FINAL,
               says="500")
     yield Row("Retry-After with 200", [answer(200, headers={"Retry-After": "9"})], TAKEN, SUCCESS)
@@ -198,11 +198,11 @@ def losses():
               + b"40\r\nxx", then="close")], AGAIN, LOST + "; RFC 9112 8")
     yield Row("no length that could be", [say(answered(200, b"", {"Content-Length": "-3"}), then="close")],
               AGAIN, LOST + "; RFC 9112 6.3")
-    yield Row("hangs", [f.hang] * 9, KEPT, OURS, env={"AUTOTRACE_EXIT_TIMEOUT": "500"})
+    yield Row("hangs", [f.hang] * 9, KEPT, OURS, env={"AUTOTRACE_EXIT_TIMEOUT": "1000"})
     yield Row("hangs once", [f.hang], AGAIN, OURS + ", and is sent again",
               env={"OTEL_EXPORTER_OTLP_TIMEOUT": "1000", "AUTOTRACE_EXIT_TIMEOUT": "9000"})
     yield Row("drips for ever", [say(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 5000, piece=1, pause=0.01)] * 9, KEPT,
-              OURS, env={"AUTOTRACE_EXIT_TIMEOUT": "700"})
+              OURS, env={"AUTOTRACE_EXIT_TIMEOUT": "1500"})
 
 
 def dead_ends():
@@ -299,9 +299,11 @@ def spool(tmp_path):
 
 
 def options(collector, spool, **more):
-    return harness.shim_env(collector.endpoint, **{
+    env = harness.shim_env(collector.endpoint, **{
         "AUTOTRACE_SPOOL_DIR": spool, "OTEL_BSP_SCHEDULE_DELAY": "2000", "AUTOTRACE_EXIT_TIMEOUT": "5000",
         **more})
+    env["AUTOTRACE_EXIT_TIMEOUT"] = str(int(env["AUTOTRACE_EXIT_TIMEOUT"]) * harness.SLOW)
+    return env
 
 
 @pytest.fixture(scope="module")
@@ -425,7 +427,7 @@ def redirected(play, port):
 
 # Paths are of Certificates: {ca} is ca.pem, {client.key} the key of client.pem.
 CA = {"OTEL_EXPORTER_OTLP_CERTIFICATE": "{ca}"}
-QUICK = {"AUTOTRACE_EXIT_TIMEOUT": "500"}
+QUICK = {"AUTOTRACE_EXIT_TIMEOUT": "1000"}
 
 
 def client(name, key=None):
@@ -581,13 +583,13 @@ def grpc_statuses():
     yield Row("14 with RetryInfo in trailers", [g.grpc_answer(14, "", None, g.details(14, retry=(2, 0)))], AGAIN,
               THROTTLE, gap=1.95)
     yield Row("14 with RetryInfo of an hour", [g.trailers_only(14, "", g.details(14, retry=(3600, 0)))] * 9, KEPT,
-              THROTTLE + ", but no longer than the batch's time", env={"AUTOTRACE_EXIT_TIMEOUT": "700"})
+              THROTTLE + ", but no longer than the batch's time", env={"AUTOTRACE_EXIT_TIMEOUT": "1500"})
     yield Row("14 with RetryInfo of 300000 years", [g.trailers_only(14, "", g.details(14, retry=(1 << 62, 0)))] * 9,
-              KEPT, THROTTLE + ", but no longer than the batch's time", env={"AUTOTRACE_EXIT_TIMEOUT": "700"})
+              KEPT, THROTTLE + ", but no longer than the batch's time", env={"AUTOTRACE_EXIT_TIMEOUT": "1500"})
     yield Row("14 with RetryInfo below nothing", [g.trailers_only(14, "", g.details(14, retry=(-5, 0)))], AGAIN,
               THROTTLE, gap=0.7)
     yield Row("3 with RetryInfo", [g.trailers_only(3, "", g.details(3, retry=(1, 0)))], REFUSED, STATUS)
-    yield Row("14 for ever", [g.trailers_only(14)] * 50, KEPT, OURS, env={"AUTOTRACE_EXIT_TIMEOUT": "500"})
+    yield Row("14 for ever", [g.trailers_only(14)] * 50, KEPT, OURS, env={"AUTOTRACE_EXIT_TIMEOUT": "1000"})
     yield Row("14, then 3", [g.trailers_only(14), g.trailers_only(3, "no")], REFUSED, STATUS, says="no",
               requests=2)
 
@@ -633,7 +635,7 @@ def grpc_answers():
               UNSAID)
     yield Row("no status, no message", [g.steps(("fields", g.GRPC, True))], AGAIN, LOST + ": this is none")
     yield Row("no end", [g.steps(("fields", g.GRPC), ("data", http2.message(message())))] * 9, KEPT, OURS,
-              env={"AUTOTRACE_EXIT_TIMEOUT": "500"})
+              env={"AUTOTRACE_EXIT_TIMEOUT": "1000"})
     yield Row("status that is no number", [g.grpc_answer("zero", body=message())], (REFUSED, AGAIN),
               CALL + "then it is UNKNOWN; " + OPEN)
     yield Row("status that is empty", [g.grpc_answer("", body=message())], (REFUSED, AGAIN),
@@ -694,10 +696,10 @@ def grpc_losses():
     yield Row("no window at first", [g.early(g.steps(("preface", [(4, 0)]), 0.3, ("say", http2.frame(
               http2.SETTINGS, payload=b"\0\4\0\1\0\0"))))], TAKEN, RFC9113 + "6.9.2")
     yield Row("no streams", [g.early(g.steps(("preface", [(3, 0)])))] * 9, (KEPT, TAKEN),
-              RFC9113 + "6.5.2, unless it was sent before", env={"AUTOTRACE_EXIT_TIMEOUT": "500"})
-    yield Row("hangs", [g.steps(("wait_for_their_end",))] * 9, KEPT, OURS, env={"AUTOTRACE_EXIT_TIMEOUT": "500"})
+              RFC9113 + "6.5.2, unless it was sent before", env={"AUTOTRACE_EXIT_TIMEOUT": "1000"})
+    yield Row("hangs", [g.steps(("wait_for_their_end",))] * 9, KEPT, OURS, env={"AUTOTRACE_EXIT_TIMEOUT": "1000"})
     yield Row("never a preface", [g.early(g.steps(("wait_for_their_end",)))] * 9, KEPT, OURS,
-              env={"AUTOTRACE_EXIT_TIMEOUT": "500"})
+              env={"AUTOTRACE_EXIT_TIMEOUT": "1000"})
     yield Row("headers without end", [g.endless_headers], AGAIN, LOST + "; a head without end is none")
     yield Row("headers of 200 KB", [g.grpc_answer(0, fields=g.GRPC + [("x%d" % i, "y" * 1000) for i in range(12)])],
               TAKEN, SUCCESS)
@@ -762,6 +764,8 @@ def played(request, echo, bare, good_peak, certificates, tmp_path_factory):
         yield lambda test, row: verdicts[test, row.name].result(120 * harness.SLOW)
         for verdict in verdicts.values():
             verdict.cancel()
+    reports = harness.sanitizer_reports()
+    assert not reports, reports[:6000]
 
 
 def some(rows):
