@@ -287,7 +287,8 @@ size_t atr_sink_part(struct atr_sink *sink, struct atr_outcome *ret)
 	if (n > sink->n_spans)
 		n = sink->n_spans;
 	for (unsigned i = 1; n && i < sink->n_forms; i++)
-		if (sink->forms[0].state != ATR_DELIVERY_DONE && started(sink, i) && sink->forms[i].state == ATR_DELIVERY_FAILED)
+		if (sink->forms[0].state != ATR_DELIVERY_DONE && started(sink, i) &&
+		    sink->forms[i].state == ATR_DELIVERY_FAILED)
 			atr_add(&sink->host->stats->copies_lost, n);
 	if (n)
 		*ret = sink->delivery->part_outcome;
