@@ -276,6 +276,15 @@ def test_what_was_refused_is_said_once(receiver, shim, echo, level):
     assert f"{n} because the collector refused them" in why and "HTTP 400" in why
 
 
+@pytest.mark.parametrize("how", ["return", "exit", "_exit", "quick_exit", "exit_group"])
+def test_by_whatever_way_it_ends(receiver, shim, tmp_path, how):
+    receiver.script += [Answer(400)] * 10
+    counts = tmp_path / "counts"
+    counts.write_bytes(bytes(4096))
+    r = run([program("doomed"), how, str(counts), "5"], shim())
+    assert r.rc == 7 and len(lines(r)) == (how != "exit_group"), r.raw_err
+
+
 @pytest.mark.parametrize("level", ["warn", "error", "none"])
 def test_and_not_where_that_is_not_wanted(receiver, shim, echo, level):
     receiver.script += [Answer(400)] * 10

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A spool file, as `autotrace status` looks at it: what its process says of itself, and
+ * what is in its rings.  The process may be writing to it; nothing in it is believed.
+ */
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/seen.h"
+#include "preload/record.h"
+#include "preload/ring.h"
+#include "preload/spool.h"
+
+#define RECORDS_MAX (64u << 20) /* bytes of rings read to count what is in them */
+
+static bool read_at(int fd, void *to, size_t len, uint64_t at)
+{
+	return pread(fd, to, len, (off_t)at) == (ssize_t)len;
+}
+
+/* Records between its tail and its head, as far as they can be followed. */
+static uint64_t count_records(const uint8_t *data, uint32_t size, uint64_t pos, uint64_t head)
+{
+	uint64_t n = 0;
+
+	while (pos != head) {
+		uint64_t at = pos & (size - 1), avail = head - pos;
+		const struct atr_record *r = (const void *)(data + at);
+
+		if (avail > size - at)
+			avail = size - at;
+		if (avail < sizeof(*r) && avail == size - at) {
+			pos += avail;
+			continue;
+		}
+		if (!atr_record_sound(r, avail))
+			break;
+		pos += r->size;
+		n += r->span_len != 0;
+	}
+	return n;
+}
+
+static void look_at_ring(struct atr_seen *s, int fd, uint64_t at, uint64_t stride, uint64_t *budget)
+{
+	struct atr_ring r;
+	uint64_t used;
+	uint8_t *data;
+
+	if (!read_at(fd, &r, sizeof(r), at) || r.magic != ATR_RING_MAGIC ||
+	    r.size < ATR_RING_LEAST || r.size & (r.size - 1) || r.size > stride - ATR_RING_DATA)
+		return;
+	s->n_rings++;
+	s->ring_bytes += r.size;
+	s->written += r.written;
+	used = r.head - r.tail;
+	if (used > r.size || (r.head | r.tail) % ATR_RECORD_ALIGN)
+		return;
+	if (!s->fullest_bytes || used * s->fullest_bytes > s->used_bytes * r.size) {
+		s->used_bytes = used;
+		s->fullest_bytes = r.size;
+	}
+	if (!used || r.size > *budget)
+		return;
+	*budget -= r.size;
+	data = calloc(1, r.size);
+	/* What was never written to has no blocks: the file may end before. */
+	if (data && pread(fd, data, r.size, (off_t)(at + ATR_RING_DATA)) > 0)
+		s->waiting += count_records(data, r.size, r.tail, r.head);
+	free(data);
+}
+
+/* The page, read until it was not being written; a process that was killed in the middle leaves
+ * it so. */
+static bool read_status(int fd, struct atr_status *to)
+{
+	const uint64_t at = offsetof(struct atr_spool_file, status);
+	uint32_t after = 0;
+
+	for (int i = 0; i < 100; i++) {
+		if (!read_at(fd, to, sizeof(*to), at) ||
+		    !read_at(fd, &after, sizeof(after), at + offsetof(struct atr_status, change)))
+			return false;
+		if (!(to->change & 1) && to->change == after)
+			break;
+		(void)usleep(1000);
+	}
+	to->names[sizeof(to->names) - 1] = '\0';
+	to->settings[sizeof(to->settings) - 1] = '\0';
+	to->health.error[sizeof(to->health.error) - 1] = '\0';
+	to->health.endpoint[sizeof(to->health.endpoint) - 1] = '\0';
+	return to->version == ATR_STATUS_VERSION && to->n_counters <= ATR_STATUS_COUNTERS;
+}
+
+bool atr_seen_file(struct atr_seen *s, int fd)
+{
+	uint64_t magic, stride, budget = RECORDS_MAX;
+	uint32_t version, n_rings;
+	struct stat st;
+
+#define READ(field) read_at(fd, &field, sizeof(field), offsetof(struct atr_spool_file, field))
+	if (!READ(magic) || magic != ATR_SPOOL_MAGIC || !READ(version) ||
+	    version != ATR_SPOOL_VERSION || !READ(stride) || !READ(n_rings) ||
+	    stride < ATR_RING_DATA + ATR_RING_LEAST || stride > 1u << 30 || fstat(fd, &st) != 0)
+		return false;
+#undef READ
+	s->bytes = (uint64_t)st.st_blocks * 512;
+	s->told = read_status(fd, &s->status);
+	for (uint32_t i = 0; i < n_rings && i < ATR_SPOOL_RINGS_MAX; i++) {
+		uint64_t at = ATR_SPOOL_HEADER + i * stride;
+
+		if (at >= (uint64_t)st.st_size)
+			break;
+		look_at_ring(s, fd, at, stride, &budget);
+	}
+	return true;
+}
+
+uint64_t atr_seen_counter(const struct atr_seen *s, const char *name)
+{
+	const char *p = s->status.names;
+	size_t n = strlen(name);
+
+	for (uint32_t i = 0; s->told && i < s->status.n_counters && *p; i++) {
+		size_t len = strcspn(p, " ");
+
+		if (len == n && memcmp(p, name, n) == 0)
+			return s->status.counters[i];
+		p += len + (p[len] == ' ');
+	}
+	return 0;
+}
