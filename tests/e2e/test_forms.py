@@ -252,6 +252,34 @@ def test_a_disk_that_was_full_gets_all_when_there_is_room(file_env, counts, tmp_
     assert each_once(written(path).spans) >= 100
 
 
+FULL = """mount -t tmpfs -o size=96k none "$0" || exit 77
+"$@"
+status=$?
+df -k "$0" >&2
+cp "$0"/* "$0".out/ && exit $status"""
+
+
+@pytest.mark.parametrize("where", ["d/f.jsonl", "d/"])
+def test_a_full_disk_keeps_what_fits(file_env, echo, tmp_path, where):
+    """A tmpfs of 96 KiB in a name space of its own: a third of what there is to write."""
+    os.makedirs(tmp_path / "d")
+    os.makedirs(tmp_path / "d.out")
+    env = file_env("x", AUTOTRACE_EXIT_TIMEOUT=None, OTEL_BSP_MAX_EXPORT_BATCH_SIZE="20")
+    env["AUTOTRACE_FILE"] = str(tmp_path) + "/" + where
+    preload = env.pop("LD_PRELOAD")
+    r = run(["unshare", "-r", "-m", "sh", "-c", FULL, str(tmp_path / "d"), "env", "LD_PRELOAD=" + preload]
+            + client(echo, 2, 60), env)
+    if r.rc in (1, 77) and "AUTOTRACE_FILE" not in r.err:
+        pytest.skip("no tmpfs can be mounted here: " + r.err.strip()[-200:])
+    n = operations(r.ok())
+    got = written(tmp_path / "d.out" / "*")
+    assert 0 < each_once(got.spans) == r.total("exported") < n
+    assert r.total("recorded") == n == r.total("exported") + r.total("left") + r.total("unsent")
+    assert r.err.count("cannot be written (error 28)") == 1
+    if where == "d/":
+        assert got.torn == 0, "a file of its own ends where it was whole"
+
+
 def test_killed_in_the_middle_of_a_line(file_env, counts, tmp_path, spool):
     """kill -9 at any moment: at most the last line of each is torn, and nothing is there twice."""
     rng = random.Random(11)
