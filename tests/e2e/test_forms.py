@@ -141,16 +141,29 @@ def test_the_name_is_that_of_where_the_program_began(file_env, tmp_path, echo):
     assert len(written(tmp_path / "relative.jsonl").spans) == operations(r)
 
 
-def test_many_processes_share_a_file(file_env, echo, tmp_path):
-    env = file_env("shared.jsonl", OTEL_BSP_SCHEDULE_DELAY="10")
-    ps = [subprocess.Popen(client(echo, 2, 150), env=env, stdout=subprocess.PIPE,
-                           stderr=subprocess.DEVNULL, start_new_session=True) for _ in range(6)]
-    n = 0
-    for p in ps:
+def several(env, echo, tmp_path, how_many, rounds):
+    """Programs at the same time: what they did, and the sums of their counters."""
+    errs = [open(tmp_path / f"err{i}", "w+b") for i in range(how_many)]
+    ps = [subprocess.Popen(client(echo, 2, rounds), env=env, stdout=subprocess.PIPE, stderr=err,
+                           start_new_session=True) for err in errs]
+    n, sums = 0, collections.Counter()
+    for p, err in zip(ps, errs):
         out, _ = p.communicate(timeout=30 * harness.SLOW)
         assert p.returncode == 0
         did = json.loads(out)
         n += did["connects"] + did["sends"] + did["receives"] + did["queries"]
+        with err:
+            err.seek(0)
+            for counters in harness.Result([], 0, b"", err.read(), 0).stats.values():
+                sums.update(counters)
+    assert sums["recorded"] == n == sums["exported"] + sums["left"] + sums["unsent"]
+    if not harness.SAN:
+        assert sums["exported"] == n, "in time"
+    return sums["exported"]
+
+
+def test_many_processes_share_a_file(file_env, echo, tmp_path):
+    n = several(file_env("shared.jsonl", OTEL_BSP_SCHEDULE_DELAY="10"), echo, tmp_path, 6, 150)
     got = written(tmp_path / "shared.jsonl")
     assert got.torn == 0 and each_once(got.spans) == n
 
@@ -171,13 +184,7 @@ def test_a_file_that_grows_is_rotated_and_the_oldest_goes(file_env, echo, tmp_pa
 def test_rotation_loses_nothing_while_there_is_room(file_env, echo, tmp_path):
     env = file_env("r.jsonl", AUTOTRACE_FILE_MAX_BYTES="65536", AUTOTRACE_FILE_MAX_FILES="1000",
                    OTEL_BSP_MAX_EXPORT_BATCH_SIZE="20", OTEL_BSP_SCHEDULE_DELAY="10")
-    ps = [subprocess.Popen(client(echo, 2, 100), env=env, stdout=subprocess.PIPE,
-                           stderr=subprocess.DEVNULL, start_new_session=True) for _ in range(4)]
-    n = 0
-    for p in ps:
-        out, _ = p.communicate(timeout=30 * harness.SLOW)
-        did = json.loads(out)
-        n += did["connects"] + did["sends"] + did["receives"] + did["queries"]
+    n = several(env, echo, tmp_path, 4, 100)
     assert len(glob.glob(str(tmp_path / "r.jsonl.*"))) > 3
     got = written(tmp_path / "r.jsonl*")
     assert got.torn == 0 and each_once(got.spans) == n
