@@ -461,11 +461,12 @@ static const struct {
 	{ &atr_stats.no_memory, "no memory could be had" },
 	{ &atr_stats.failed, "no memory could be had to keep them" },
 	{ &atr_stats.too_long, "they were too long" },
+	{ &atr_stats.keep_overflow, "more was held back than AUTOTRACE_KEEP_* holds" },
 };
 
 static void print_losses(void)
 {
-	char line[640] = "";
+	char line[768] = "";
 	uint64_t all = 0, n;
 	size_t len = 0;
 

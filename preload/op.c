@@ -44,7 +44,7 @@ enum {
 #define FLAGS_HAS_IS_REMOTE 0x100
 #define FLAGS_IS_REMOTE 0x200
 #define NAME_MAX_BYTES 512
-#define SPAN_ID_AT 20 /* in the message: behind the trace id's field and a tag and a length */
+#define SPAN_ID_AT (ATR_RECORD_IDS - 8) /* in the message */
 
 static void new_root(struct atr_context *c, struct atr_thread *t, const uint8_t *trace_id)
 {

@@ -58,4 +58,7 @@ static inline bool atr_record_sound(const struct atr_record *r, uint64_t avail)
 /* A candidate is so much shorter: what says why it is kept is put into it. */
 #define ATR_RECORD_SPARE 192
 
+/* A span's message begins with the fields of its trace id and its span id, which take up this. */
+#define ATR_RECORD_IDS (2 + 16 + 2 + 8)
+
 #endif

@@ -522,7 +522,8 @@ bool atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_
 	struct atr_ring *ring =
 		kept.ring ? kept.ring
 			  : make_ring(&kept, (uint32_t)atr_sys_gettid(), ATR_RING_SAMPLED);
-	struct atr_record *to = ring ? atr_ring_reserve(ring) : NULL;
+	bool room = ring && !is_beyond(atr_load(&waiting) + 1);
+	struct atr_record *to = room ? atr_ring_reserve(ring) : NULL;
 	size_t n_addrs = record->n_addrs;
 	size_t at;
 
@@ -531,8 +532,11 @@ bool atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_
 	*to = *record;
 	to->span_len += (uint32_t)len;
 	to->flags &= ATR_RECORD_ERROR | ATR_RECORD_SITE;
-	memcpy(to->span, record->span, record->span_len);
-	memcpy(to->span + record->span_len, attr, len);
+	/* It is the first attribute, behind the ids: limits cut what is behind it. */
+	at = record->span_len < ATR_RECORD_IDS ? record->span_len : ATR_RECORD_IDS;
+	memcpy(to->span, record->span, at);
+	memcpy(to->span + at, attr, len);
+	memcpy(to->span + at + len, record->span + at, record->span_len - at);
 	at = atr_record_addrs_at(to->span_len);
 	if (sizeof(*to) + at + n_addrs * sizeof(uint64_t) > ATR_RECORD_MAX) {
 		n_addrs = 0;

@@ -525,8 +525,7 @@ def test_killed_with_candidates(receiver, shim, upstream, spool, collector, rest
 
 
 def test_ended_with_candidates_and_no_collector(receiver, shim, upstream, spool):
-    r = Relay(shim(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT=DEAD,
-                   OTEL_BSP_MAX_QUEUE_SIZE="8", **HALF_AND_ERRORS))
+    r = Relay(shim(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT=DEAD, **HALF_AND_ERRORS))
     sampled, failed = ask_some(r, upstream, 40)
     result = r.stop()
     assert result.total("left") == 2 * len(sampled | failed)
@@ -541,8 +540,7 @@ def test_candidates_take_no_room_from_what_waits_for_a_collector(shim, echo):
     """A fiftieth is sampled and cannot be sent; all that is not must go by even so."""
     r = run([program("threads-client"), "each", "2", "3000", str(echo.port)],
             shim(OTEL_EXPORTER_OTLP_ENDPOINT=DEAD, OTEL_TRACES_SAMPLER="traceidratio",
-                 OTEL_TRACES_SAMPLER_ARG="0.02", AUTOTRACE_KEEP_SLOW_MS="600000",
-                 OTEL_BSP_MAX_QUEUE_SIZE="16"), timeout=60).ok()
+                 OTEL_TRACES_SAMPLER_ARG="0.02", AUTOTRACE_KEEP_SLOW_MS="600000"), timeout=60).ok()
     left = r.total("left") + r.total("unsent")
     n = r.total("recorded") + r.total("ring_full")
     assert n >= 18000 and r.total("keep_overflow") == r.total("exported") == 0

@@ -208,6 +208,7 @@ TEST(what_is_kept_goes_the_way_of_a_sampled_one)
 	for (size_t len = 1; len < 40; len++) {
 		for (unsigned n = 0; n < 4; n++) {
 			size_t at = atr_record_addrs_at((uint32_t)(len + sizeof(attr)));
+			size_t ids = len < ATR_RECORD_IDS ? len : ATR_RECORD_IDS;
 			unsigned site = n ? ATR_RECORD_SITE : 0;
 
 			CHECK(record(CANDIDATE | ATR_RECORD_KEEP | ATR_RECORD_ROOT |
@@ -218,8 +219,9 @@ TEST(what_is_kept_goes_the_way_of_a_sampled_one)
 			CHECK_INT(drained(), 1);
 			CHECK_INT(r->flags, ATR_RECORD_ERROR | site);
 			CHECK_INT(r->span_len, len + sizeof(attr));
-			CHECK_INT(r->span[len - 1], 9);
-			CHECK_MEM(r->span + len, attr, sizeof(attr));
+			CHECK_MEM(r->span + ids, attr, sizeof(attr));
+			for (size_t i = 0; i < len; i++)
+				CHECK_INT(r->span[i < ids ? i : i + sizeof(attr)], 9);
 			CHECK_INT(r->n_addrs, n);
 			CHECK_INT(r->size, sizeof(*r) + at + 8 * n);
 			for (unsigned i = 0; i < n; i++)
@@ -251,7 +253,9 @@ TEST(the_longest_candidate_loses_its_stack_not_why_it_is_kept)
 	CHECK_INT(r->size, ATR_RECORD_MAX);
 	CHECK_INT(r->flags, 0);
 	CHECK_INT(r->n_addrs, 0);
-	CHECK_MEM(r->span + longest, attr, sizeof(attr));
+	CHECK_MEM(r->span + ATR_RECORD_IDS, attr, sizeof(attr));
+	CHECK_INT(r->span[ATR_RECORD_IDS + sizeof(attr)], 9);
+	CHECK_INT(r->span_len, longest + sizeof(attr));
 }
 
 TEST(there_may_be_no_room_for_what_is_kept)
@@ -273,6 +277,24 @@ TEST(there_may_be_no_room_for_what_is_kept)
 	CHECK_INT(drained(), 1);
 	CHECK(record(0, 1, 10, 0));
 	CHECK_INT(files, 1);
+}
+
+TEST(a_queue_that_was_given_a_size_holds_what_is_kept_too)
+{
+	fresh();
+	atr_config.bsp_max_queue_size_set = true;
+	atr_config.bsp_max_queue_size = 3;
+	CHECK(record(CANDIDATE, 9, 50, 0));
+	CHECK(record(0, 9, 50, 0));
+	CHECK_INT(candidates(), 1);
+	CHECK(atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
+	CHECK(atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
+	CHECK(!atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
+	CHECK_INT(atr_stats.queue_full, 0); /* it waits */
+	atr_thread_queued(-1);
+	CHECK(atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
+	atr_config.bsp_max_queue_size_set = false;
+	CHECK_INT(drained(), 4);
 }
 
 TEST(where_there_is_no_file_what_is_kept_is_in_memory)
