@@ -9,7 +9,8 @@
  */
 /* LINK: preload/traceparent.o preload/sys.o preload/clock.o preload/carrier.o */
 /* LINK: preload/pool.o preload/life.o preload/context.o preload/sampler.o */
-/* LINK: preload/text.o exporter/otlp.pb-c.o exporter/buf.o -lprotobuf-c */
+/* LINK: preload/text.o preload/rate.o preload/tracestate.o preload/strategy.o */
+/* LINK: preload/adaptive.o exporter/otlp.pb-c.o exporter/buf.o -lprotobuf-c */
 #include "exporter/limits.c"
 #include "preload/attr.c"
 #include "preload/op.c"
