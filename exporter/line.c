@@ -135,12 +135,15 @@ static void put_attrs(struct atr_buf *out, const otlp_span *span)
 void atr_line_hex(struct atr_buf *out, const uint8_t *bytes, size_t len)
 {
 	static const char hex[] = "0123456789abcdef";
+	uint8_t *to = atr_buf_reserve(out, 2 * len);
 
+	if (!to)
+		return;
 	for (size_t i = 0; i < len; i++) {
-		char two[2] = { hex[bytes[i] >> 4], hex[bytes[i] & 15] };
-
-		atr_buf_add(out, two, 2);
+		to[2 * i] = (uint8_t)hex[bytes[i] >> 4];
+		to[2 * i + 1] = (uint8_t)hex[bytes[i] & 15];
 	}
+	out->len += 2 * len;
 }
 
 void atr_line_span(struct atr_buf *out, const otlp_span *span, bool root)

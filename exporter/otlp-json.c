@@ -211,10 +211,16 @@ void atr_json_double(struct atr_buf *out, double v)
 
 static void put_number(struct atr_buf *out, const char *quote, const char *sign, uint64_t v)
 {
-	char text[32];
+	char text[20]; /* 2^64 has as many digits */
+	size_t at = sizeof(text);
 
-	(void)snprintf(text, sizeof(text), "%s%s%llu%s", quote, sign, (unsigned long long)v, quote);
-	put(out, text);
+	do
+		text[--at] = (char)('0' + v % 10);
+	while (v /= 10);
+	put(out, quote);
+	put(out, sign);
+	atr_buf_add(out, text + at, sizeof(text) - at);
+	put(out, quote);
 }
 
 static void put_signed(struct atr_buf *out, const char *quote, int64_t v)
