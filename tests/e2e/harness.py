@@ -26,10 +26,18 @@ SLOW = 3 if SAN else 1  # every limit is multiplied by this
 MAX_OUTPUT = 64 << 20
 
 
+@functools.lru_cache(None)
+def own_dir(name):
+    """A directory beside the programs that no other run of tests uses."""
+    path = os.path.join(PROGRAMS, f"{name}.{os.getpid()}")
+    os.makedirs(path, exist_ok=True)
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
 def compiled(name, *args):
-    """Build programs/special/<name>.c with args, beside the other programs."""
-    path = os.path.join(PROGRAMS, "special", name.replace(".c", ""))
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    """Build programs/special/<name>.c with args."""
+    path = os.path.join(own_dir("special"), name.replace(".c", ""))
     path += ".so" if "-shared" in args else ""
     subprocess.run(["gcc", "-O1", "-g", "-Wall", "-D_GNU_SOURCE", "-o", path,
                     os.path.join(SOURCES, "special", name), *args], check=True, timeout=60)
@@ -51,7 +59,7 @@ def sanitizer_runtimes():
 
 
 RUNTIMES = sanitizer_runtimes()
-REPORTS = os.path.join(B, "tests", "e2e", "reports", "report")
+REPORTS = os.path.join(own_dir("reports"), "report") if RUNTIMES else os.devnull
 
 
 def sanitizer_reports():
@@ -95,7 +103,6 @@ def shim_env(endpoint, shim=SHIM, **more):
         AUTOTRACE_SPOOL_DIR=spool_dir(),
         AUTOTRACE_DEBUG="stats")
     if RUNTIMES:
-        os.makedirs(os.path.dirname(REPORTS), exist_ok=True)
         os.chmod(os.path.dirname(REPORTS), 0o1777)  # nginx's workers are nobody
         log = ":log_path=" + REPORTS  # our thread has an fd table of its own: no fd 2 in it
         env["ASAN_OPTIONS"] = "detect_leaks=0:detect_odr_violation=0" + log

@@ -231,9 +231,9 @@ class Seen:
             self.pairs(test, "metric attribute", dict(attrs))
 
     def write(self, path):
-        with open(path, "a", encoding="utf-8") as f:
-            for what in self.fresh:
-                f.write(json.dumps(what) + "\n")
+        text = "".join(json.dumps(what) + "\n" for what in self.fresh)
+        with open(path, "ab", buffering=0) as f:  # in one piece: others write, too
+            f.write(text.encode())
         self.fresh, self.resources = [], set()
 
 

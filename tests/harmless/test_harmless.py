@@ -98,7 +98,7 @@ PROGRAMS = {
 NOISE = [(rb"0x[0-9a-f]{6,}", b"0xN"), (rb"\(process \d+\)|process \d+|LWP \d+", b"process N"),
          (rb"\bpid \d+", b"pid N")]
 # What we are for: our own variables, and the object itself in a list of objects.
-OURS = re.compile(rb"^(LD_PRELOAD|OTEL_|AUTOTRACE_|[AT]SAN_|UBSAN_).*\n|^.*(libautotrace|lib[atu]*san|special/first)\S* .*\n",
+OURS = re.compile(rb"^(LD_PRELOAD|OTEL_|AUTOTRACE_|[AT]SAN_|UBSAN_).*\n|^.*(libautotrace|lib[atu]*san|special[.0-9]*/first)\S* .*\n",
                   re.M)
 
 
