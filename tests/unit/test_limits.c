@@ -145,7 +145,8 @@ static void check_values(const Atr__Otlp__Span *s, const char *text, const char 
 			CHECK_INT(v->int_value, -1);
 		} else {
 			CHECK_INT(v->bytes_value.len, strlen(bytes));
-			CHECK_MEM(v->bytes_value.data, bytes, strlen(bytes));
+			if (*bytes)
+				CHECK_MEM(v->bytes_value.data, bytes, strlen(bytes));
 		}
 	}
 }
