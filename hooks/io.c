@@ -31,7 +31,7 @@ static const uint8_t kinds[] = {
 /* What is no socket, but tells an event loop that something was handed to it. */
 static bool begin_other(struct atr_conn *c, enum atr_direction direction)
 {
-	if (c->role == ATR_ROLE_HANDS && direction == ATR_RECV)
+	if (atr_load(&c->role) == ATR_ROLE_HANDS && direction == ATR_RECV)
 		atr_context_handed();
 	return false;
 }
@@ -42,7 +42,7 @@ static bool hands(const struct atr_conn *c, int fd)
 	struct stat st;
 
 	if (c)
-		return c->role == ATR_ROLE_UNKNOWN && c->family == AF_UNIX;
+		return atr_load(&c->role) == ATR_ROLE_UNKNOWN && c->family == AF_UNIX;
 	return atr_sys(SYS_fstat, fd, &st, 0, 0, 0, 0) == 0 && S_ISFIFO(st.st_mode);
 }
 
@@ -55,7 +55,7 @@ bool atr_io_begin(struct atr_io *io, int fd, enum atr_direction direction)
 		atr_context_may_be_handed(fd);
 	if (atr_likely(!c))
 		return false;
-	if (atr_unlikely(c->role >= ATR_ROLE_EPOLL))
+	if (atr_unlikely(atr_load(&c->role) >= ATR_ROLE_EPOLL))
 		return begin_other(c, direction);
 	spans = atr_socket_spans(c);
 	talks = atr_talks(c);
@@ -67,12 +67,12 @@ bool atr_io_begin(struct atr_io *io, int fd, enum atr_direction direction)
 	io->told = !talks && !atr_load(&c->loop);
 	io->of = NULL;
 	io->since = NULL;
-	if (c->role == ATR_ROLE_UNKNOWN && c->type == SOCK_DGRAM && !c->paired &&
+	if (atr_load(&c->role) == ATR_ROLE_UNKNOWN && c->type == SOCK_DGRAM && !c->paired &&
 	    direction == ATR_SEND)
-		c->role = ATR_ROLE_CLIENT; /* it speaks first */
+		atr_store(&c->role, ATR_ROLE_CLIENT); /* it speaks first */
 	io->op.recording = false;
 	if (spans)
-		atr_op_begin(&io->op, kinds[c->role]);
+		atr_op_begin(&io->op, kinds[atr_load(&c->role)]);
 	if (atr_unlikely(io->op.recording && talks)) {
 		io->of = &io->of_room;
 		io->of_room.valid = false;
@@ -313,8 +313,8 @@ static void fast_open(int fd, int flags)
 {
 	struct atr_conn *c = flags & MSG_FASTOPEN ? atr_conn_get(fd) : NULL;
 
-	if (c && c->role == ATR_ROLE_UNKNOWN && !c->paired && !c->inherited)
-		c->role = ATR_ROLE_CLIENT;
+	if (c && atr_load(&c->role) == ATR_ROLE_UNKNOWN && !c->paired && !c->inherited)
+		atr_store(&c->role, ATR_ROLE_CLIENT);
 }
 
 atr_export ssize_t sendto(int fd, const void *buf, size_t len, int flags,

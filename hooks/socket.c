@@ -108,7 +108,7 @@ static int connect_first(struct atr_conn *c, int fd, const struct sockaddr *addr
 	err = ret < 0 ? errno : 0;
 	/* Only now is it known that the address can be read. */
 	if (err != EFAULT && err != EBADF && err != ENOTSOCK && err != EISCONN && err != EALREADY) {
-		c->role = ATR_ROLE_CLIENT;
+		atr_store(&c->role, ATR_ROLE_CLIENT);
 		atr_conn_peer_changed(c);
 		atr_conn_peer(c, addr, len);
 		if (err == EINPROGRESS || err == EINTR) {
@@ -143,8 +143,8 @@ static int connect_datagram(struct atr_conn *c, int fd, const struct sockaddr *a
 	int err = errno;
 
 	if (ret == 0) {
-		if (c->role == ATR_ROLE_UNKNOWN)
-			c->role = ATR_ROLE_CLIENT;
+		if (atr_load(&c->role) == ATR_ROLE_UNKNOWN)
+			atr_store(&c->role, ATR_ROLE_CLIENT);
 		atr_conn_peer_changed(c);
 		if (addr->sa_family != AF_UNSPEC)
 			atr_conn_peer(c, addr, len);
@@ -189,7 +189,7 @@ atr_export int getsockopt(int fd, int level, int option, void *restrict value,
 
 	/* A loop that asks how a connect ended goes on with what it was for. */
 	if (ret == 0 && level == SOL_SOCKET && option == SO_ERROR && atr_tls.round.loops &&
-	    (c = atr_conn_get(fd)) && atr_load(&c->loop) && c->role == ATR_ROLE_CLIENT &&
+	    (c = atr_conn_get(fd)) && atr_load(&c->loop) && atr_load(&c->role) == ATR_ROLE_CLIENT &&
 	    !c->protocol)
 		atr_talk_raw(c, false);
 	if (ret == 0 && level == SOL_SOCKET && option == SO_ERROR && *len == sizeof(int) &&
@@ -268,8 +268,9 @@ atr_export int bind(int fd, const struct sockaddr *addr, socklen_t len)
 	struct atr_conn *c;
 
 	/* A bound datagram socket waits for others; a bound stream may still connect. */
-	if (ret == 0 && (c = atr_conn_get(fd)) && !is_stream(c) && c->role == ATR_ROLE_UNKNOWN)
-		c->role = ATR_ROLE_SERVER;
+	if (ret == 0 && (c = atr_conn_get(fd)) && !is_stream(c) &&
+	    atr_load(&c->role) == ATR_ROLE_UNKNOWN)
+		atr_store(&c->role, ATR_ROLE_SERVER);
 	errno = err;
 	return ret;
 }
@@ -282,7 +283,7 @@ atr_export int listen(int fd, int backlog)
 	struct atr_conn *c;
 
 	if (ret == 0 && (c = atr_conn_get(fd)))
-		c->role = ATR_ROLE_LISTEN;
+		atr_store(&c->role, ATR_ROLE_LISTEN);
 	errno = err;
 	return ret;
 }

@@ -52,9 +52,9 @@ static void listen_to(struct atr_conn *c, const char *p, size_t n, bool client)
 static bool asks(const struct atr_conn *c, bool sends)
 {
 	if (sends)
-		return c->role == ATR_ROLE_CLIENT;
-	return c->role == ATR_ROLE_SERVER ||
-	       (c->role == ATR_ROLE_UNKNOWN && c->inherited && c->family != AF_UNIX);
+		return atr_load(&c->role) == ATR_ROLE_CLIENT;
+	return atr_load(&c->role) == ATR_ROLE_SERVER ||
+	       (atr_load(&c->role) == ATR_ROLE_UNKNOWN && c->inherited && c->family != AF_UNIX);
 }
 
 /* How long the header is that a load balancer puts before everything else. */
@@ -167,7 +167,7 @@ void atr_talk_raw(struct atr_conn *c, bool sent)
 	const void *loop = atr_context_loop(atr_load(&c->loop));
 	const struct atr_context *now;
 
-	if (atr_likely(!loop) || c->role == ATR_ROLE_SERVER)
+	if (atr_likely(!loop) || atr_load(&c->role) == ATR_ROLE_SERVER)
 		return;
 	if (__atomic_exchange_n(&c->context_claim, 1, __ATOMIC_ACQUIRE))
 		return;

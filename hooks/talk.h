@@ -15,8 +15,9 @@ enum { ATR_HEARD_NOTHING, ATR_HEARD_SOME, ATR_HEARD_ALL };
 /* Is there anybody to listen to what moves on it? */
 static inline bool atr_talks(const struct atr_conn *c)
 {
-	return c->protocol || (c->heard != ATR_HEARD_ALL && c->type == SOCK_STREAM &&
-			       c->role <= ATR_ROLE_SERVER && c->speaker == ATR_SPEAKER_PROGRAM);
+	return c->protocol ||
+	       (c->heard != ATR_HEARD_ALL && c->type == SOCK_STREAM &&
+		atr_load(&c->role) <= ATR_ROLE_SERVER && c->speaker == ATR_SPEAKER_PROGRAM);
 }
 
 /* Bytes were received, or the stream ended, or failed; moved->conn is held. */

@@ -55,10 +55,11 @@ static void look(struct set *s, int fd)
 		return;
 	s->n++;
 	s->only = c;
-	if (c->role == ATR_ROLE_LISTEN)
+	if (atr_load(&c->role) == ATR_ROLE_LISTEN)
 		s->listening = true;
-	else if (c->role == ATR_ROLE_SERVER || (c->role == ATR_ROLE_EPOLL && c->dispatches) ||
-		 (c->inherited && c->role == ATR_ROLE_UNKNOWN))
+	else if (atr_load(&c->role) == ATR_ROLE_SERVER ||
+		 (atr_load(&c->role) == ATR_ROLE_EPOLL && c->dispatches) ||
+		 (c->inherited && atr_load(&c->role) == ATR_ROLE_UNKNOWN))
 		s->accepted = true;
 }
 
@@ -85,7 +86,8 @@ static struct atr_conn *waited_for(int fd);
 /* Other threads may serve it already, and wait for it. */
 static void waited_by(struct atr_conn *c, const void *loop)
 {
-	if (c->role < ATR_ROLE_EPOLL && c->role != ATR_ROLE_LISTEN && atr_load(&c->loop) != loop)
+	if (atr_load(&c->role) < ATR_ROLE_EPOLL && atr_load(&c->role) != ATR_ROLE_LISTEN &&
+	    atr_load(&c->loop) != loop)
 		atr_store(&c->loop, loop);
 }
 
@@ -225,9 +227,9 @@ atr_export int epoll_create1(int flags)
 /* What brings new work: a listener, an accepted connection, another such epoll instance. */
 static bool brings_work(const struct atr_conn *c)
 {
-	return c->role == ATR_ROLE_LISTEN || c->role == ATR_ROLE_SERVER ||
-	       (c->role == ATR_ROLE_UNKNOWN && c->inherited) ||
-	       (c->role == ATR_ROLE_EPOLL && c->dispatches);
+	return atr_load(&c->role) == ATR_ROLE_LISTEN || atr_load(&c->role) == ATR_ROLE_SERVER ||
+	       (atr_load(&c->role) == ATR_ROLE_UNKNOWN && c->inherited) ||
+	       (atr_load(&c->role) == ATR_ROLE_EPOLL && c->dispatches);
 }
 
 /* What is no socket hands something over when it is read: from another thread, or a timer. */
@@ -260,7 +262,8 @@ static void wait_epoll(int epfd, int64_t timeout_ms)
 	const struct atr_conn *ep = atr_conn_known(epfd);
 
 	/* The loop that entered the context comes round, whatever it waits for. */
-	if (!ep || ep->role != ATR_ROLE_EPOLL || ep->dispatches || ep == atr_tls.context.loop)
+	if (!ep || atr_load(&ep->role) != ATR_ROLE_EPOLL || ep->dispatches ||
+	    ep == atr_tls.context.loop)
 		atr_context_dispatch(timeout_ms, atr_wait_begins(timeout_ms));
 }
 

@@ -173,7 +173,7 @@ static struct atr_conn *make(int fd, int family, int type, enum atr_role role)
 	}
 	c->family = (uint8_t)family;
 	c->type = (uint8_t)(type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC));
-	c->role = (uint8_t)role;
+	atr_store(&c->role, (uint8_t)role);
 	c->speaker = ATR_SPEAKER_PROGRAM;
 	c->paired = c->inherited = c->dispatches = c->shared = c->proxied = false;
 	c->client_len = 0;
@@ -390,9 +390,10 @@ static void put_server(const struct atr_conn *c, const struct addr_text *peer, s
 
 	if (c->speaker != ATR_SPEAKER_PROGRAM)
 		return; /* its library knows the name that was asked for */
-	if (c->role == ATR_ROLE_CLIENT && peer->len)
+	if (atr_load(&c->role) == ATR_ROLE_CLIENT && peer->len)
 		put_addr(pb, peer, ATR_SERVER_ADDRESS, ATR_SERVER_PORT);
-	else if (c->role == ATR_ROLE_SERVER && addr_text(&c->local, c->local_len, &local))
+	else if (atr_load(&c->role) == ATR_ROLE_SERVER &&
+		 addr_text(&c->local, c->local_len, &local))
 		put_addr(pb, &local, ATR_SERVER_ADDRESS, ATR_SERVER_PORT);
 }
 
@@ -423,8 +424,8 @@ void atr_conn_addr_attrs(struct atr_conn *c, int fd, const union atr_addr *peer,
 	struct addr_text t;
 	bool known = addr_text(peer, len, &t);
 
-	if (c->role == ATR_ROLE_SERVER && c->speaker == ATR_SPEAKER_PROGRAM && !c->local_len &&
-	    fd >= 0)
+	if (atr_load(&c->role) == ATR_ROLE_SERVER && c->speaker == ATR_SPEAKER_PROGRAM &&
+	    !c->local_len && fd >= 0)
 		find_local(c, fd);
 	if (c->speaker != ATR_SPEAKER_PROTOCOL) /* its conventions do not want it */
 		put_kind(c, known ? &t : NULL, pb);
@@ -445,7 +446,7 @@ void atr_conn_attrs(struct atr_conn *c, int fd, struct atr_pb *pb)
 		return;
 	}
 	len = peer_copy(c, &peer);
-	if ((len || c->role == ATR_ROLE_SERVER) && fd >= 0 &&
+	if ((len || atr_load(&c->role) == ATR_ROLE_SERVER) && fd >= 0 &&
 	    __atomic_compare_exchange_n(&c->attrs_state, &none, 1, 0, __ATOMIC_ACQUIRE,
 					__ATOMIC_RELAXED)) {
 		struct atr_pb own = { .p = c->attrs, .end = c->attrs + sizeof(c->attrs) };

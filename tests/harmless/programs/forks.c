@@ -425,7 +425,8 @@ static void many(void)
 	if (getenv("HARM_TIMES"))
 		fprintf(stderr, "first 1000 %.0f ms, last 1000 %.0f ms\n", first * 1e3, last * 1e3);
 	said("slower", last > 4 * first + 2);
-	said("pages more", resident() > before + 64);
+	/* AddressSanitizer keeps what was freed, and our thread connects again and again. */
+	said("pages more", resident() > before + (getenv("ASAN_OPTIONS") ? 16384 : 64));
 	fds("after");
 }
 
