@@ -33,7 +33,7 @@ static uint64_t json_count(struct atr_json *j)
 	size_t len;
 
 	if (atr_json_string(j, text, sizeof(text), &len))
-		return text[0] >= '0' && text[0] <= '9' ? strtoull(text, NULL, 10) : 0;
+		return len < 19 && strspn(text, "0123456789") == len ? strtoull(text, NULL, 10) : 0;
 	return atr_json_number(&before, &v) && v > 0 && v < 1e18 ? (uint64_t)v : 0;
 }
 

@@ -93,6 +93,9 @@ TEST(json_that_ends_anywhere_or_is_none_is_survived)
 	v = HTTP(.status = 200, .type = ATR_BODY_JSON,
 		 BODY("{\"partialSuccess\":{\"rejectedSpans\":-1}}"));
 	CHECK_INT(v.rejected, 0);
+	v = HTTP(.status = 200, .type = ATR_BODY_JSON,
+		 BODY("{\"partialSuccess\":{\"rejectedSpans\":\"99999999999999999999\"}}"));
+	CHECK_INT(v.rejected, 0);
 }
 
 TEST(a_refusal_is_told_in_the_collectors_words)
