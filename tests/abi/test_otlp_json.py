@@ -23,6 +23,7 @@ B = os.path.abspath(os.path.join(ROOT, os.environ.get("B") or "build"))
 MAKE = r"""
 import base64, json, random, struct, sys
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as service
 from opentelemetry.proto.common.v1 import common_pb2 as common
 from opentelemetry.proto.trace.v1 import trace_pb2 as trace
@@ -44,6 +45,10 @@ def text():
 def raw(n=None):
     return bytes(rnd.randrange(256) for _ in range(rnd.randrange(9) if n is None else n))
 
+def some_double():
+    d = struct.unpack("<d", raw(8))[0]
+    return d if d == d else float("nan") # JSON has but one of them
+
 def u32():
     return rnd.choice([0, 1, 127, 128, 0x7fffffff, 0x80000000, 0xffffffff, rnd.getrandbits(32)])
 
@@ -57,7 +62,7 @@ def value(v, depth=0):
     elif kind == 2: v.int_value = rnd.choice([0, 1, -1, -2**63, 2**63 - 1, 2**53 + 1, rnd.getrandbits(40)])
     elif kind == 3:
         v.double_value = rnd.choice([0.0, -0.0, 0.1, 1/3, 1e21, 5e-324, 1.7976931348623157e308, float("inf"),
-                                     float("-inf"), struct.unpack("<d", raw(8))[0], rnd.random()])
+                                     float("-inf"), some_double(), rnd.random()])
     elif kind == 4 and depth < 4:
         v.array_value.SetInParent()
         for _ in range(rnd.randrange(4)): value(v.array_value.values.add(), depth + 1)
@@ -125,11 +130,19 @@ for line in sys.stdin:             # "make", our JSON of the last one, or what w
         want = hexed(json_format.MessageToDict(last, use_integers_for_enums=True))
         print(last.SerializeToString().hex(), json.dumps(want), flush=True)
     elif line.startswith("wire "):
-        back = service.ExportTraceServiceRequest.FromString(bytes.fromhex(line[5:]))
+        try:
+            back = service.ExportTraceServiceRequest.FromString(bytes.fromhex(line[5:]))
+        except DecodeError:
+            print("none", flush=True)
+            continue
         same = back.SerializeToString(deterministic=True) == last.SerializeToString(deterministic=True)
         print("same" if same else "other", flush=True)
     else:
-        back = json_format.ParseDict(unhexed(json.loads(line)), service.ExportTraceServiceRequest())
+        try:
+            back = json_format.ParseDict(unhexed(json.loads(line)), service.ExportTraceServiceRequest())
+        except (json_format.ParseError, ValueError):
+            print("none", flush=True)
+            continue
         # NaN is not equal to itself, its bytes are
         same = back.SerializeToString(deterministic=True) == last.SerializeToString(deterministic=True)
         print("same" if same else "other", flush=True)
