@@ -147,6 +147,8 @@ const struct atr_record *atr_ring_next(struct atr_ring *ring, uint64_t *pos)
 
 void atr_ring_release(struct atr_ring *ring, uint64_t pos)
 {
+	if (pos - ring->tail > ring->size)
+		return; /* behind it: what came later was released already */
 	/* Pairs with the acquire in atr_ring_reserve(). */
 	atr_store_release(&ring->tail, pos);
 }

@@ -66,7 +66,8 @@ void atr_ring_rewind(struct atr_ring *ring);
 /*
  * Reader: the record at *pos, or NULL when there is none (or the ring is
  * corrupt: then it is skipped to its head).  Begin with *pos = atr_ring_tail();
- * *pos moves behind the record.  The bytes stay until atr_ring_release(pos).
+ * *pos moves behind the record.  The bytes stay until atr_ring_release(pos), which
+ * releases all in front of them as well; never backwards, for the writer may be there already.
  */
 uint64_t atr_ring_tail(const struct atr_ring *ring);
 const struct atr_record *atr_ring_next(struct atr_ring *ring, uint64_t *pos);

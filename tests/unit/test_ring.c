@@ -126,6 +126,30 @@ TEST(a_full_ring_drops_the_new_one_and_counts_it)
 	ring_free(ring);
 }
 
+TEST(what_was_released_stays_so)
+{
+	struct atr_ring *ring = ring_new();
+	uint64_t pos = 0, first;
+	unsigned more = 0;
+
+	while (push(ring, 500, 1))
+		;
+	(void)atr_ring_next(ring, &pos);
+	first = pos;
+	(void)atr_ring_next(ring, &pos);
+	atr_ring_release(ring, pos);
+	atr_ring_release(ring, first);
+	CHECK_INT(atr_ring_tail(ring), pos);
+	while (atr_ring_next(ring, &pos))
+		;
+	atr_ring_release(ring, pos);
+	while (push(ring, 500, 2))
+		more++;
+	atr_ring_release(ring, first); /* the writer has gone round since */
+	CHECK(more > 50 && !push(ring, 500, 3));
+	ring_free(ring);
+}
+
 TEST(a_reserved_record_is_invisible_until_it_is_committed)
 {
 	struct atr_ring *ring = ring_new();
