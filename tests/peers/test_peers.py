@@ -3,9 +3,9 @@
 
 Real programs run once under the shim, with no collector; what they leave in the
 spool is the batch.  A copy of it is drained to our own strict receiver over
-http/protobuf: that is the truth.  Further copies are drained to each receiver in
-each protocol, compression and security, and what the receiver then tells must be
-the same, fact by fact (facts.py).  And programs send to them themselves.
+http/protobuf: that is the truth, and the console shows the same.  Further copies
+are drained to each receiver in each protocol, compression and security, and what the
+receiver then tells must be the same, fact by fact (facts.py).  And programs send to them themselves.
 """
 import os
 import shutil
@@ -15,6 +15,7 @@ import pytest
 
 import facts
 import harness
+import otlp_json
 import peers
 from faulty import Certificates
 from harness import B, program, run
@@ -137,6 +138,15 @@ def test_programs_send_it_themselves(request, name, protocol, security, compress
     assert not "".join(r.err for r in programs)
     harness.wait_for(lambda: peer.count() >= recorded, "all spans to be told")
     assert peer.count() == recorded, "each once"
+
+
+@pytest.mark.parametrize("exporter", ["console", "otlp/stdout"])
+def test_the_console_showed_the_same(batch, exporter):
+    r = drain(batch.spool, "http://127.0.0.1:9", OTEL_TRACES_EXPORTER=exporter, AUTOTRACE_CONSOLE="json")
+    assert r.rc == 0, r.raw_err
+    told = facts.of_requests(otlp_json.to_message(line) for line in r.out.splitlines())
+    wrong = facts.differences(told, batch.truth)
+    assert not wrong, "\n".join(wrong)
 
 
 # ---- Zipkin ----
