@@ -441,6 +441,7 @@ static void collect(const struct exporter *x, struct atr_numbers *ret)
 	};
 	_Static_assert(sizeof(ret->started) == sizeof(counts.started), "the same table");
 	memcpy(ret->started, counts.started, sizeof(ret->started));
+	memcpy(ret->live, counts.live, sizeof(ret->live));
 }
 
 /* Nothing waits for them. */

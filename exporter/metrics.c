@@ -190,6 +190,12 @@ static void list_exported(struct list *l, const struct atr_tally *t)
 	}
 }
 
+static void list_live(struct list *l, const struct atr_numbers *now)
+{
+	set_text(add(l, SPAN_LIVE, now->live[0]), "otel.span.sampling_result", "RECORD_AND_SAMPLE");
+	set_text(add(l, SPAN_LIVE, now->live[1]), "otel.span.sampling_result", "RECORD_ONLY");
+}
+
 static void list_all(struct list *l, const struct atr_metrics *m, const struct atr_numbers *now)
 {
 	const struct atr_tally *t = &now->tally;
@@ -200,6 +206,7 @@ static void list_all(struct list *l, const struct atr_metrics *m, const struct a
 	l->n = 0;
 	(void)snprintf(l->exporter_name, sizeof(l->exporter_name), "%s/0", m->type);
 	list_started(l, now);
+	list_live(l, now);
 	(void)of_processor(add(l, QUEUE_SIZE, now->queue_size));
 	(void)of_processor(add(l, QUEUE_CAPACITY, now->queue_capacity));
 	if (processed)

@@ -20,6 +20,7 @@
 /* The numbers of a moment. */
 struct atr_numbers {
 	uint64_t started[ATR_ORIGINS][ATR_RESULTS];
+	uint64_t live[2]; /* sampled, candidates */
 	uint64_t queue_size, queue_capacity, queue_full;
 	struct atr_tally tally;
 };

@@ -45,7 +45,7 @@ struct atr_http_request *atr_http_request_new(const struct atr_http_head *head)
 		return NULL;
 	}
 	atr_store(&r->next, NULL);
-	r->op.recording = r->op.context.valid = false;
+	atr_op_none(&r->op);
 	r->sent_in.valid = false;
 	r->carrier = NULL;
 	r->attrs = NULL;
@@ -95,6 +95,7 @@ static void give_attrs(struct atr_http_request *r)
 void atr_http_request_free(struct atr_http_request *r)
 {
 	close_context(r);
+	atr_op_drop(&r->op);
 	not_awaited(r);
 	if (r->listed)
 		atr_open_remove(&r->open);
@@ -127,7 +128,7 @@ static void keep_attrs(struct atr_http_request *r, struct atr_conn *c,
 	r->attrs = atr_pool_take(&chunks);
 	if (!r->attrs) {
 		atr_count(no_memory, 1);
-		r->op.recording = false;
+		atr_op_drop(&r->op);
 		return;
 	}
 	peer.address = (struct atr_slice){ text, atr_conn_peer_address(c, text, &peer.port) };
@@ -262,6 +263,7 @@ void atr_http_request_serve(struct atr_http_request *r, struct atr_conn *c,
 		come_from(&from, &sampling, remote, ignore);
 	}
 	atr_op_begin_under(&r->op, ATR_KIND_SERVER, &from);
+	atr_op_count_live(&r->op);
 	if (remote && !from.parent && remote->decision != ATR_UNDECIDED && remote->context.debug)
 		r->op.context.debug = true; /* B3's d, without ids */
 	if (r->op.context.valid) {
@@ -385,6 +387,7 @@ void atr_http_request_send(struct atr_http_request *r, struct atr_conn *c,
 	else if (!ch.has_parent || ch.parent.remote)
 		origin.name = name_for_sampler(r, head, ATR_KIND_CLIENT);
 	atr_op_begin_under(&r->op, ATR_KIND_CLIENT, &origin);
+	atr_op_count_live(&r->op);
 	if (!r->op.context.valid)
 		return;
 	if (ch.joined) {

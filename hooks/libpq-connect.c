@@ -27,6 +27,7 @@ void atr_dial_begin(struct atr_op *op)
 	atr_tls.connect_reached = false;
 	atr_context_touch();
 	atr_op_begin(op, ATR_KIND_CLIENT);
+	atr_op_count_live(op);
 	atr_op_enter(op);
 }
 
@@ -56,7 +57,7 @@ void atr_dial_on(struct atr_op *op, const char *what, struct atr_pgconn *pg)
 	atr_op_leave(op);
 	if (!pg || !op->recording)
 		return;
-	pg->connect_op = *op;
+	atr_op_copy(&pg->connect_op, op);
 	pg->dialling = what;
 }
 
@@ -75,9 +76,10 @@ struct atr_pgconn *atr_dial_step(const void *conn)
 
 static void end_dialling(struct atr_pgconn *pg, const char *error)
 {
-	struct atr_op op = pg->connect_op;
 	const char *what = pg->dialling;
+	struct atr_op op;
 
+	atr_op_copy(&op, &pg->connect_op);
 	pg->dialling = NULL;
 	atr_dialled(&op, what, pg, error);
 }

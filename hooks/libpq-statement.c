@@ -132,7 +132,7 @@ static struct atr_pgstmt *await(struct atr_libpq_call *call)
 		atr_count(not_followed, told);
 		return NULL;
 	}
-	s->op = call->op;
+	atr_op_copy(&s->op, &call->op);
 	s->outcome = atr_pgoutcome_none;
 	s->prepared = call->prepared;
 	s->summary_len = told ? (uint16_t)t->summary_len : 0;
@@ -236,6 +236,7 @@ void atr_libpq_begin(struct atr_libpq_call *call, const struct atr_libpq *pq, st
 	pg->failure[0] = '\0';
 	atr_context_touch();
 	atr_op_begin(&call->op, ATR_KIND_CLIENT);
+	atr_op_count_live(&call->op);
 	if (say->kind <= ATR_LIBPQ_PARAMS && atr_pgprepared_is_meant(say->text))
 		call->sql = say->text;
 	if (call->op.recording)
@@ -248,6 +249,7 @@ void atr_libpq_begin(struct atr_libpq_call *call, const struct atr_libpq *pq, st
 void atr_libpq_unwind(struct atr_libpq_call *call)
 {
 	atr_op_leave(&call->op);
+	atr_op_drop(&call->op);
 	if (call->pg)
 		atr_libpq_release(call->pg);
 	call->pg = NULL;

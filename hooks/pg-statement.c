@@ -115,6 +115,7 @@ struct atr_pg_statement *atr_pg_statement_new(struct atr_conn *c, enum atr_pg_ki
 	s->outcome = atr_pgoutcome_none;
 	if (parent || !atr_sampler_roots_off())
 		atr_op_begin_under(&s->op, ATR_KIND_CLIENT, &origin);
+	atr_op_count_live(&s->op);
 	if (parent && !parent->remote) {
 		s->sent_in = *parent;
 		atr_pg_statement_await(s);
@@ -184,6 +185,7 @@ static struct atr_slice summary_of(const struct atr_pg_statement *s,
 static void give(struct atr_pg_statement *s)
 {
 	atr_pg_statement_answered(s);
+	atr_op_drop(&s->op);
 	atr_pg_text_release(s->text);
 	s->text = NULL;
 	atr_pool_give(&statements, s);

@@ -48,6 +48,7 @@ enum atr_origin { ATR_ORIGIN_NONE, ATR_ORIGIN_LOCAL, ATR_ORIGIN_REMOTE, ATR_ORIG
 enum atr_result { ATR_RESULT_DROP, ATR_RESULT_RECORD_ONLY, ATR_RESULT_SAMPLE, ATR_RESULTS };
 struct atr_counts {
 	uint64_t started[ATR_ORIGINS][ATR_RESULTS];
+	uint64_t live[2]; /* begun and not ended, but for single calls: sampled, candidates */
 	uint64_t waiting; /* spans in the queue */
 };
 

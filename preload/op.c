@@ -131,6 +131,33 @@ static void count_started(struct atr_thread *t, bool has_parent, bool remote,
 	atr_store(n, *n + 1);
 }
 
+static void count_live(struct atr_thread *t, const struct atr_op *op, int change)
+{
+	uint64_t *n = &t->live[op->context.candidate];
+
+	atr_store(n, *n + (uint64_t)change);
+}
+
+void atr_op_count_live(struct atr_op *op)
+{
+	struct atr_thread *t = atr_tls.thread;
+
+	if (atr_likely(atr_config.metrics_exporter == ATR_METRICS_NONE) || !op->recording || !t)
+		return;
+	op->live = true;
+	count_live(t, op, 1);
+}
+
+/* In whatever thread: each has its part of the sum. */
+void atr_op_not_live(struct atr_op *op)
+{
+	struct atr_thread *t = op->epoch == atr_process.epoch ? atr_thread_self() : NULL;
+
+	op->live = false;
+	if (t)
+		count_live(t, op, -1);
+}
+
 /* What begins under a span of this process has its decision. */
 static struct atr_sampling decide(const struct atr_op *op, const struct atr_context *parent,
 				  struct atr_slice name, uint64_t now)
@@ -203,16 +230,22 @@ void atr_op_begin_under(struct atr_op *op, enum atr_kind kind, const struct atr_
 
 void atr_op_move_under(struct atr_op *op, const struct atr_context *parent, uint64_t not_before)
 {
+	bool was_live = op->live;
+
 	if (!op->recording)
 		return;
 	if (!parent->valid || !(parent->flags & ATR_FLAG_SAMPLED || parent->candidate)) {
-		op->recording = false;
+		atr_op_drop(op);
 		return;
 	}
+	if (op->live)
+		atr_op_not_live(op);
 	op->has_parent = true;
 	new_child(op, parent);
 	op->context.flags |= parent->flags & ATR_FLAG_SAMPLED;
 	memcpy(op->context.local_root, parent->local_root, 8);
+	if (was_live)
+		atr_op_count_live(op);
 	if (op->start < not_before)
 		op->start = not_before;
 }
@@ -299,7 +332,7 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 
 	if (!op->recording)
 		return false;
-	op->recording = false;
+	atr_op_drop(op);
 	if (op->epoch != atr_process.epoch)
 		return false; /* our parent's, and the parent ends it */
 	t = atr_thread_self();

@@ -47,6 +47,7 @@ struct atr_op {
 	bool has_parent;
 	bool parent_remote;
 	bool recording; /* begun and sampled: will be a span */
+	bool live;	/* counted among those of otel.sdk.span.live */
 	bool entered;
 	uint8_t kind;
 	uint32_t epoch; /* of the process that began it: a child must not end it too */
@@ -72,7 +73,7 @@ struct atr_span {
 /* One that is not begun: what the calls here read of it. */
 static inline void atr_op_none(struct atr_op *op)
 {
-	op->recording = op->entered = op->context.valid = false;
+	op->recording = op->live = op->entered = op->context.valid = false;
 	op->start = op->end = op->site = 0;
 }
 
@@ -105,10 +106,25 @@ void atr_op_move_under(struct atr_op *op, const struct atr_context *parent, uint
 void atr_op_enter(struct atr_op *op);
 void atr_op_leave(struct atr_op *op);
 
+/*
+ * For otel.sdk.span.live: one that is certain to be a span, and will be ended or dropped.
+ * A copy of it that goes on for it takes that over.
+ */
+void atr_op_count_live(struct atr_op *op);
+void atr_op_not_live(struct atr_op *op);
+
+static inline void atr_op_copy(struct atr_op *to, struct atr_op *from)
+{
+	*to = *from;
+	from->live = false;
+}
+
 /* The op is given up: no span. */
 static inline void atr_op_drop(struct atr_op *op)
 {
 	op->recording = false;
+	if (__builtin_expect(op->live, 0))
+		atr_op_not_live(op);
 }
 
 /*

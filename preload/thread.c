@@ -598,6 +598,8 @@ void atr_thread_counts(struct atr_counts *ret)
 	for (uint32_t i = 0; i < atr_load(&threads.n_made); i++) {
 		const struct atr_thread *t = atr_pool_at(&threads, i);
 
+		for (int which = 0; which < 2; which++)
+			ret->live[which] += atr_load(&t->live[which]);
 		for (int o = 0; o < ATR_ORIGINS; o++)
 			for (int r = 0; r < ATR_RESULTS; r++)
 				ret->started[o][r] += atr_load(&t->started[o][r]);
@@ -611,6 +613,7 @@ static void forget_counts(void)
 		struct atr_thread *t = atr_pool_at(&threads, i);
 
 		memset(t->started, 0, sizeof(t->started));
+		t->live[0] = t->live[1] = 0;
 	}
 }
 

@@ -46,6 +46,8 @@ struct atr_thread {
 	struct atr_cell cells[ATR_DEPTH_MAX];	    /* of the spans open at each depth */
 	struct atr_put_off put_off;		    /* by the event loop that the thread runs */
 	uint64_t started[ATR_ORIGINS][ATR_RESULTS]; /* spans; counted where metrics are wanted */
+	uint64_t live[2];    /* those begun here less those ended here; candidates are the second.
+				Only the sum over all threads means something (modulo 2^64). */
 	char *scratch;	     /* ATR_SCRATCH_SIZE bytes, for hooks/exec.c; NULL: not needed yet */
 	uint32_t scratch_of; /* process id of who has it: a vfork child never gives it back */
 };

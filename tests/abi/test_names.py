@@ -155,7 +155,7 @@ def test_a_name_is_of_a_form_or_of_none(kind, name, attrs, form):
     (("resource", "process.pid", "STRING"), "was STRING"),
     (("metric", "otel.sdk.span.started", ["counter", "{span}"]), None),
     (("metric", "otel.sdk.span.started", ["updowncounter", "{span}"]), "was ["),
-    (("metric", "otel.sdk.span.live", ["updowncounter", "{span}"]), "was ["),
+    (("metric", "otel.sdk.log.created", ["counter", "{log_record}"]), "was ["),
     (("metric attribute", "otel.component.type", "STRING"), None),
     (("metric attribute", "error.type", "INT"), "was INT"),
     (("value", "otel.span.parent.origin", "far"), "none of its values"),

@@ -17,6 +17,7 @@ EXPORTER = {"otel.component.name", "otel.component.type", "server.address", "ser
 PROCESSOR = {"otel.component.name", "otel.component.type"}
 REGISTRY = {
     "otel.sdk.span.started": ("sum", True, "{span}", {"otel.span.parent.origin", "otel.span.sampling_result"}),
+    "otel.sdk.span.live": ("sum", False, "{span}", {"otel.span.sampling_result"}),
     "otel.sdk.processor.span.queue.size": ("sum", False, "{span}", PROCESSOR),
     "otel.sdk.processor.span.queue.capacity": ("sum", False, "{span}", PROCESSOR),
     "otel.sdk.processor.span.processed": ("sum", True, "{span}", PROCESSOR | {"error.type"}),
@@ -51,6 +52,53 @@ def as_registered(points):
         if "otel.component.name" in attrs:
             assert attrs["otel.component.name"] == attrs["otel.component.type"] + "/0"
     return points
+
+
+PROGRAMS = ["pg-client", "pg-pipeline", "pg-copy", "pg-session"]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_statement_that_began_has_ended(receiver, shim, postgres, name):
+    run([program(name)], shim(OTEL_METRICS_EXPORTER="otlp", **postgres.env()))
+    assert len(receiver.spans) > 3
+    assert value(receiver.metrics[-1], "otel.sdk.span.live") == 0
+
+
+SERVER = """
+import http.client, http.server, threading
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *args): pass
+    def do_GET(self):
+        if self.path == "/slow": go.wait(10)
+        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
+go = threading.Event()
+s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler); s.daemon_threads = True
+threading.Thread(target=s.serve_forever, daemon=True).start()
+def get(path):
+    c = http.client.HTTPConnection(*s.server_address); c.request("GET", path); c.getresponse().read(); c.close()
+for _ in range(20): get("/")
+them = [threading.Thread(target=get, args=("/slow",)) for _ in range(3)]
+[t.start() for t in them]
+print("open", flush=True); input()
+go.set(); [t.join() for t in them]
+"""
+
+
+def test_what_is_under_way_is_live(receiver, shim):
+    env = shim(OTEL_METRICS_EXPORTER="otlp", OTEL_METRIC_EXPORT_INTERVAL="50")
+    p = subprocess.Popen(["/usr/bin/python3", "-c", SERVER], env=env, stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert p.stdout.readline() == b"open\n"
+        wait_for(lambda: receiver.metrics and value(receiver.metrics[-1], "otel.sdk.span.live") == 6, "both sides of three requests")
+        p.stdin.write(b"\n")
+        p.stdin.close()
+        assert p.wait(10 * harness.SLOW) == 0
+    finally:
+        end(p)
+    assert len([s for s in receiver.spans if s.kind in ("SERVER", "CLIENT") and "http.request.method" in s.attrs]) == 46
+    assert value(receiver.metrics[-1], "otel.sdk.span.live") == 0
 
 
 def test_off_unless_asked_for(receiver, shim, echo):

@@ -77,10 +77,11 @@ TEST(what_never_happened_has_no_point)
 
 	begin(false);
 	s = encoded(200);
-	CHECK(s && s->n_metrics == 3);
+	CHECK(s && s->n_metrics == 4);
 	CHECK_INT(point(s, "otel.sdk.processor.span.queue.size", ""), 3);
 	CHECK_INT(point(s, "otel.sdk.processor.span.queue.capacity", ""), 2048);
 	CHECK_INT(point(s, "otel.sdk.exporter.span.inflight", "otlp_http_span_exporter/0"), 0);
+	CHECK_INT(point(s, "otel.sdk.span.live", "RECORD_AND_SAMPLE"), 0);
 	CHECK(!metric(s, "otel.sdk.span.started"));
 	atr__otlp__scope_metrics__free_unpacked(s, NULL);
 	atr_buf_free(&fields);
@@ -98,6 +99,8 @@ TEST(each_error_type_has_one_point)
 	batch(4, "rejected", 200, 1);
 	batch(4, "rejected", 202, 2);
 	now.queue_full = 9;
+	now.live[0] = 11;
+	now.live[1] = 12;
 	now.started[ATR_ORIGIN_REMOTE][ATR_RESULT_SAMPLE] = 6;
 	now.started[ATR_ORIGIN_NONE][ATR_RESULT_DROP] = 7;
 	s = encoded(200);
@@ -109,6 +112,9 @@ TEST(each_error_type_has_one_point)
 	CHECK_INT(point(s, "otel.sdk.processor.span.processed", "queue_full"), 9);
 	CHECK_INT(point(s, "otel.sdk.span.started", "remote"), 6);
 	CHECK_INT(point(s, "otel.sdk.span.started", "DROP"), 7);
+	CHECK_INT(point(s, "otel.sdk.span.live", "RECORD_AND_SAMPLE"), 11);
+	CHECK_INT(point(s, "otel.sdk.span.live", "RECORD_ONLY"), 12);
+	CHECK(!metric(s, "otel.sdk.span.live")->sum->is_monotonic);
 	CHECK_INT(metric(s, "otel.sdk.exporter.operation.duration")->histogram->n_data_points, 5);
 	h = metric(s, "otel.sdk.exporter.operation.duration")->histogram->data_points[0];
 	CHECK(h->count == 1 && h->sum > 0.019 && h->sum < 0.021);
