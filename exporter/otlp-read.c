@@ -223,7 +223,7 @@ static bool whole(const char *text, bool *negative, uint64_t *ret)
 		return true;
 	}
 	v = strtod(s, &end);
-	if (end == s || *end || !(v >= 0 && v < 9.2e18) || v != floor(v))
+	if (end == s || *end || !(v >= 0 && v < 9.2e18) || v != (double)(uint64_t)v)
 		return false;
 	*ret = (uint64_t)v;
 	return true;

@@ -19,7 +19,7 @@ SEEN = Seen() if os.environ.get("ATR_NAMES_SEEN") else None
 def note_names(received):
     """What things are called, for names.py --seen."""
     test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]
-    if SEEN:
+    if SEEN and not received.others:
         for span in received.spans:
             SEEN.span(span, test)
         for points in received.metrics:

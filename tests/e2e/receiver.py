@@ -202,6 +202,7 @@ def walk_metric(metric, points):
 class Receiver:
     def __init__(self, port=0):
         self.spans, self.violations, self.script = [], [], collections.deque()
+        self.others = False  # what comes was not named by us
         self.connections = self.requests = 0
         self.request_headers, self.request_times = [], []
         self.rejected = 0
