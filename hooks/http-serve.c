@@ -85,8 +85,10 @@ static void go_on_serving(const struct atr_http_feed *f, bool none_open, bool in
 
 	if (loop && f->first && f->first != f->last)
 		return;
-	if (loop && f->first && !none_open && atr_tls.context_conn == c &&
-	    atr_context_usable(&atr_tls.context)) {
+	if (loop && f->first && !none_open) {
+		/* The one in front may be what it goes on with, the more so if this was its end. */
+		if (atr_tls.context_conn != c || !atr_context_usable(&atr_tls.context))
+			atr_context_enter(NULL, loop, false);
 		atr_context_behind(&f->last->op.context);
 		return;
 	}

@@ -270,6 +270,31 @@ TEST(a_loop_goes_on_with_a_request_as_its_parts_come)
 	fresh();
 }
 
+TEST(the_end_of_one_request_and_another_in_one_read_have_no_context)
+{
+	struct atr_conn *c, *d;
+
+	for (int between = 0; between < 2; between++) {
+		fresh();
+		c = looped(new_server(0));
+		d = looped(new_server(1));
+		wait_for_more();
+		hear(c, POST "ab");
+		CHECK(in(request(c)));
+		if (between) {
+			hear(d, GET);
+			say(d, NOTHING);
+		}
+		wait_for_more();
+		hear(c, "cde" GET);
+		CHECK(in_none()); /* what is done now may be for the first */
+		wait_for_more();
+		hear(d, GET);
+		CHECK(in_none()); /* or for the second, of which nothing was seen yet */
+		fresh();
+	}
+}
+
 TEST(several_requests_in_one_read_of_a_loop_have_no_context)
 {
 	struct atr_conn *c, *d;
