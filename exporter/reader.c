@@ -151,8 +151,8 @@ static void begin(struct atr_reader *r, const struct atr_otlp_head *head,
 	if (r->endpoint.addresses.error) {
 		atr_endpoint_say(&r->endpoint, why, sizeof(why), r->endpoint.addresses.error);
 		complain(r, why);
-	} else if (write_body(r, head) &&
-		 atr_http_start(&r->http, r->body->bytes, r->body->len, deadline, deadline) == 0) {
+	} else if (write_body(r, head) && atr_http_start(&r->http, r->body->bytes, r->body->len,
+							 deadline, deadline) == 0) {
 		r->deadline = deadline;
 	}
 }
