@@ -14,7 +14,7 @@
 
 #define NS_PER_S 1000000000ull
 
-/* The longest a collector may make us wait when no timeout does: five minutes. */
+/* The longest a collector may make us wait: five minutes. */
 #define RETRY_AFTER_MAX_NS (300 * NS_PER_S)
 
 #define LOOK_UP_EVERY_NS (2 * NS_PER_S)
@@ -41,25 +41,47 @@ int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host)
 
 /* ---- what is said ---- */
 
+/* What becomes of the spans meanwhile. */
+static const char *meanwhile(const struct atr_host *host, char *buf, size_t size)
+{
+	const struct atr_config *c = host->config;
+
+	if (host->orphans_only)
+		return "spans stay where they are";
+	if (c->exporters & ~(unsigned)(ATR_EXPORTER_OTLP | ATR_EXPORTER_NONE) || c->file)
+		return "what another exporter takes does not come there later";
+	if (!c->bsp_max_queue_size_set)
+		return "spans are kept until their rings are full (AUTOTRACE_RING_SIZE), "
+		       "then new ones are dropped";
+	(void)snprintf(
+		buf, size,
+		"up to %u spans are kept (OTEL_BSP_MAX_QUEUE_SIZE), then new ones are dropped",
+		c->bsp_max_queue_size);
+	return buf;
+}
+
 static void complain(struct atr_delivery *d, enum atr_delivery_haste haste)
 {
-	const char *url = d->endpoint.shown;
+	char kept[96], more[48] = "";
+	unsigned others;
 
 	atr_health_error(d->host->health, d->error);
-	if (d->down || haste == ATR_HASTE_STOP)
+	if (haste == ATR_HASTE_STOP || !atr_trouble_fails(&d->trouble, d->host->now(), &others))
 		return;
-	d->down = true;
-	d->host->log(ATR_LOG_WARN,
-		     "export to %s failed: %s; spans are kept up to %u and then dropped", url,
-		     d->error, d->host->config->bsp_max_queue_size);
+	if (others)
+		(void)snprintf(more, sizeof(more), " (and %u times before)", others);
+	d->host->log(ATR_LOG_WARN, "export to %s failed: %s%s; %s", d->endpoint.shown, d->error,
+		     more, meanwhile(d->host, kept, sizeof(kept)));
 }
 
 static void works(struct atr_delivery *d)
 {
-	if (d->down)
+	if (atr_trouble_ends(&d->trouble))
 		d->host->log(ATR_LOG_INFO, "export to %s works again", d->endpoint.shown);
-	d->down = d->lost = false;
-	d->said_code = 0;
+	d->lost = false;
+	d->patience = 0;
+	if (atr_trouble_old(d->refused_at, d->host->now()))
+		d->said_code = 0;
 }
 
 static void refused(struct atr_delivery *d, const struct atr_verdict *v)
@@ -70,6 +92,7 @@ static void refused(struct atr_delivery *d, const struct atr_verdict *v)
 	if (d->said_code == v->code)
 		return;
 	d->said_code = v->code;
+	d->refused_at = d->host->now();
 	d->host->log(ATR_LOG_WARN, "%s refused %zu spans: %s%s%s; they are dropped",
 		     d->endpoint.shown, atr_delivery_part(d), v->what, v->message[0] ? ", " : "",
 		     v->message);
@@ -241,11 +264,12 @@ static bool again(struct atr_delivery *d, uint64_t pause)
 {
 	uint64_t now = d->host->now();
 
+	if (pause > RETRY_AFTER_MAX_NS)
+		pause = RETRY_AFTER_MAX_NS;
+	d->patience = pause ? now + pause : 0;
 	if (d->attempts >= ATR_RETRY_ATTEMPTS)
 		return false;
 	d->told = pause > 0;
-	if (pause > RETRY_AFTER_MAX_NS)
-		pause = RETRY_AFTER_MAX_NS;
 	if (!d->told)
 		pause = atr_retry_backoff(d->attempts, random32());
 	/* Not beyond the batch's time: there it is given up, and the next one has its turn. */
@@ -266,6 +290,15 @@ static enum atr_delivery_state no_answer(struct atr_delivery *d, const char *why
 		more = false;
 	complain(d, more ? ATR_HASTE_NONE : haste);
 	return more ? ATR_DELIVERY_BUSY : ATR_DELIVERY_FAILED;
+}
+
+/* A connection that was kept had died: that is no news, unless it happens again. */
+static enum atr_delivery_state once_more(struct atr_delivery *d, const struct atr_verdict *v)
+{
+	(void)snprintf(d->error, sizeof(d->error), "%s", v->message);
+	ended(d, "no_response", 0, 0);
+	(void)again(d, 0); /* where there is no time for it, that is seen next */
+	return ATR_DELIVERY_BUSY;
 }
 
 static void accepted(struct atr_delivery *d, const struct atr_verdict *v)
@@ -290,8 +323,10 @@ static void accepted(struct atr_delivery *d, const struct atr_verdict *v)
 			d->host->log(ATR_LOG_WARN, "%s rejected %llu of %zu spans: %s",
 				     d->endpoint.shown, (unsigned long long)rejected, n,
 				     v->message);
+		if (!d->said_partial)
+			d->partial_at = d->host->now();
 		d->said_partial = true;
-	} else {
+	} else if (atr_trouble_old(d->partial_at, d->host->now())) {
 		d->said_partial = false;
 	}
 }
@@ -346,7 +381,9 @@ static enum atr_delivery_state judge(struct atr_delivery *d, const struct atr_ht
 	atr_verdict(&v, d->endpoint.protocol, reply);
 	switch (v.kind) {
 	case ATR_VERDICT_NONE:
-		return no_answer(d, v.message, v.nobody, haste);
+		return v.stale && d->attempts == 1 && haste == ATR_HASTE_NONE
+			       ? once_more(d, &v)
+			       : no_answer(d, v.message, v.nobody, haste);
 	case ATR_VERDICT_AGAIN:
 		return try_again(d, &v, haste);
 	case ATR_VERDICT_TOO_LARGE:
@@ -381,15 +418,19 @@ static void look_again(struct atr_delivery *d)
 static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery_haste haste)
 {
 	const struct atr_host *host = d->host;
+	char why[256];
 	int err;
 
 	d->attempts++;
 	d->told = false;
 	if (d->lost && haste == ATR_HASTE_NONE)
 		look_again(d);
-	if (d->endpoint.addresses.error)
-		return no_answer(d, d->endpoint.addresses.error, true, haste);
-	err = atr_http_start(&d->http, d->body, d->body_len, d->deadline);
+	if (d->endpoint.addresses.error) {
+		atr_endpoint_say(&d->endpoint, why, sizeof(why), d->endpoint.addresses.error);
+		return no_answer(d, why, true, haste);
+	}
+	err = atr_http_start(&d->http, d->body, d->body_len, d->deadline,
+			     haste == ATR_HASTE_NONE ? UINT64_MAX : host->deadline());
 	if (err)
 		return no_answer(d, "out of memory", false, haste);
 	d->next = UINT64_MAX;
@@ -404,6 +445,7 @@ static enum atr_delivery_state too_late(struct atr_delivery *d, enum atr_deliver
 {
 	if (d->http.in_flight) {
 		atr_http_cancel(&d->http);
+		d->lost = true; /* whoever had the address may have it no more */
 		(void)snprintf(d->error, sizeof(d->error), "no answer within %llu ms",
 			       (unsigned long long)(d->endpoint.timeout / 1000000u));
 	}

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/authority.o */
 /* LINK: exporter/url.o exporter/list.o exporter/buf.o preload/target.o preload/sys.o */
 /* LINK: preload/utf8.o exporter/otlp.pb-c.o -lcurl -lprotobuf-c */
 #include "exporter/endpoint.c"
@@ -118,6 +119,24 @@ TEST(what_grpc_answers_for_is_not_the_users_to_set)
 	atr_endpoint_finish(&ep);
 }
 
+TEST(of_headers_of_one_name_the_last_good_one_is_sent)
+{
+	struct atr_config *c = fresh();
+	struct atr_endpoint ep;
+	unsigned n = 0;
+
+	c->otlp_headers = "x-key=1,x=a,X-KEY=2,x-key=%zz,x-keys=b,y=1,y=,te=x,te=y";
+	ep = made(ATR_SIGNAL_TRACES);
+	for (const struct curl_slist *h = ep.headers; h; h = h->next)
+		n++;
+	CHECK_INT(n, 2 + 5); /* with Content-Type and Expect */
+	CHECK(has(&ep, "X-KEY: 2") && has(&ep, "x: a") && has(&ep, "x-keys: b"));
+	CHECK(has(&ep, "y;") && has(&ep, "te: y"));
+	CHECK(has(&ep, "Content-Type: application/x-protobuf") && has(&ep, "Expect:"));
+	CHECK_INT(fake_log_lines(), 1);
+	atr_endpoint_finish(&ep);
+}
+
 TEST(a_file_that_is_not_there_is_named_and_waited_for)
 {
 	struct atr_config *c = fresh();
@@ -137,6 +156,36 @@ TEST(a_file_that_is_not_there_is_named_and_waited_for)
 	CHECK_STR(ep.client_certificate, "/nowhere/c.pem");
 	CHECK_STR(ep.client_key, "/nowhere/k\n.pem");
 	atr_endpoint_finish(&ep);
+}
+
+TEST(an_encrypted_key_is_named_wherever_in_its_file_it_is)
+{
+	char path[] = "/tmp/test_endpoint.XXXXXX", text[9000];
+	int fd = mkstemp(path);
+	struct atr_endpoint ep;
+
+	CHECK(fd >= 0);
+	for (size_t at = 4080; at < 4104; at++) {
+		struct atr_config *c = fresh();
+
+		memset(text, 'x', sizeof(text));
+		memcpy(text + at, "ENCRYPTED", 9);
+		CHECK_INT(pwrite(fd, text, sizeof(text), 0), sizeof(text));
+		c->otlp_endpoint = "https://c";
+		c->otlp_client_certificate = path;
+		ep = made(ATR_SIGNAL_TRACES);
+		CHECK(fake_said("is encrypted, and nobody is asked for a password"));
+		CHECK_INT(fake_log_lines(), 1);
+		atr_endpoint_finish(&ep);
+	}
+	(void)fresh();
+	fake.config.otlp_endpoint = "https://c";
+	fake.config.otlp_client_certificate = "/dev/zero";
+	ep = made(ATR_SIGNAL_TRACES);
+	CHECK_STR(fake.log, "");
+	atr_endpoint_finish(&ep);
+	close(fd);
+	unlink(path);
 }
 
 TEST(a_key_without_a_certificate_is_not_used)

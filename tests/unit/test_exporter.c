@@ -3,6 +3,8 @@
  * The whole exporter object but its entry's loader: atr_exporter_run() on a
  * thread, between a fake host and a fake collector.
  */
+/* LINK: exporter/trouble.o */
+/* LINK: preload/authority.o */
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
 /* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
 /* LINK: preload/target.o exporter/limits.o exporter/file.o exporter/jsonl.o */
@@ -16,6 +18,7 @@
 /* LINK: exporter/otlp.pb-c.o preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */
 #include "exporter/exporter.c"
 
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "tests/unit/fake_collector.h"
@@ -288,25 +291,77 @@ TEST(a_date_named_by_retry_after_is_kept)
 	books_balance();
 }
 
-TEST(a_long_retry_after_is_capped_by_the_timeout)
+TEST(a_time_named_beyond_the_timeout_is_kept_by_the_next_batch)
 {
-	static const struct step steps[] = { { .status = 429, .headers = "Retry-After: 3600\r\n" },
+	static const struct step steps[] = { { .status = 429, .headers = "Retry-After: 2\r\n" },
 					     { .status = 200 } };
 
 	BEGIN(steps);
-	fake.config.otlp_timeout = 500;
+	fake.config.otlp_timeout = 200;
 	go();
 	fake_add(4);
-	CHECK(fake_wait_for(&col.accepted, 4)); /* kept, and tried again after a while */
-	CHECK(col.last_ns - col.first_ns >= 500 * 1000000ull);
+	CHECK(fake_wait_for(&col.accepted, 4)); /* kept, and tried again then */
+	CHECK(col.last_ns - col.first_ns >= 2000 * 1000000ull);
 	CHECK(fake_stop(2000) >= 0);
 	collector_stop();
+	CHECK_INT(fake.stats.requests, 2);
 	CHECK_INT(fake.stats.failed, 0);
 	CHECK_INT(fake.stats.exported, 4);
 	CHECK(collector_once(1, 4));
 	CHECK_INT(fake_log_lines(), 2);
-	CHECK(fake_said("failed: HTTP 429; spans are kept up to 2048"));
+	CHECK(fake_said("failed: HTTP 429; spans are kept until their rings are full"));
 	CHECK(fake_said("works again"));
+	books_balance();
+}
+
+TEST(a_time_named_beyond_the_end_leaves_all_where_it_is)
+{
+	static const struct step steps[] = { { .status = 503, .headers = "Retry-After: 3600\r\n" },
+					     { .status = 200 } };
+	uint64_t wall;
+
+	BEGIN(steps);
+	fake.config.otlp_timeout = 100;
+	fake.config.bsp_max_queue_size = 100;
+	fake.config.bsp_max_queue_size_set = true;
+	go();
+	fake_add(4);
+	for (int i = 0; i < 2000 && !fake.health.hold_until; i++)
+		usleep(1000);
+	wall = atr_wall_clock();
+	CHECK(fake.health.hold_until > wall + 295 * 1000000000ull); /* five minutes */
+	CHECK(fake.health.hold_until < wall + 301 * 1000000000ull);
+	CHECK(fake_flush(0, 1000) < 300);
+	fake_add(200);
+	CHECK(fake_stop(1000) < 300);
+	collector_stop();
+	CHECK_INT(col.requests, 1);
+	CHECK_INT(fake.stats.unsent, 204);
+	CHECK(fake_said("failed: HTTP 503; up to 100 spans are kept (OTEL_BSP_MAX_QUEUE_SIZE)"));
+	CHECK_INT(fake_log_lines(), 1);
+	books_balance();
+}
+
+TEST(what_flaps_is_said_once_a_minute)
+{
+	static const struct step steps[] = { { .how = ANSWER_CLOSE },
+					     { .status = 400 },
+					     { .how = ANSWER_CLOSE },
+					     { .status = 200 },
+					     { .status = 400 } };
+
+	BEGIN(steps);
+	fake.config.otlp_timeout = 100;
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&fake.stats.rejected, 1));
+	fake_add(1);
+	CHECK(fake_wait_for(&fake.stats.exported, 1));
+	fake_add(1);
+	CHECK(fake_wait_for(&fake.stats.rejected, 2));
+	CHECK(fake_stop(1000) >= 0);
+	collector_stop();
+	CHECK_INT(fake_log_lines(), 3); /* it failed, it refused, it works again */
 	books_balance();
 }
 
@@ -539,6 +594,49 @@ TEST(a_connection_closed_without_an_answer_is_tried_again)
 	books_balance();
 }
 
+TEST(the_head_of_an_answer_that_is_cut_off_counts_unless_it_is_a_success)
+{
+	static const struct step steps[] = {
+		{ .how = ANSWER_CUT, .status = 503, .headers = "Retry-After: 2\r\n" },
+		{ .how = ANSWER_CUT, .status = 400 },
+	};
+
+	BEGIN(steps);
+	go();
+	fake_add(5);
+	CHECK(fake_wait_for(&fake.stats.rejected, 5));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(fake.stats.requests, 2);
+	CHECK(col.last_ns - col.first_ns >= 2000 * 1000000ull);
+	CHECK(fake_said("refused 5 spans: HTTP 400"));
+	CHECK_INT(fake_log_lines(), 1);
+	books_balance();
+}
+
+TEST(what_a_kept_connection_took_with_it_is_sent_again_counted_and_later)
+{
+	static const struct step steps[] = { { .status = 200 },
+					     { .how = ANSWER_CLOSE },
+					     { .status = 200 } };
+
+	BEGIN(steps);
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&col.accepted, 1));
+	fake_add(2);
+	CHECK(fake_wait_for(&col.accepted, 3));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(col.requests, 3);
+	CHECK_INT(fake.stats.requests, 3);
+	CHECK_INT(fake.stats.retries, 1);
+	CHECK_INT(fake.back, 2);
+	CHECK(col.last_ns - col.first_ns >= 800 * 1000000ull);
+	CHECK_STR(fake.log, ""); /* that happens */
+	books_balance();
+}
+
 TEST(an_unreachable_collector_is_said_once_and_again_when_it_works)
 {
 	int fd = collector_listen(0, 1), port = collector_port(fd);
@@ -552,7 +650,7 @@ TEST(an_unreachable_collector_is_said_once_and_again_when_it_works)
 	CHECK_INT(fake_log_lines(), 1);
 	CHECK(fake_said(base_url));
 	CHECK(fake_said("connect"));
-	CHECK(fake_said("spans are kept up to 2048 and then dropped"));
+	CHECK(fake_said("spans are kept until their rings are full"));
 	collector_start(always_ok, 1, port);
 	fake_add(1);
 	CHECK(fake_wait_for(&col.accepted, 4));
@@ -720,7 +818,7 @@ TEST(a_flush_with_nobody_there_ends_at_once_and_keeps_all)
 	took = fake_flush(0, 1000);
 	CHECK(took >= 0 && took < 500);
 	CHECK_INT(fake.stats.failed, 0);
-	CHECK(fake_said("spans are kept up to 2048"));
+	CHECK(fake_said("spans are kept until their rings are full"));
 	CHECK(fake_stop(1000) >= 0);
 	CHECK_INT(fake.stats.unsent, 20);
 	CHECK_INT(fake_log_lines(), 1);
@@ -813,7 +911,8 @@ TEST(a_name_that_was_not_resolved_is_not_looked_up_here)
 	CHECK(fake_stop(500) >= 0);
 	CHECK_STR(fake.log,
 		  "export to http://collector.invalid:4318/v1/traces failed: Name or service "
-		  "not known; spans are kept up to 2048 and then dropped\n");
+		  "not known; spans are kept until their rings are full (AUTOTRACE_RING_SIZE), "
+		  "then new ones are dropped\n");
 	CHECK_INT(fake.stats.requests, 0);
 	CHECK_INT(fake.stats.unsent, 2);
 }
@@ -836,6 +935,141 @@ TEST(a_name_that_was_resolved_is_reached_without_asking)
 	CHECK(fake_stop(500) >= 0);
 	collector_stop();
 	CHECK(strncmp(col.head, "POST /base/v1/traces HTTP/1.1\r\n", 31) == 0);
+}
+
+static int listen_at(const char *address, int port, int backlog)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	inet_pton(AF_INET, address, &sin.sin_addr);
+	if (bind(fd, (struct sockaddr *)&sin, sizeof(sin)) != 0 || listen(fd, backlog) != 0)
+		abort();
+	return fd;
+}
+
+/* A host that exports to a name, with that port, and asks for it here. */
+static void aim_at_name(void (*look_up)(const char *endpoint, struct atr_addresses *ret))
+{
+	aim(col.port);
+	(void)snprintf(base_url, sizeof(base_url), "http://collector.test:%d", col.port);
+	fake.host.look_up = look_up;
+}
+
+static unsigned n_looked_up;
+
+static void moved(const char *endpoint, struct atr_addresses *ret)
+{
+	(void)endpoint;
+	*ret = (struct atr_addresses){ 0 };
+	(void)snprintf(ret->resolved, sizeof(ret->resolved), "collector.test:%d:127.0.0.%d",
+		       col.port, n_looked_up++ ? 1 : 2);
+}
+
+TEST(an_address_that_takes_all_and_says_nothing_is_looked_up_again)
+{
+	int silent;
+
+	collector_start(always_ok, 1, 0);
+	silent = listen_at("127.0.0.2", col.port, 16);
+	n_looked_up = 0;
+	aim_at_name(moved);
+	fake.config.otlp_timeout = 200;
+	go();
+	fake_add(2);
+	CHECK(fake_wait_for(&col.accepted, 2));
+	CHECK(fake_stop(500) >= 0);
+	collector_stop();
+	close(silent);
+	CHECK_INT(n_looked_up, 2);
+	CHECK(collector_once(1, 2));
+}
+
+static void two(const char *endpoint, struct atr_addresses *ret)
+{
+	(void)endpoint;
+	*ret = (struct atr_addresses){ 0 };
+	(void)snprintf(ret->resolved, sizeof(ret->resolved),
+		       "collector.test:%d:127.0.0.2,127.0.0.1", col.port);
+}
+
+TEST(an_address_that_is_silent_leaves_time_for_the_next_one)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET };
+	int silent, fill[4];
+
+	collector_start(always_ok, 1, 0);
+	silent = listen_at("127.0.0.2", col.port, 0);
+	sin.sin_port = htons((uint16_t)col.port);
+	inet_pton(AF_INET, "127.0.0.2", &sin.sin_addr);
+	for (int i = 0; i < 4; i++) {
+		fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		(void)!connect(fill[i], (struct sockaddr *)&sin, sizeof(sin));
+	}
+	aim_at_name(two);
+	fake.config.otlp_timeout = 1000;
+	go();
+	fake_add(2);
+	CHECK(fake_wait_for(&col.accepted, 2));
+	CHECK_INT(fake.stats.requests, 1);
+	CHECK_STR(fake.log, "");
+	CHECK(fake_stop(500) >= 0);
+	collector_stop();
+	for (int i = 0; i < 4; i++)
+		close(fill[i]);
+	close(silent);
+}
+
+TEST(the_path_is_sent_as_it_was_set)
+{
+	char url[80];
+
+	BEGIN(always_ok);
+	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%d/a/../b/./c", col.port);
+	fake.config.otlp_endpoint = url;
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&col.accepted, 1));
+	CHECK(fake_stop(500) >= 0);
+	collector_stop();
+	CHECK(strncmp(col.head, "POST /a/../b/./c/v1/traces HTTP/1.1\r\n", 37) == 0);
+}
+
+/* The line about a collector that is set so. */
+static void check_failure(const char *endpoint, const char *proxy, const char *said)
+{
+	fake_init();
+	fake.config.otlp_endpoint = endpoint;
+	fake.config.http_proxy = proxy;
+	fake.config.bsp_schedule_delay = 20;
+	go();
+	fake_add(2);
+	for (int i = 0; i < 2000 && !fake_log_lines(); i++)
+		usleep(1000);
+	CHECK(fake_stop(500) >= 0);
+	CHECK(fake_said(said));
+}
+
+TEST(who_cannot_be_reached_is_named)
+{
+	int fd = collector_listen(0, 1), port = collector_port(fd);
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	char proxy[64], said[80], url[96];
+
+	close(fd);
+	(void)snprintf(proxy, sizeof(proxy), "http://u:secret@127.0.0.1:%d", port);
+	(void)snprintf(said, sizeof(said), "failed: through the proxy http://127.0.0.1:%d: ", port);
+	check_failure("http://collector.invalid", proxy, said);
+	CHECK(!strstr(fake.log, "secret"));
+	check_failure("unix:///nowhere/o.sock", NULL,
+		      "failed: cannot connect to /nowhere/o.sock: No such file or directory; ");
+	(void)snprintf(sun.sun_path, sizeof(sun.sun_path), "/tmp/test_exporter.%d", getpid());
+	(void)snprintf(url, sizeof(url), "unix://%s", sun.sun_path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK_INT(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	check_failure(url, NULL, ": Connection refused; ");
+	unlink(sun.sun_path);
+	close(fd);
 }
 
 /* One trace of two spans that is kept, and one that is not. */
@@ -874,7 +1108,7 @@ TEST(what_is_kept_arrives_once_and_nothing_else_of_what_was_not_sampled)
 
 TEST(what_is_kept_is_put_back_and_sent_again_like_any_other)
 {
-	static const struct step steps[] = { { .status = 503, .headers = "Retry-After: 3600\r\n" },
+	static const struct step steps[] = { { .status = 503, .headers = "Retry-After: 1\r\n" },
 					     { .status = 200 } };
 
 	BEGIN(steps);

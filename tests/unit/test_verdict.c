@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/authority.o */
 /* LINK: exporter/buf.o exporter/grpc.o exporter/json.o exporter/list.o exporter/otlp.o */
 /* LINK: exporter/otlp.pb-c.o exporter/retry.o exporter/url.o exporter/resource.o */
 /* LINK: exporter/container.o exporter/detect.o preload/sys.o preload/utf8.o */
@@ -42,6 +43,13 @@ TEST(each_http_status_has_one_meaning)
 			want = ATR_VERDICT_REFUSED;
 		CHECK_INT(GRPC(.status = status).kind, want);
 	}
+}
+
+TEST(a_line_of_text_has_no_end_of_its_own)
+{
+	struct atr_verdict v = HTTP(.status = 400, BODY("not here\r\nmore"));
+
+	CHECK_STR(v.message, "not here");
 }
 
 TEST(no_answer_says_why)
