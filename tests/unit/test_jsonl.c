@@ -29,7 +29,7 @@ static void read_lines(const char *text, size_t len)
 
 		if (!CHECK(end != NULL))
 			return;
-		CHECK(atr_otlp_read(&wire, type, text, (size_t)(end - text), &lost) && !lost);
+		CHECK(atr_otlp_read(&wire, type, text, (size_t)(end - text), &lost, NULL) && !lost);
 		r = atr__otlp__export_trace_service_request__unpack(NULL, wire.len, wire.bytes);
 		if (CHECK(r && r->n_resource_spans == 1)) {
 			const Atr__Otlp__ScopeSpans *s = r->resource_spans[0]->scope_spans[0];

@@ -127,7 +127,8 @@ static void go(void)
 	"{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{\"stringValue\":" \
 	"\"" service "\"}}]},\"scopeSpans\":[{\"spans\":[" spans "]}]}"
 #define LINE(service, spans) "{\"resourceSpans\":[" PIECE(service, spans) "]}"
-#define SPAN(name) "{\"name\":\"" name "\"}"
+#define IDS "\"traceId\":\"0af7651916cd43dd8448eb211c80319c\",\"spanId\":\"b7ad6b7169203331\","
+#define SPAN(name) "{" IDS "\"name\":\"" name "\"}"
 #define WRITE(s) write_file("", s, sizeof(s) - 1)
 
 TEST(lines_of_one_resource_go_together_and_the_file_goes)
@@ -243,6 +244,69 @@ TEST(what_is_no_request_is_kept_aside_and_said)
 	end();
 }
 
+TEST(what_holds_no_traces_is_left_alone)
+{
+	static const char *const others[] = {
+		"{\"level\":\"info\",\"msg\":\"started\"}\n{\"level\":\"warn\"}\n",
+		"{\"resourceMetrics\":[{\"scopeMetrics\":[]}]}\n",
+		"{}\n",
+		"# a comment\n",
+		"{\"resourceSpans\":5}\n",
+	};
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		begin();
+		write_file("", others[i], strlen(others[i]));
+		go();
+		CHECK_STR(to.got, "");
+		CHECK_STR(text_of(""), others[i]);
+		CHECK_STR(text_of(".bad"), "-");
+		CHECK_INT(fake.stats.left, 0);
+		CHECK(strstr(fake.log, "no traces in OTLP JSON; it is left alone") != NULL);
+		end();
+	}
+	begin();
+	WRITE("");
+	go();
+	CHECK_STR(text_of(""), "");
+	CHECK_STR(fake.log, "");
+	end();
+}
+
+TEST(a_span_without_an_id_or_a_name_is_none)
+{
+	static const char *const bad[] = {
+		LINE("x", "{\"traceId\":\"zz\",\"spanId\":\"b7ad6b7169203331\",\"name\":\"n\"}"),
+		LINE("x", "{\"traceId\":\"0af7651916cd43dd8448eb211c80319c\",\"name\":\"n\"}"),
+		LINE("x", SPAN("a") ",{" IDS "\"name\":17}"),
+		LINE("x", "{" IDS "\"parentSpanId\":\"zz\"}"),
+	};
+	char text[2000];
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		begin();
+		(void)snprintf(text, sizeof(text), "%s\n%s\n", bad[i], LINE("x", SPAN("b")));
+		write_file("", text, strlen(text));
+		go();
+		CHECK_STR(to.got, "x:b;");
+		CHECK_INT(fake.stats.corrupt, 1);
+		CHECK(strncmp(text_of(".bad"), bad[i], strlen(bad[i])) == 0);
+		end();
+	}
+}
+
+TEST(a_second_one_is_put_aside_beside_the_first)
+{
+	begin();
+	write_file(".bad", "old\n", 4);
+	WRITE(LINE("x", SPAN("a")) "\nnew\n");
+	go();
+	CHECK_STR(text_of(".bad"), "old\n");
+	CHECK(strstr(text_of(".bad.2"), "\nnew\n") != NULL);
+	CHECK_STR(text_of(".draining"), "-");
+	end();
+}
+
 TEST(a_file_that_is_not_there_is_said)
 {
 	begin();
@@ -261,11 +325,11 @@ TEST(long_lines_are_read_whole)
 	begin();
 	for (size_t pad = 0; at + 90000 < sizeof(text);
 	     pad = pad < 65000 ? pad + 21683 : pad - 65000) {
-		at += (size_t)sprintf(
-			text + at,
-			"{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"name\":\"%zu\","
-			"\"traceState\":\"",
-			lines++);
+		at += (size_t)sprintf(text + at,
+				      "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{" IDS
+				      "\"name\":\"%zu\","
+				      "\"traceState\":\"",
+				      lines++);
 		memset(text + at, 'p', pad);
 		at += pad;
 		at += (size_t)sprintf(text + at, "\"}]}]}]}\n");
