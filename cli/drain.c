@@ -48,7 +48,9 @@ static const char help[] =
 	"  -h, --help           this\n"
 	"\n"
 	"The exit status is 0 when nothing is left, 1 when something could not be sent, and\n"
-	"125 if autotrace fails.\n";
+	"125 if autotrace fails.  What a collector refuses is left where it is, unless it\n"
+	"calls it malformed (HTTP 400): then lines stay in FILE.bad, and the spool's are "
+	"dropped.\n";
 
 static const struct option options[] = {
 	{ "watch", no_argument, NULL, 'w' },	      { "same", no_argument, NULL, 's' },
@@ -333,6 +335,9 @@ static void told(void)
 {
 	if (stats.adopted)
 		say(ATR_LOG_INFO, "%llu spans sent", (unsigned long long)stats.adopted);
+	if (stats.adopted_refused)
+		say(ATR_LOG_WARN, "%llu spans were not taken by the collector",
+		    (unsigned long long)stats.adopted_refused);
 }
 
 static void on(int signal)

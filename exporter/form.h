@@ -47,6 +47,10 @@ struct atr_form {
 
 	void (*free)(void *self);
 
+	/* Did it give up the last batch, a dead process's, because that was refused?  NULL: never.
+	 */
+	bool (*refused)(const void *self);
+
 	/* Where it leads, as it may be shown. */
 	const char *(*shown)(const void *self);
 };

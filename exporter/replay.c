@@ -58,6 +58,10 @@ struct replay {
 	size_t i_resource, i_scope;
 	uint64_t lost;	    /* fields of it that are not sent */
 	uint64_t ours, bad; /* lines of this file that are, or were, requests; that are none */
+	uint64_t malformed; /* that the collector calls so */
+	bool in_batch;	    /* spans of the request at hand are in the batch */
+	bool spoilt;	    /* some of them were malformed */
+	bool refused;	    /* the last batch was, and is kept */
 
 	struct atr_otlp_head head, next; /* of the batch, and of the piece at hand */
 	struct atr_resource resource;
@@ -142,8 +146,8 @@ static void let_go(struct replay *r)
 	atr_buf_reset(&r->marks);
 	atr_buf_reset(&r->spans);
 	r->n_spans = 0;
-	r->at = r->text_at = r->ours = r->bad = r->lost = 0;
-	r->ended = false;
+	r->at = r->text_at = r->ours = r->bad = r->malformed = r->lost = 0;
+	r->ended = r->in_batch = r->spoilt = false;
 }
 
 /* Beside what was put aside before. */
@@ -162,7 +166,7 @@ static void over(struct replay *r, bool all)
 
 	if (!all || (r->bad && !r->ours)) {
 		(void)rename_to(r->draining, r->name);
-	} else if (r->bad) {
+	} else if (r->bad || r->malformed) {
 		put_aside(r, bad);
 		in = bad;
 	} else {
@@ -173,8 +177,12 @@ static void over(struct replay *r, bool all)
 		r->host->log(ATR_LOG_WARN,
 			     "%llu lines are no OTLP JSON of traces; they are left in %s",
 			     (unsigned long long)r->bad, shown);
+	if (r->malformed)
+		r->host->log(ATR_LOG_WARN,
+			     "%llu lines were refused as malformed; they are left in %s",
+			     (unsigned long long)r->malformed, shown);
 	atr_add(&r->host->stats->corrupt, r->bad);
-	if (!all)
+	if (!all || r->malformed)
 		atr_add(&r->host->stats->left, 1);
 	let_go(r);
 }
@@ -279,6 +287,7 @@ static bool next_request(struct replay *r)
 			continue;
 		}
 		r->i_resource = r->i_scope = 0;
+		r->in_batch = r->spoilt = false;
 		if (read_request(r, line, len)) {
 			r->ours++;
 			return true;
@@ -340,6 +349,7 @@ static void add_spans(struct replay *r, const otlp_scope *scope)
 		r->spans.failed = r->spans.failed || one.failed;
 	}
 	r->n_spans += scope->n_spans;
+	r->in_batch = true;
 	atr_buf_free(&one);
 }
 
@@ -350,7 +360,10 @@ static void request_over(struct replay *r)
 	r->request = NULL;
 	atr_add(&r->host->stats->fields_lost, r->lost);
 	r->lost = 0;
-	atr_buf_add(&r->marks, &r->line, sizeof(r->line));
+	if (r->spoilt)
+		r->malformed++;
+	else
+		atr_buf_add(&r->marks, &r->line, sizeof(r->line));
 }
 
 static void begin_batch(struct replay *r)
@@ -371,6 +384,7 @@ static size_t next_batch(struct replay *r)
 
 	atr_buf_reset(&r->spans);
 	r->n_spans = 0;
+	r->in_batch = false;
 	while (r->request || next_request(r)) {
 		scope = piece(r, &resource);
 		if (!scope) {
@@ -405,6 +419,14 @@ static void mark(struct replay *r)
 	atr_buf_reset(&r->marks);
 }
 
+/* All of the batch is malformed: its lines stay as they are, for people to look at. */
+static void spoil(struct replay *r)
+{
+	r->malformed += r->marks.len / sizeof(r->line);
+	atr_buf_reset(&r->marks);
+	r->spoilt = r->request && r->in_batch;
+}
+
 /* False: nobody takes it. */
 static bool send_batch(struct replay *r)
 {
@@ -416,6 +438,7 @@ static bool send_batch(struct replay *r)
 		.n_spans = r->n_spans,
 	};
 	const struct atr_host *host = r->host;
+	const uint64_t before = host->stats->adopted_refused;
 	enum atr_delivery_state state = atr_sink_start_foreign(&r->sink, &b);
 
 	while (state == ATR_DELIVERY_BUSY) {
@@ -430,15 +453,19 @@ static bool send_batch(struct replay *r)
 		else
 			state = atr_sink_step(&r->sink, UINT64_MAX, ATR_HASTE_FLUSH, false);
 	}
+	r->refused = state == ATR_DELIVERY_FAILED && atr_sink_refused(&r->sink);
+	if (state == ATR_DELIVERY_DONE && host->stats->adopted_refused - before == b.n_spans)
+		spoil(r);
 	return state == ATR_DELIVERY_DONE;
 }
 
-/* What is named NAME.draining.  False: nobody takes what is in it. */
+/* What is named NAME.draining.  False: nobody is there to take what is in it. */
 static bool replay_one(struct replay *r)
 {
 	int err = claim(r);
 	bool sent = true;
 
+	r->refused = false;
 	if (err) {
 		complain(r, err);
 		let_go(r);
@@ -453,7 +480,7 @@ static bool replay_one(struct replay *r)
 	if (sent)
 		mark(r); /* of lines without spans */
 	over(r, sent && !r->text.failed);
-	return sent;
+	return sent || r->refused; /* of other files that may be otherwise */
 }
 
 /* Is there a request in it, sent or not?  It is only read.  1, 0 or -errno. */

@@ -75,6 +75,11 @@ static const char *otlp_shown(const void *self)
 	return ((const struct atr_delivery *)self)->endpoint.shown;
 }
 
+static bool otlp_refused(const void *self)
+{
+	return ((const struct atr_delivery *)self)->refused;
+}
+
 const struct atr_form atr_form_otlp = {
 	.bit = ATR_EXPORTER_OTLP,
 	.collects = true,
@@ -86,6 +91,7 @@ const struct atr_form atr_form_otlp = {
 	.hurry = otlp_hurry,
 	.cancel = otlp_cancel,
 	.free = otlp_free,
+	.refused = otlp_refused,
 	.shown = otlp_shown,
 };
 
@@ -157,7 +163,7 @@ static void count_at(const struct atr_sink *sink, unsigned i, struct atr_form_ba
 	struct atr_stats *s = sink->host->stats;
 
 	b->delivered = i ? &s->copied : b->foreign ? &s->adopted : &s->exported;
-	b->refused = i ? &s->copies_lost : b->foreign ? &s->adopted : &s->rejected;
+	b->refused = i ? &s->copies_lost : b->foreign ? &s->adopted_refused : &s->rejected;
 	b->no_memory = i ? &s->copies_lost : &s->no_memory;
 }
 
@@ -367,6 +373,13 @@ struct atr_outcome atr_sink_outcome(const struct atr_sink *sink)
 	if (sink->delivery)
 		return sink->delivery->outcome;
 	return (struct atr_outcome){ .error = lost ? "_OTHER" : NULL };
+}
+
+bool atr_sink_refused(const struct atr_sink *sink)
+{
+	const struct atr_sink_form *f = &sink->forms[0];
+
+	return sink->n_forms && sink->foreign && f->form->refused && f->form->refused(f->self);
 }
 
 /* ---- the end ---- */

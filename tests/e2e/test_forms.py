@@ -510,6 +510,20 @@ def test_lines_that_are_none_are_left_and_the_others_sent(receiver, file_env, ec
     assert r.rc == 0 and r.err == "", "it is not tried again"
 
 
+def test_a_file_that_is_refused_stays(receiver, file_env, echo, tmp_path):
+    n = operations(run(client(echo, 1, 5), file_env("f.jsonl")).ok())
+    text = (tmp_path / "f.jsonl").read_bytes()
+    for status in (401, 404):
+        receiver.script += [Answer(status)]
+        r = drain(receiver, tmp_path / "f.jsonl")
+        assert r.rc == 1 and "refused" in r.err and "left where they are" in r.err and "sent" not in r.err
+        assert (tmp_path / "f.jsonl").read_bytes() == text
+    receiver.script += [Answer(400)]
+    r = drain(receiver, tmp_path / "f.jsonl")
+    assert r.rc == 1 and "refused as malformed" in r.err and f"{n} spans were not taken" in r.err, r.err
+    assert (tmp_path / "f.jsonl.bad").read_bytes() == text and not receiver.spans
+
+
 def test_files_of_others_are_left_alone(receiver, file_env, echo, tmp_path):
     (tmp_path / "d").mkdir()
     n = operations(run(client(echo, 1, 5), file_env("d/f.jsonl.1")).ok())

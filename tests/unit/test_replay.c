@@ -11,6 +11,8 @@
 /* A sink that remembers names of spans, and takes the first `takes` batches. */
 static struct {
 	int takes;
+	bool refuses;  /* what it does not take */
+	int malformed; /* that batch is, from 1 */
 	unsigned batches;
 	char got[65536]; /* "service:a,b;" for each batch */
 } to;
@@ -35,6 +37,8 @@ enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink,
 	}
 	to.batches++;
 	CHECK(s && s->n_spans == b->n_spans);
+	if ((int)to.batches == to.malformed)
+		atr_add(&fake.stats.adopted_refused, b->n_spans);
 	n += (size_t)snprintf(to.got + n, sizeof(to.got) - n, "%s:", service ? service->text : "?");
 	for (size_t i = 0; s && i < s->n_spans; i++)
 		n += (size_t)snprintf(to.got + n, sizeof(to.got) - n, "%s%.20s", i ? "," : "",
@@ -52,6 +56,12 @@ enum atr_delivery_state atr_sink_step(struct atr_sink *sink, uint64_t until,
 	(void)haste;
 	(void)crowded;
 	return ATR_DELIVERY_DONE;
+}
+
+bool atr_sink_refused(const struct atr_sink *sink)
+{
+	(void)sink;
+	return to.refuses;
 }
 
 uint64_t atr_sink_due(const struct atr_sink *sink)
@@ -241,6 +251,47 @@ TEST(what_is_no_request_is_kept_aside_and_said)
 	CHECK_STR(text_of(""), "-");
 	CHECK(strncmp(text_of(".bad"), "hello\n", 6) == 0);
 	CHECK(strstr(text_of(".bad"), "\n#\"resourceSpans\"") != NULL);
+	end();
+}
+
+TEST(what_is_refused_stays_and_does_not_keep_other_files_waiting)
+{
+	char other[80];
+	const char *names[] = { path, other, NULL };
+
+	begin();
+	WRITE(LINE("x", SPAN("a")) "\n");
+	write_file(".1", LINE("x", SPAN("b")) "\n", sizeof(LINE("x", SPAN("b"))));
+	(void)snprintf(other, sizeof(other), "%s.1", path);
+	to.takes = 0;
+	to.refuses = true;
+	fake.host.files = names;
+	atr_replay(&fake.host);
+	CHECK_INT(fake.stats.left, 2);
+	CHECK_INT(text_of("")[0], '{');
+	CHECK_INT(text_of(".1")[0], '{');
+	to.takes = 0;
+	to.refuses = false; /* nobody is there: one is enough */
+	fake.stats.left = 0;
+	atr_replay(&fake.host);
+	CHECK_INT(fake.stats.left, 1);
+	end();
+}
+
+TEST(what_the_collector_calls_malformed_is_put_aside)
+{
+	begin();
+	WRITE(LINE("x", SPAN("a")) "\n" LINE("y", SPAN("b")) "\n{\"resourceSpans\":[" PIECE(
+		"y", SPAN("c")) "," PIECE("z", SPAN("d")) "]}\n" LINE("z", SPAN("e")) "\n");
+	to.malformed = 2;
+	go();
+	CHECK_STR(to.got, "x:a;y:b,c;z:d,e;");
+	CHECK_INT(fake.stats.left, 1);
+	CHECK_INT(fake.stats.corrupt, 0);
+	CHECK(strstr(fake.log, "2 lines were refused as malformed") != NULL);
+	CHECK_INT(text_of(".bad")[0], '#');
+	CHECK(strstr(text_of(".bad"), "\n" LINE("y", SPAN("b")) "\n{\"resourceSpans\":[") != NULL);
+	CHECK(strstr(text_of(".bad"), "]}\n#\"resourceSpans\"") != NULL);
 	end();
 }
 
