@@ -152,9 +152,9 @@ static void atr_printf(2, 3) say(enum atr_LOG_LEVEL level, const char *fmt, ...)
 }
 
 /* Of a terminal here, whichever of the two it would be in a program. */
-static int write_out(const char *bytes, size_t len)
+static long write_out(const char *bytes, size_t len)
 {
-	return fwrite(bytes, 1, len, stdout) == len && fflush(stdout) == 0 ? 0 : -EIO;
+	return fwrite(bytes, 1, len, stdout) == len && fflush(stdout) == 0 ? (long)len : -EIO;
 }
 
 static const char *spool_dir(void)

@@ -379,8 +379,10 @@ static void begin_batch(struct exporter *x, enum atr_delivery_state state)
 	x->shipped_at = 0;
 	x->sending = state == ATR_DELIVERY_BUSY;
 	x->last_foreign = x->foreign;
-	if (!x->sending)
-		batch_over(x, state);
+	if (x->sending)
+		return;
+	settle_part(x, state);
+	batch_over(x, state);
 }
 
 static void send_batch(struct exporter *x)
