@@ -186,6 +186,20 @@ def test_one_that_is_refused_does_not_keep_others_waiting(receiver, shim, spool,
     assert drain(receiver, spool).rc == 0 and each_once(receiver.wait(8)) == 8
 
 
+@pytest.mark.skipif(bool(harness.SAN), reason="autotrace run does not put a sanitizer's runtime first")
+@pytest.mark.parametrize("exporter", ["console", "otlp/stdout"])
+def test_what_would_have_been_printed_waits(spool, counts, exporter):
+    """The process that `autotrace run` leaves behind has nowhere to print to."""
+    tool = os.path.join(B, "autotrace")
+    env = bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_TRACES_EXPORTER=exporter, OTEL_SERVICE_NAME="e2e")
+    r = run([tool, "run", "--", program("doomed"), "SIGKILL", counts.path, "3"], env)
+    assert r.rc == -signal.SIGKILL and "send" not in r.err
+    time.sleep(0.3 * harness.SLOW)
+    assert len(files(spool)) == 1
+    r = run([tool, "drain", "--exporter", "console"], env)
+    assert r.rc == 0 and r.out.count(b"CLIENT send") == 3 and b"e2e[" in r.out and not files(spool)
+
+
 def test_drain_says_how_it_went(receiver, shim, spool, counts):
     tool = os.path.join(B, "autotrace")
     env = bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
