@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <poll.h>
@@ -29,14 +30,16 @@
 #define NS_PER_S 1000000000ull
 
 static const char help[] =
-	"usage: autotrace drain [--watch] [--same] [--endpoint URL] [FILE...]\n"
+	"usage: autotrace drain [--watch] [--same] [--exporter NAME] [--endpoint URL]\n"
+	"       autotrace drain [--exporter NAME] [--endpoint URL] FILE...\n"
 	"\n"
 	"Sends the spans that were left by programs of yours that were killed, to the\n"
 	"collector that the OTEL_* variables name, each under its own program's resource.\n"
 	"\n"
 	"With FILEs, those are sent that stand in them as lines of OTLP JSON (AUTOTRACE_FILE\n"
-	"writes such), each line once; a directory means the *.jsonl* in it.  A file of which\n"
-	"all was sent is removed.\n"
+	"writes such), each line once; a directory means the *.jsonl\n"
+	"and *.jsonl.N in it.  A file of which all was sent is removed; one that holds no\n"
+	"traces is left alone.\n"
 	"\n"
 	"  --same               only what would have gone to the same collector\n"
 	"  --watch              go on until SIGINT or SIGTERM, every OTEL_BSP_SCHEDULE_DELAY\n"
@@ -45,7 +48,9 @@ static const char help[] =
 	"  -h, --help           this\n"
 	"\n"
 	"The exit status is 0 when nothing is left, 1 when something could not be sent, and\n"
-	"125 if autotrace fails.\n";
+	"125 if autotrace fails.  What a collector refuses is left where it is, unless it\n"
+	"calls it malformed (HTTP 400): then lines stay in FILE.bad, and the spool's are "
+	"dropped.\n";
 
 static const struct option options[] = {
 	{ "watch", no_argument, NULL, 'w' },	      { "same", no_argument, NULL, 's' },
@@ -147,9 +152,9 @@ static void atr_printf(2, 3) say(enum atr_LOG_LEVEL level, const char *fmt, ...)
 }
 
 /* Of a terminal here, whichever of the two it would be in a program. */
-static int write_out(const char *bytes, size_t len)
+static long write_out(const char *bytes, size_t len)
 {
-	return fwrite(bytes, 1, len, stdout) == len && fflush(stdout) == 0 ? 0 : -EIO;
+	return fwrite(bytes, 1, len, stdout) == len && fflush(stdout) == 0 ? (long)len : -EIO;
 }
 
 static const char *spool_dir(void)
@@ -260,12 +265,33 @@ static bool add_file(const char *name)
 	return files[n_files++] != NULL;
 }
 
-/* Lines of OTLP JSON by their name, and what a drain was killed at; not what cannot be read. */
-static bool is_wanted(const char *name)
+static size_t without(const char *name, size_t n, const char *end)
 {
-	size_t n = strlen(name);
+	size_t k = strlen(end);
 
-	return strstr(name, ".jsonl") && (n < 4 || strcmp(name + n - 4, ".bad") != 0);
+	return n > k && memcmp(name + n - k, end, k) == 0 ? n - k : n;
+}
+
+/* NAME.jsonl, with a number behind it where it was rotated. */
+static bool is_lines(const char *name, size_t n)
+{
+	size_t digits = 0;
+
+	while (digits < n && strchr("0123456789", name[n - 1 - digits]))
+		digits++;
+	if (digits && digits < n && name[n - 1 - digits] == '.')
+		n -= digits + 1;
+	return without(name, n, ".jsonl") < n;
+}
+
+/* Also what a drain was killed at, but where NAME itself is there: they go together. */
+static bool is_wanted(int dir, const char *name)
+{
+	char before[NAME_MAX + 1];
+	size_t n = strlen(name), k = without(name, n, ".draining");
+
+	(void)snprintf(before, sizeof(before), "%.*s", (int)k, name);
+	return is_lines(name, k) && (k == n || faccessat(dir, before, F_OK, 0) != 0);
 }
 
 static bool add_directory(const char *path, DIR *dir)
@@ -275,7 +301,7 @@ static bool add_directory(const char *path, DIR *dir)
 	bool good = true;
 
 	while (good && (entry = readdir(dir))) {
-		if (!is_wanted(entry->d_name))
+		if (!is_wanted(dirfd(dir), entry->d_name))
 			continue;
 		(void)snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
 		good = add_file(name);
@@ -309,6 +335,9 @@ static void told(void)
 {
 	if (stats.adopted)
 		say(ATR_LOG_INFO, "%llu spans sent", (unsigned long long)stats.adopted);
+	if (stats.adopted_refused)
+		say(ATR_LOG_WARN, "%llu spans were not taken by the collector",
+		    (unsigned long long)stats.adopted_refused);
 }
 
 static void on(int signal)
@@ -347,6 +376,11 @@ int atr_cli_drain(int argc, char **argv)
 		default:
 			return ATR_EXIT_OURS;
 		}
+	}
+	if (argv[optind] && (watch || same)) {
+		fprintf(stderr, "autotrace: --%s is about the spool, and not for files\n",
+			watch ? "watch" : "same");
+		return ATR_EXIT_OURS;
 	}
 	if (argv[optind]) /* not into themselves */
 		(void)unsetenv("AUTOTRACE_FILE");

@@ -6,12 +6,14 @@
  * The program keeps the process, its id, its parent and its exit status.  The one
  * that waits is no child of it (the one between has ended), of another session, and has
  * nothing open: no pipe stays open for it.  Where it would become the program's child
- * all the same, in a container as process 1 or as a reaper of orphans, there is none.
+ * all the same, in a container as process 1 or as a reaper of orphans, there is none, nor where
+ * spans are only printed: they stay for an `autotrace drain --exporter console`.
  */
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -20,6 +22,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "preload/config.h"
 
 /* Nothing but the one descriptor, which is 3 then. */
 static void close_others(int pidfd)
@@ -55,12 +58,33 @@ static void wait_and_drain(int pidfd)
 	(void)execv(self, (char *[]){ name, drain, same, NULL });
 }
 
+static const char *env(const char *name)
+{
+	return getenv(name);
+}
+
+/* The program says it. */
+static void quiet(const char *line)
+{
+	(void)line;
+}
+
+/* What is printed would be printed to nobody. */
+static bool goes_somewhere(void)
+{
+	static struct atr_config config;
+
+	atr_config_read(&config, env, quiet);
+	return config.file || config.exporters & (ATR_EXPORTER_OTLP | ATR_EXPORTER_ZIPKIN);
+}
+
 void atr_cli_watch(void)
 {
 	int reaper = 0, pidfd;
 	pid_t pid;
 
-	if (getpid() == 1 || prctl(PR_GET_CHILD_SUBREAPER, &reaper, 0, 0, 0) != 0 || reaper)
+	if (!goes_somewhere() || getpid() == 1 ||
+	    prctl(PR_GET_CHILD_SUBREAPER, &reaper, 0, 0, 0) != 0 || reaper)
 		return;
 	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	if (pidfd < 0)

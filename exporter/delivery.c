@@ -93,9 +93,11 @@ static void refused(struct atr_delivery *d, const struct atr_verdict *v)
 		return;
 	d->said_code = v->code;
 	d->refused_at = d->host->now();
-	d->host->log(ATR_LOG_WARN, "%s refused %zu spans: %s%s%s; they are dropped",
-		     d->endpoint.shown, atr_delivery_part(d), v->what, v->message[0] ? ", " : "",
-		     v->message);
+	d->host->log(ATR_LOG_WARN, "%s refused %zu spans: %s%s%s; they are %s", d->endpoint.shown,
+		     atr_delivery_part(d), v->what, v->message[0] ? ", " : "", v->message,
+		     d->refused	      ? "left where they are"
+		     : d->host->files ? "put aside"
+				      : "dropped");
 }
 
 static void span_too_large(struct atr_delivery *d, const char *what)
@@ -141,13 +143,11 @@ static bool halve(struct atr_delivery *d)
 	return true;
 }
 
-/* Of a dead process's, too, it is we who have them no more. */
 static void count_rejected(struct atr_delivery *d, uint64_t n_spans)
 {
-	if (!d->foreign)
-		atr_add(&d->host->stats->rejected, n_spans);
-	else
-		atr_add(&d->host->stats->adopted, n_spans);
+	struct atr_stats *stats = d->host->stats;
+
+	atr_add(d->foreign ? &stats->adopted_refused : &stats->rejected, n_spans);
 }
 
 /* It was taken or refused; the next one has its turn. */
@@ -372,6 +372,26 @@ static enum atr_delivery_state try_again(struct atr_delivery *d, const struct at
 	return ATR_DELIVERY_FAILED;
 }
 
+/* Is something wrong with the batch, or with where it was sent to, and by whom? */
+static bool is_malformed(const struct atr_verdict *v)
+{
+	return v->code == 400 || v->code == -ATR_GRPC_INVALID_ARGUMENT;
+}
+
+/* Of what is another's, only that is final which will be so for everybody who sends it. */
+static enum atr_delivery_state not_taken(struct atr_delivery *d, const struct atr_verdict *v,
+					 const struct atr_http_reply *reply)
+{
+	const size_t n = atr_delivery_part(d);
+
+	d->refused = d->foreign && !reply->too_long && !is_malformed(v);
+	ended_by(d, v, reply->too_long ? "response_too_long" : NULL, n);
+	if (!d->refused)
+		count_rejected(d, n);
+	refused(d, v);
+	return d->refused ? ATR_DELIVERY_FAILED : go_on(d);
+}
+
 static enum atr_delivery_state judge(struct atr_delivery *d, const struct atr_http_reply *reply,
 				     enum atr_delivery_haste haste)
 {
@@ -392,10 +412,7 @@ static enum atr_delivery_state judge(struct atr_delivery *d, const struct atr_ht
 		accepted(d, &v);
 		break;
 	case ATR_VERDICT_REFUSED:
-		count_rejected(d, atr_delivery_part(d));
-		ended_by(d, &v, reply->too_long ? "response_too_long" : NULL, atr_delivery_part(d));
-		refused(d, &v);
-		break;
+		return not_taken(d, &v, reply);
 	}
 	return go_on(d);
 }
@@ -471,6 +488,7 @@ int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
 	d->n_parts = n_spans > 0;
 	d->part_len = len;
 	d->foreign = foreign;
+	d->refused = false;
 	d->deadline =
 		d->endpoint.timeout < UINT64_MAX - now ? now + d->endpoint.timeout : UINT64_MAX;
 	d->error[0] = '\0';

@@ -51,6 +51,7 @@ struct atr_delivery {
 
 	size_t n_spans;	   /* of the batch that are not done with; 0 = there is none */
 	bool foreign;	   /* the batch is a dead process's */
+	bool refused;	   /* such a one, which FAILED for it */
 	unsigned attempts; /* begun */
 	uint64_t deadline; /* of the batch */
 	uint64_t next;	   /* attempt; UINT64_MAX while one is under way */

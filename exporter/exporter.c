@@ -48,6 +48,8 @@
 #define ORPHANS_NS (100 * NS_PER_MS)  /* longest that their spans hold up an end */
 #define HOLD_MIN_NS (500 * NS_PER_MS) /* after a batch that nobody took, doubled each time */
 #define HOLD_MAX_NS (10000 * NS_PER_MS)
+#define REFUSED_NS (60000ull * NS_PER_MS)  /* until what was refused is tried again */
+#define REFUSED_MAX 8			   /* files of theirs that are tried beyond the first */
 #define ANSWER_FIRST_NS (1000 * NS_PER_MS) /* of a collector that has not answered yet */
 #define ANSWER_MIN_NS (1000 * NS_PER_MS)
 #define ANSWER_MAX_NS (5000 * NS_PER_MS)
@@ -72,6 +74,8 @@ struct exporter {
 	uint64_t n_copied;   /* in the end, to those beside the collector */
 	bool foreign;	     /* it is of theirs */
 	bool last_foreign;   /* so was the last one */
+	unsigned n_refused;  /* of their files since the last scan */
+	uint64_t scan_after; /* the next one is not before: some were refused */
 	uint64_t shipped_at; /* all of it was; 0: not yet, or nobody has answered */
 	uint64_t sent_at;    /* the same, whether it counts or not */
 
@@ -327,6 +331,19 @@ static void tell_outcome(struct exporter *x, bool lost, bool back)
 	x->host->health->hold_until = 0;
 }
 
+/* One that is refused does not keep those behind it waiting; with nobody there all wait. */
+static void leave_orphans(struct exporter *x)
+{
+	bool refused = atr_sink_refused(&x->sink);
+
+	if (refused)
+		x->scan_after = x->host->now() + REFUSED_NS;
+	if (refused && (x->n_refused++ < REFUSED_MAX || x->host->orphans_only))
+		atr_orphans_skip(&x->orphans);
+	else
+		atr_orphans_let_go(&x->orphans);
+}
+
 /* The batch was delivered (or refused, which is as final), or nobody took it. */
 static void batch_over(struct exporter *x, enum atr_delivery_state state)
 {
@@ -343,7 +360,7 @@ static void batch_over(struct exporter *x, enum atr_delivery_state state)
 		unmark(x);
 		if (x->host->orphans_only)
 			atr_add(&x->host->stats->left, x->orphans.n_spans);
-		atr_orphans_let_go(&x->orphans);
+		leave_orphans(x);
 	} else if (lost && in_flight(x)) {
 		put_back(x); /* until the rings are full: then what is new is dropped */
 		hold(x);
@@ -352,7 +369,7 @@ static void batch_over(struct exporter *x, enum atr_delivery_state state)
 			atr_add(&x->host->stats->failed, x->n_spans);
 		settle(x, ATR_SETTLED);
 	}
-	if (lost && x->wake & ATR_WAKE_FLUSH)
+	if (lost && !atr_sink_refused(&x->sink) && x->wake & ATR_WAKE_FLUSH)
 		x->given_up = true;
 	x->foreign = false;
 	x->shipped_at = 0;
@@ -374,8 +391,10 @@ static void begin_batch(struct exporter *x, enum atr_delivery_state state)
 	x->shipped_at = 0;
 	x->sending = state == ATR_DELIVERY_BUSY;
 	x->last_foreign = x->foreign;
-	if (!x->sending)
-		batch_over(x, state);
+	if (x->sending)
+		return;
+	settle_part(x, state);
+	batch_over(x, state);
 }
 
 static void send_batch(struct exporter *x)
@@ -549,8 +568,10 @@ static void tick(struct exporter *x)
 	x->send_to = x->queue.pushed;
 	atr_code_rest(&x->code);
 	x->host->sampler_say();
-	if (!x->foreign && atr_sink_collects(&x->sink))
+	if (!x->foreign && now >= x->scan_after && atr_sink_collects(&x->sink)) {
+		x->n_refused = 0;
 		atr_orphans_scan(&x->orphans);
+	}
 }
 
 /* ---- flush ---- */

@@ -2,10 +2,11 @@
 /*
  * AUTOTRACE_FILE: lines of OTLP JSON in a file, or in a file per process in a directory.
  *
- * Several processes may write to one file: a batch is one write() with O_APPEND, which the
- * kernel does not mix with another's.  One that was cut short (a full disk, SIGKILL) leaves
- * half a line, so whoever comes next looks at the last byte and ends it first; what reads such
- * files skips what is no line of JSON.
+ * Several processes may write to one file: lines are one write() with O_APPEND, which the
+ * kernel does not mix with another's.  Of one that was cut short by a full disk whole lines count
+ * as written, and the half one is cut off.  SIGKILL leaves it there, so whoever comes next looks at
+ * the last byte and ends it first, and after his write whether that was true; what reads such files
+ * skips what is no line of JSON.
  *
  * Before each write it is seen whether the file still has its name.  Who takes it away for
  * good (rotation, `autotrace drain`) renames it first and then waits for the exclusive
@@ -48,8 +49,7 @@ struct file {
 	char name[PATH_MAX];
 	bool down; /* it cannot be written, and that was said */
 
-	struct atr_buf lines; /* of the batch under way */
-	size_t bad;	      /* spans that are not in them */
+	struct atr_jsonl lines; /* of the batch under way */
 	struct atr_form_batch batch;
 	uint64_t next, until; /* attempt, last attempt */
 };
@@ -206,30 +206,70 @@ static bool begins_line(const struct file *f, const struct stat *st)
 	       (atr_sys(SYS_pread64, f->fd, &last, 1, st->st_size - 1, 0, 0) == 1 && last == '\n');
 }
 
-/* All of it in one write.  0 or -errno. */
-static int append(struct file *f, const struct stat *st)
+/* Half a line at the end goes, if it is still the end. */
+static void cut(struct file *f, size_t half)
 {
+	long end = atr_sys(SYS_lseek, f->fd, 0, SEEK_CUR, 0, 0, 0);
+	struct stat st;
+
+	if (half && (f->own || lock(f, LOCK_EX) == 0) && atr_sys_stat(f->fd, "", &st) == 0 &&
+	    st.st_size == end)
+		(void)atr_sys(SYS_ftruncate, f->fd, end - (long)half, 0, 0, 0, 0);
+}
+
+/*
+ * Somebody was killed in the middle of a line between our look at its end and our write: what
+ * we have just written goes on where that ends, and our first line is lost in it.
+ */
+static bool is_glued(const struct file *f, long len)
+{
+	long end = atr_sys(SYS_lseek, f->fd, 0, SEEK_CUR, 0, 0, 0);
+	char before = '\n';
+
+	return !f->own && end > len &&
+	       atr_sys(SYS_pread64, f->fd, &before, 1, end - len - 1, 0, 0) == 1 && before != '\n';
+}
+
+/* Lines, as many as there is room for, in one write.  0 or -errno. */
+static int append(struct file *f, const struct stat *st, uint64_t room)
+{
+	uint8_t *from = f->lines.text.bytes + f->lines.at;
 	struct iovec parts[2] = { { (void *)(uintptr_t) "\n", begins_line(f, st) ? 0 : 1 },
-				  { f->lines.bytes, f->lines.len } };
+				  { from, atr_jsonl_fit(&f->lines, room) } };
+	const size_t ends = parts[0].iov_len, len = ends + parts[1].iov_len;
 	long n = atr_sys(SYS_writev, f->fd, parts, 2, 0, 0, 0);
+	size_t half;
 
 	if (n < 0)
 		return (int)n;
-	if ((size_t)n == parts[0].iov_len + parts[1].iov_len)
+	if (!ends && (size_t)n == len && is_glued(f, n))
+		(void)atr_sys_write(f->fd, from, atr_jsonl_fit(&f->lines, 0));
+	half = atr_jsonl_wrote(&f->lines, (size_t)n > ends ? (size_t)n - ends : 0, &f->batch);
+	if ((size_t)n == len)
 		return 0;
-	if (f->own) /* else there may be another's lines behind it by now */
-		(void)atr_sys(SYS_ftruncate, f->fd, st->st_size, 0, 0, 0, 0);
+	cut(f, half);
+	f->lines.written = f->lines.at;
 	return -ENOSPC;
 }
 
-/* 0, -EAGAIN: somebody has the lock, or -errno. */
+/* Is there room for what comes next?  An empty file has. */
+static bool has_room(const struct file *f, const struct stat *st)
+{
+	return !st->st_size || (uint64_t)st->st_size + atr_jsonl_fit(&f->lines, 0) <=
+				       f->host->config->file_max_bytes;
+}
+
+/* 0 when all lines are written, -EAGAIN: somebody has the lock, or -errno. */
 static int attempt(struct file *f)
 {
+	const uint64_t most = f->host->config->file_max_bytes;
+	/* Where it has failed before, nobody shall write behind half a line of ours. */
+	const int how = f->down && !f->own ? LOCK_EX : LOCK_SH;
 	struct stat st;
 	bool rotated = false;
 	int err;
 
-	for (unsigned i = 0; i < ROUNDS; i++) {
+	for (unsigned i = 0; i < ROUNDS && atr_jsonl_fit(&f->lines, 0); i++) {
 		err = open_file(f);
 		if (err)
 			return err;
@@ -237,30 +277,32 @@ static int attempt(struct file *f)
 			close_file(f);
 			continue;
 		}
-		if (lock(f, LOCK_SH) != 0)
+		if (lock(f, how) != 0)
 			return -EAGAIN;
 		if (!has_name(f, &st)) {
 			close_file(f);
 			continue;
 		}
-		if (st.st_size && !rotated &&
-		    (uint64_t)st.st_size + f->lines.len > f->host->config->file_max_bytes) {
+		if (!rotated && !has_room(f, &st)) {
 			rotated = true;
 			if (rotate(f)) {
 				close_file(f);
 				continue;
 			}
-			if (lock(f, LOCK_SH) != 0 || !has_name(f, &st))
+			if (lock(f, how) != 0 || !has_name(f, &st))
 				return -EAGAIN;
 			/* Another time, but not for ever. */
-			if ((uint64_t)st.st_size > 2ull * f->host->config->file_max_bytes)
+			if ((uint64_t)st.st_size > 2 * most)
 				return -EFBIG;
 		}
-		err = append(f, &st);
+		err = append(f, &st, (uint64_t)st.st_size < most ? most - (uint64_t)st.st_size : 0);
 		(void)lock(f, LOCK_UN);
-		return err;
+		if (err)
+			return err;
+		rotated = false;
+		i = 0;
 	}
-	return -EAGAIN;
+	return atr_jsonl_fit(&f->lines, 0) ? -EAGAIN : 0;
 }
 
 /* ---- the form ---- */
@@ -305,8 +347,8 @@ static enum atr_delivery_state file_step(void *self, uint64_t until, enum atr_de
 		return ATR_DELIVERY_FAILED;
 	}
 	works(f);
-	atr_add(f->batch.delivered, f->batch.n_spans - f->bad);
-	atr_add(f->batch.refused, f->bad);
+	(void)atr_jsonl_wrote(&f->lines, 0,
+			      &f->batch); /* spans behind the last line that are none */
 	return ATR_DELIVERY_DONE;
 }
 
@@ -316,9 +358,8 @@ static enum atr_delivery_state file_start(void *self, const struct atr_form_batc
 	uint64_t lost = 0;
 
 	f->batch = *b;
-	atr_buf_reset(&f->lines);
-	f->bad = atr_jsonl(&f->lines, b, CHUNK, &lost);
-	if (f->lines.failed) {
+	atr_jsonl_reset(&f->lines);
+	if (!atr_jsonl(&f->lines, b, CHUNK, f->host->config->file_max_bytes, &lost)) {
 		atr_add(b->no_memory, b->n_spans);
 		return ATR_DELIVERY_DONE;
 	}
@@ -338,6 +379,11 @@ static void file_hurry(void *self)
 	((struct file *)self)->next = 0;
 }
 
+static size_t file_done(void *self)
+{
+	return atr_jsonl_done(&((struct file *)self)->lines);
+}
+
 static void file_cancel(void *self)
 {
 	(void)self;
@@ -355,7 +401,7 @@ static void file_free(void *self)
 	struct file *f = self;
 
 	close_file(f);
-	atr_buf_free(&f->lines);
+	atr_jsonl_free(&f->lines);
 	free(f);
 }
 
@@ -368,6 +414,7 @@ const struct atr_form atr_form_file = {
 	.due = file_due,
 	.hurry = file_hurry,
 	.cancel = file_cancel,
+	.done = file_done,
 	.free = file_free,
 	.shown = file_shown,
 };

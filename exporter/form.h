@@ -45,7 +45,15 @@ struct atr_form {
 	void (*hurry)(void *self);
 	void (*cancel)(void *self);
 
+	/* How many spans, from the front of the batch, are done with since the last call though
+	 * the batch is not; NULL: it is taken whole or not at all. */
+	size_t (*done)(void *self);
+
 	void (*free)(void *self);
+
+	/* Did it give up the last batch, a dead process's, because that was refused?  NULL: never.
+	 */
+	bool (*refused)(const void *self);
 
 	/* Where it leads, as it may be shown. */
 	const char *(*shown)(const void *self);

@@ -443,6 +443,11 @@ void atr_orphans_settle(struct atr_orphans *o, size_t n, enum atr_settled what)
 	memmove(m, m + n, o->moves.len);
 }
 
+void atr_orphans_skip(struct atr_orphans *o)
+{
+	close_file(o);
+}
+
 void atr_orphans_let_go(struct atr_orphans *o)
 {
 	close_dir(o);

@@ -73,6 +73,9 @@ size_t atr_orphans_next(struct atr_orphans *o, size_t max);
 /* What became of its first n spans; those that are settled are no more of it. */
 void atr_orphans_settle(struct atr_orphans *o, size_t n, enum atr_settled what);
 
+/* Goes on with the next file: this one's spans are not taken. */
+void atr_orphans_skip(struct atr_orphans *o);
+
 /* Lets go of everything until the next scan: there is nobody to send it to. */
 void atr_orphans_let_go(struct atr_orphans *o);
 

@@ -20,7 +20,7 @@
 struct reading {
 	struct atr_json j;
 	struct atr_buf *out;
-	uint64_t lost;
+	uint64_t lost, wrong;
 	bool deep;
 };
 
@@ -177,6 +177,7 @@ static void read_text(struct reading *r, const ProtobufCFieldDescriptor *field)
 		len = is_id(field) ? from_hex(s, len) : from_base64(s, len);
 	if (!s || len == SIZE_MAX) {
 		r->lost++;
+		r->wrong++;
 		r->out->len = before;
 		return;
 	}
@@ -395,7 +396,7 @@ static void read_message(struct reading *r, const ProtobufCMessageDescriptor *ty
 }
 
 bool atr_otlp_read(struct atr_buf *out, const ProtobufCMessageDescriptor *type, const char *text,
-		   size_t len, uint64_t *lost)
+		   size_t len, uint64_t *lost, uint64_t *wrong)
 {
 	struct reading r = { .out = out };
 	size_t before = out->len;
@@ -407,5 +408,7 @@ bool atr_otlp_read(struct atr_buf *out, const ProtobufCMessageDescriptor *type, 
 	if (!good)
 		out->len = before;
 	*lost += r.lost;
+	if (wrong)
+		*wrong += r.wrong;
 	return good;
 }

@@ -111,8 +111,8 @@ static void print(struct atr_reader *r, const struct atr_numbers *numbers)
 {
 	atr_buf_reset(&r->fields);
 	atr_metrics_print(&r->fields, &r->metrics, numbers);
-	if (!r->fields.failed &&
-	    r->host->write_stderr((const char *)r->fields.bytes, r->fields.len) == 0)
+	if (!r->fields.failed && r->host->write_stderr((const char *)r->fields.bytes,
+						       r->fields.len) == (long)r->fields.len)
 		atr_metrics_delivered(&r->metrics, numbers, atr_wall_clock());
 }
 

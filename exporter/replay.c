@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A file is renamed first, NAME.draining, and then locked: from then on whoever wrote to it
+ * A file in which no line is a request is somebody else's and left alone.  Any other is
+ * renamed first, NAME.draining, and then locked: from then on whoever wrote to it
  * makes another one (file.c), and a second drain leaves it alone.  A line that was
  * sent is marked in place, by a '#' for its first byte.  With its last line the file goes;
  * one that has lines which cannot be read stays as NAME.bad.  When nobody takes them, the
@@ -24,8 +25,11 @@
 #include "preload/host.h"
 #include "preload/sys.h"
 
+#define MEMBER "\"resourceSpans\"" /* what a request consists of */
 #define DRAINING ".draining"
 #define BAD ".bad"
+#define BAD_MAX 1000			      /* files that are put aside under one name */
+#define BAD_SIZE (PATH_MAX + sizeof(BAD) + 8) /* with a number */
 #define READ 65536u
 #define LINE_MAX_LEN (64u << 20) /* OTLP: a request may have as much */
 #define BATCH_BYTES (4u << 20)	 /* of spans in a batch, about */
@@ -47,13 +51,17 @@ struct replay {
 
 	struct atr_buf text;   /* read ahead from the file */
 	uint64_t at, text_at;  /* the next line, and where `text` begins */
-	bool again;	       /* there is another of that name */
 	bool ended;	       /* nothing comes behind it */
 	struct atr_buf packed; /* a line in protobuf */
 	uint64_t line;	       /* where it begins */
 	otlp_request *request; /* the same, unpacked; NULL: none is at hand */
 	size_t i_resource, i_scope;
-	uint64_t bad; /* lines of this file */
+	uint64_t lost;	    /* fields of it that are not sent */
+	uint64_t ours, bad; /* lines of this file that are, or were, requests; that are none */
+	uint64_t malformed; /* that the collector calls so */
+	bool in_batch;	    /* spans of the request at hand are in the batch */
+	bool spoilt;	    /* some of them were malformed */
+	bool refused;	    /* the last batch was, and is kept */
 
 	struct atr_otlp_head head, next; /* of the batch, and of the piece at hand */
 	struct atr_resource resource;
@@ -71,11 +79,18 @@ static bool ends_in(const char *name, const char *end)
 	return n > k && strcmp(name + n - k, end) == 0;
 }
 
+static bool is_there(const char *name)
+{
+	return atr_sys(SYS_faccessat, AT_FDCWD, name, F_OK, 0, 0, 0) == 0;
+}
+
 static int rename_to(const char *from, const char *to)
 {
 	int err = (int)atr_sys(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE, 0);
 
 	/* Not every file system can say "unless it is there". */
+	if (err == -EINVAL && is_there(to))
+		return -EEXIST;
 	return err == -EINVAL ? (int)atr_sys(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0, 0)
 			      : err;
 }
@@ -86,27 +101,25 @@ static void complain(struct replay *r, int err)
 
 	(void)atr_escape(shown, sizeof(shown), r->name, strlen(r->name));
 	r->host->log(ATR_LOG_WARN, "%s: %s", shown,
-		     err == -EWOULDBLOCK ? "somebody else is at it" : strerror(-err));
+		     err == -EWOULDBLOCK || err == -EEXIST ? "somebody else is at it"
+							   : strerror(-err));
+	atr_add(&r->host->stats->left, 1);
 }
 
-/* Opened, renamed and locked; 0 or -errno. */
-static int claim(struct replay *r, const char *name)
+static void use_name(struct replay *r, const char *name)
 {
-	int err;
-
-	r->again = false;
 	(void)snprintf(r->name, sizeof(r->name), "%s", name);
-	(void)snprintf(r->draining, sizeof(r->draining), "%s%s", name, DRAINING);
-	if (ends_in(name, DRAINING)) {
-		memcpy(r->draining, r->name, sizeof(r->name));
-		r->name[strlen(name) - strlen(DRAINING)] = '\0';
-	} else {
-		err = rename_to(r->name, r->draining);
-		/* What an earlier one has left comes first. */
-		r->again = err == -EEXIST;
-		if (err && err != -EEXIST && err != -ENOENT)
-			return err;
-	}
+	if (ends_in(r->name, DRAINING))
+		r->name[strlen(r->name) - strlen(DRAINING)] = '\0';
+	(void)snprintf(r->draining, sizeof(r->draining), "%s%s", r->name, DRAINING);
+}
+
+/* What was renamed is opened and locked; 0 or -errno. */
+static int claim(struct replay *r)
+{
+	struct stat st;
+	int err = 0;
+
 	r->fd = atr_sys_open(r->draining, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
 	if (r->fd < 0)
 		return r->fd;
@@ -116,7 +129,10 @@ static int claim(struct replay *r, const char *name)
 			break;
 		(void)r->host->sleep_fds(NULL, 0, 10);
 	}
-	return err;
+	if (!err)
+		err = atr_sys_stat(r->fd, "", &st);
+	/* Somebody else had it, and is done. */
+	return err ? err : st.st_nlink ? 0 : -ENOENT;
 }
 
 static void let_go(struct replay *r)
@@ -130,27 +146,43 @@ static void let_go(struct replay *r)
 	atr_buf_reset(&r->marks);
 	atr_buf_reset(&r->spans);
 	r->n_spans = 0;
-	r->at = r->text_at = r->bad = 0;
-	r->ended = false;
+	r->at = r->text_at = r->ours = r->bad = r->malformed = r->lost = 0;
+	r->ended = r->in_batch = r->spoilt = false;
+}
+
+/* Beside what was put aside before. */
+static void put_aside(struct replay *r, char bad[static BAD_SIZE])
+{
+	(void)snprintf(bad, BAD_SIZE, "%s%s", r->name, BAD);
+	for (unsigned i = 2; rename_to(r->draining, bad) == -EEXIST && i < BAD_MAX; i++)
+		(void)snprintf(bad, BAD_SIZE, "%s%s.%u", r->name, BAD, i);
 }
 
 /* All of it was sent, or cannot be; or it was not. */
 static void over(struct replay *r, bool all)
 {
-	char bad[PATH_MAX + sizeof(BAD)];
+	char bad[BAD_SIZE], shown[300];
+	const char *in = r->name;
 
-	(void)snprintf(bad, sizeof(bad), "%s%s", r->name, BAD);
-	if (!all)
+	if (!all || (r->bad && !r->ours)) {
 		(void)rename_to(r->draining, r->name);
-	else if (r->bad)
-		(void)rename_to(r->draining, bad);
-	else
+	} else if (r->bad || r->malformed) {
+		put_aside(r, bad);
+		in = bad;
+	} else {
 		(void)atr_sys(SYS_unlinkat, AT_FDCWD, r->draining, 0, 0, 0, 0);
+	}
+	(void)atr_escape(shown, sizeof(shown), in, strlen(in));
 	if (r->bad)
-		r->host->log(ATR_LOG_WARN, "%s: %llu lines are no OTLP JSON; %s %s", r->name,
-			     (unsigned long long)r->bad, "they are left in", all ? bad : r->name);
+		r->host->log(ATR_LOG_WARN,
+			     "%llu lines are no OTLP JSON of traces; they are left in %s",
+			     (unsigned long long)r->bad, shown);
+	if (r->malformed)
+		r->host->log(ATR_LOG_WARN,
+			     "%llu lines were refused as malformed; they are left in %s",
+			     (unsigned long long)r->malformed, shown);
 	atr_add(&r->host->stats->corrupt, r->bad);
-	if (!all)
+	if (!all || r->malformed)
 		atr_add(&r->host->stats->left, 1);
 	let_go(r);
 }
@@ -202,27 +234,64 @@ static const char *next_line(struct replay *r, size_t *ret_len)
 	}
 }
 
-/* The next line that is a request; false: no more. */
-static bool next_request(struct replay *r)
+/* Ids are what a span cannot be without. */
+static bool has_ids(const otlp_request *request)
+{
+	for (size_t i = 0; i < request->n_resource_spans; i++) {
+		const otlp_resource *resource = request->resource_spans[i];
+
+		for (size_t k = 0; k < resource->n_scope_spans; k++) {
+			const otlp_scope *scope = resource->scope_spans[k];
+
+			for (size_t n = 0; n < scope->n_spans; n++)
+				if (scope->spans[n]->trace_id.len != 16 ||
+				    scope->spans[n]->span_id.len != 8)
+					return false;
+		}
+	}
+	return true;
+}
+
+/* Other programs' lines are JSON objects, too. */
+static bool read_request(struct replay *r, const char *line, size_t len)
 {
 	const ProtobufCMessageDescriptor *type =
 		&atr__otlp__export_trace_service_request__descriptor;
+	uint64_t wrong = 0;
+
+	r->lost = 0;
+	atr_buf_reset(&r->packed);
+	if (!memmem(line, len, MEMBER, strlen(MEMBER)) ||
+	    !atr_otlp_read(&r->packed, type, line, len, &r->lost, &wrong) || wrong)
+		return false;
+	r->request = atr__otlp__export_trace_service_request__unpack(NULL, r->packed.len,
+								     r->packed.bytes);
+	if (r->request && has_ids(r->request) && (r->request->n_resource_spans || !r->lost))
+		return true;
+	atr__otlp__export_trace_service_request__free_unpacked(r->request, NULL);
+	r->request = NULL;
+	return false;
+}
+
+/* The next line that is a request; false: no more. */
+static bool next_request(struct replay *r)
+{
 	const char *line;
-	uint64_t lost = 0;
 	size_t len;
 
 	while (!r->text.failed && (line = next_line(r, &len))) {
-		if (!len || line[0] == '#' || line[0] == '\r')
+		if (!len || line[0] == '\r')
 			continue;
-		atr_buf_reset(&r->packed);
-		if (atr_otlp_read(&r->packed, type, line, len, &lost))
-			r->request = atr__otlp__export_trace_service_request__unpack(
-				NULL, r->packed.len, r->packed.bytes);
-		atr_add(&r->host->stats->fields_lost, lost);
-		lost = 0;
+		if (line[0] == '#') {
+			r->ours += memmem(line, len, MEMBER, strlen(MEMBER)) != NULL;
+			continue;
+		}
 		r->i_resource = r->i_scope = 0;
-		if (r->request)
+		r->in_batch = r->spoilt = false;
+		if (read_request(r, line, len)) {
+			r->ours++;
 			return true;
+		}
 		r->bad++;
 	}
 	return false;
@@ -280,6 +349,7 @@ static void add_spans(struct replay *r, const otlp_scope *scope)
 		r->spans.failed = r->spans.failed || one.failed;
 	}
 	r->n_spans += scope->n_spans;
+	r->in_batch = true;
 	atr_buf_free(&one);
 }
 
@@ -288,7 +358,12 @@ static void request_over(struct replay *r)
 {
 	atr__otlp__export_trace_service_request__free_unpacked(r->request, NULL);
 	r->request = NULL;
-	atr_buf_add(&r->marks, &r->line, sizeof(r->line));
+	atr_add(&r->host->stats->fields_lost, r->lost);
+	r->lost = 0;
+	if (r->spoilt)
+		r->malformed++;
+	else
+		atr_buf_add(&r->marks, &r->line, sizeof(r->line));
 }
 
 static void begin_batch(struct replay *r)
@@ -309,6 +384,7 @@ static size_t next_batch(struct replay *r)
 
 	atr_buf_reset(&r->spans);
 	r->n_spans = 0;
+	r->in_batch = false;
 	while (r->request || next_request(r)) {
 		scope = piece(r, &resource);
 		if (!scope) {
@@ -343,6 +419,14 @@ static void mark(struct replay *r)
 	atr_buf_reset(&r->marks);
 }
 
+/* All of the batch is malformed: its lines stay as they are, for people to look at. */
+static void spoil(struct replay *r)
+{
+	r->malformed += r->marks.len / sizeof(r->line);
+	atr_buf_reset(&r->marks);
+	r->spoilt = r->request && r->in_batch;
+}
+
 /* False: nobody takes it. */
 static bool send_batch(struct replay *r)
 {
@@ -354,6 +438,7 @@ static bool send_batch(struct replay *r)
 		.n_spans = r->n_spans,
 	};
 	const struct atr_host *host = r->host;
+	const uint64_t before = host->stats->adopted_refused;
 	enum atr_delivery_state state = atr_sink_start_foreign(&r->sink, &b);
 
 	while (state == ATR_DELIVERY_BUSY) {
@@ -368,18 +453,21 @@ static bool send_batch(struct replay *r)
 		else
 			state = atr_sink_step(&r->sink, UINT64_MAX, ATR_HASTE_FLUSH, false);
 	}
+	r->refused = state == ATR_DELIVERY_FAILED && atr_sink_refused(&r->sink);
+	if (state == ATR_DELIVERY_DONE && host->stats->adopted_refused - before == b.n_spans)
+		spoil(r);
 	return state == ATR_DELIVERY_DONE;
 }
 
-/* False: nobody takes what is in it. */
-static bool replay_one(struct replay *r, const char *name)
+/* What is named NAME.draining.  False: nobody is there to take what is in it. */
+static bool replay_one(struct replay *r)
 {
-	int err = claim(r, name);
+	int err = claim(r);
 	bool sent = true;
 
+	r->refused = false;
 	if (err) {
 		complain(r, err);
-		atr_add(&r->host->stats->left, 1);
 		let_go(r);
 		return true;
 	}
@@ -392,14 +480,48 @@ static bool replay_one(struct replay *r, const char *name)
 	if (sent)
 		mark(r); /* of lines without spans */
 	over(r, sent && !r->text.failed);
-	return sent;
+	return sent || r->refused; /* of other files that may be otherwise */
 }
 
+/* Is there a request in it, sent or not?  It is only read.  1, 0 or -errno. */
+static int has_traces(struct replay *r)
+{
+	char shown[300];
+	int has;
+
+	r->fd = atr_sys_open(r->name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+	if (r->fd < 0)
+		return r->fd;
+	has = next_request(r) || r->ours;
+	(void)atr_escape(shown, sizeof(shown), r->name, strlen(r->name));
+	if (!has && r->text_at + r->text.len)
+		r->host->log(ATR_LOG_WARN, "%s has no traces in OTLP JSON; it is left alone",
+			     shown);
+	let_go(r);
+	return has;
+}
+
+/* What an earlier one has left comes first.  False: nobody takes what is in it. */
 static bool replay_file(struct replay *r, const char *name)
 {
-	bool sent = replay_one(r, name);
+	bool earlier;
+	int err;
 
-	return sent && r->again ? replay_one(r, name) : sent;
+	use_name(r, name);
+	earlier = is_there(r->draining);
+	if (earlier && !replay_one(r))
+		return false;
+	if (earlier && (is_there(r->draining) || !is_there(r->name)))
+		return true;
+	err = has_traces(r);
+	if (!err)
+		return true;
+	if (err > 0)
+		err = rename_to(r->name, r->draining);
+	if (!err)
+		return replay_one(r);
+	complain(r, err);
+	return true;
 }
 
 void atr_replay(const struct atr_host *host)

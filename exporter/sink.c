@@ -70,9 +70,19 @@ static void otlp_free(void *self)
 	free(self);
 }
 
+static size_t otlp_done(void *self)
+{
+	return atr_delivery_done(self);
+}
+
 static const char *otlp_shown(const void *self)
 {
 	return ((const struct atr_delivery *)self)->endpoint.shown;
+}
+
+static bool otlp_refused(const void *self)
+{
+	return ((const struct atr_delivery *)self)->refused;
 }
 
 const struct atr_form atr_form_otlp = {
@@ -85,7 +95,9 @@ const struct atr_form atr_form_otlp = {
 	.due = otlp_due,
 	.hurry = otlp_hurry,
 	.cancel = otlp_cancel,
+	.done = otlp_done,
 	.free = otlp_free,
+	.refused = otlp_refused,
 	.shown = otlp_shown,
 };
 
@@ -157,16 +169,25 @@ static void count_at(const struct atr_sink *sink, unsigned i, struct atr_form_ba
 	struct atr_stats *s = sink->host->stats;
 
 	b->delivered = i ? &s->copied : b->foreign ? &s->adopted : &s->exported;
-	b->refused = i ? &s->copies_lost : b->foreign ? &s->adopted : &s->rejected;
+	b->refused = i ? &s->copies_lost : b->foreign ? &s->adopted_refused : &s->rejected;
 	b->no_memory = i ? &s->copies_lost : &s->no_memory;
+}
+
+/* Spans in front of the batch that it has, or counted otherwise. */
+static size_t done_by(struct atr_sink_form *f, size_t n_spans)
+{
+	size_t n = f->form->done ? f->form->done(f->self) : 0;
+
+	return n < n_spans ? n : n_spans;
 }
 
 /* Somebody else has it: this one goes without, and is left alone for a while. */
 static void goes_without(struct atr_sink *sink, unsigned i)
 {
 	struct atr_stats *s = sink->host->stats;
+	size_t n = sink->n_spans - done_by(&sink->forms[i], sink->n_spans);
 
-	atr_add(i ? &s->copies_lost : &s->missed, sink->n_spans);
+	atr_add(i ? &s->copies_lost : &s->missed, n);
 }
 
 static void hold(struct atr_sink *sink, struct atr_sink_form *f)
@@ -284,16 +305,14 @@ enum atr_delivery_state atr_sink_step(struct atr_sink *sink, uint64_t until,
  * counted. */
 size_t atr_sink_part(struct atr_sink *sink, struct atr_outcome *ret)
 {
-	size_t n = sink->delivery ? atr_delivery_done(sink->delivery) : 0;
+	size_t n = sink->n_forms ? done_by(&sink->forms[0], sink->n_spans) : 0;
 
-	if (n > sink->n_spans)
-		n = sink->n_spans;
 	for (unsigned i = 1; n && i < sink->n_forms; i++)
 		if (sink->forms[0].state != ATR_DELIVERY_DONE && started(sink, i) &&
 		    sink->forms[i].state == ATR_DELIVERY_FAILED)
 			atr_add(&sink->host->stats->copies_lost, n);
 	if (n)
-		*ret = sink->delivery->part_outcome;
+		*ret = sink->delivery ? sink->delivery->part_outcome : (struct atr_outcome){ 0 };
 	sink->n_spans -= n;
 	return n;
 }
@@ -376,6 +395,13 @@ struct atr_outcome atr_sink_outcome(const struct atr_sink *sink)
 	return (struct atr_outcome){ .error = lost ? "_OTHER" : NULL };
 }
 
+bool atr_sink_refused(const struct atr_sink *sink)
+{
+	const struct atr_sink_form *f = &sink->forms[0];
+
+	return sink->n_forms && sink->foreign && f->form->refused && f->form->refused(f->self);
+}
+
 /* ---- the end ---- */
 
 bool atr_sink_has_copies(const struct atr_sink *sink)
@@ -409,7 +435,7 @@ void atr_sink_copy_rest(struct atr_sink *sink, const uint8_t *spans, size_t len,
 			continue;
 		if (f->form->cancel)
 			f->form->cancel(f->self);
-		atr_add(&sink->host->stats->copies_lost, n_spans);
+		atr_add(&sink->host->stats->copies_lost, n_spans - done_by(f, n_spans));
 	}
 }
 

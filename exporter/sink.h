@@ -79,6 +79,9 @@ void atr_sink_on_sent(struct atr_sink *sink, void (*sent)(void *arg), void *arg)
 const char *atr_sink_shown(const struct atr_sink *sink);
 struct atr_outcome atr_sink_outcome(const struct atr_sink *sink);
 
+/* The last foreign batch FAILED because it was refused: others may be taken. */
+bool atr_sink_refused(const struct atr_sink *sink);
+
 /* otel.component.type of the first exporter. */
 const char *atr_sink_component(const struct atr_sink *sink);
 

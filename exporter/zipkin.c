@@ -46,6 +46,7 @@ struct zipkin {
 	bool lost;	 /* the last attempt found nobody */
 	uint64_t looked; /* when its name was last looked up again */
 	struct atr_trouble trouble;
+	bool refused;	 /* a dead process's batch was, and FAILED */
 	int said_status; /* of the last refusal that was said */
 	uint64_t said_at;
 };
@@ -493,6 +494,25 @@ static void look_again(struct zipkin *z)
 		*a = found;
 }
 
+/* As in delivery.c: another's spans are kept, unless it is they that are wrong. */
+static enum atr_delivery_state not_taken(struct zipkin *z, int status)
+{
+	z->refused = z->batch.foreign && status != 400;
+	if (z->said_status != status) {
+		z->said_at = z->host->now();
+		z->host->log(ATR_LOG_WARN, "%s refused %zu spans: HTTP %d; they are %s",
+			     z->endpoint.shown, z->batch.n_spans, status,
+			     z->refused	      ? "left where they are"
+			     : z->host->files ? "put aside"
+					      : "dropped");
+	}
+	z->said_status = status;
+	if (z->refused)
+		return ATR_DELIVERY_FAILED;
+	atr_add(z->batch.refused, z->batch.n_spans);
+	return ATR_DELIVERY_DONE;
+}
+
 static enum atr_delivery_state judge(struct zipkin *z, const struct atr_http_reply *reply,
 				     enum atr_delivery_haste haste)
 {
@@ -504,17 +524,8 @@ static enum atr_delivery_state judge(struct zipkin *z, const struct atr_http_rep
 		(void)snprintf(z->error, sizeof(z->error), "HTTP %d", reply->status);
 		return again(z, false, haste);
 	}
-	if (reply->status / 100 != 2) {
-		if (z->said_status != reply->status) {
-			z->said_at = z->host->now();
-			z->host->log(ATR_LOG_WARN,
-				     "%s refused %zu spans: HTTP %d; they are dropped",
-				     z->endpoint.shown, z->batch.n_spans, reply->status);
-		}
-		z->said_status = reply->status;
-		atr_add(z->batch.refused, z->batch.n_spans);
-		return ATR_DELIVERY_DONE;
-	}
+	if (reply->status / 100 != 2)
+		return not_taken(z, reply->status);
 	if (atr_trouble_ends(&z->trouble))
 		z->host->log(ATR_LOG_INFO, "export to %s works again", z->endpoint.shown);
 	z->lost = false;
@@ -570,6 +581,7 @@ static enum atr_delivery_state zipkin_start(void *self, const struct atr_form_ba
 	uint64_t now = z->host->now();
 
 	z->batch = *b;
+	z->refused = false;
 	if (!put_batch(z, b)) {
 		if (b->foreign)
 			return ATR_DELIVERY_FAILED;
@@ -599,6 +611,11 @@ static void zipkin_hurry(void *self)
 		z->next = 0;
 }
 
+static bool zipkin_refused(const void *self)
+{
+	return ((const struct zipkin *)self)->refused;
+}
+
 static const char *zipkin_shown(const void *self)
 {
 	return ((const struct zipkin *)self)->endpoint.shown;
@@ -621,5 +638,6 @@ const struct atr_form atr_form_zipkin = {
 	.hurry = zipkin_hurry,
 	.cancel = zipkin_cancel,
 	.free = zipkin_free,
+	.refused = zipkin_refused,
 	.shown = zipkin_shown,
 };

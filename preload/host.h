@@ -27,7 +27,7 @@
  * in memory it hangs from there, and what a former run held is abandoned, never
  * freed.
  */
-#define ATR_HOST_ABI 8
+#define ATR_HOST_ABI 9
 
 /* Why wait() came back; bits. */
 enum atr_wake {
@@ -138,11 +138,12 @@ struct atr_host {
 	void (*log)(enum atr_LOG_LEVEL level, const char *fmt, ...) atr_printf(2, 3);
 
 	/* Bytes to the program's standard error as it is now (the console exporter's way out).
-	 * Returns 0 or -errno. */
-	int (*write_stderr)(const char *bytes, size_t len);
+	 * Returns how many were written, fewer than all when nobody reads them for a second; -errno
+	 * when none was. */
+	long (*write_stderr)(const char *bytes, size_t len);
 
 	/* The same for standard output (OTEL_TRACES_EXPORTER=otlp/stdout). */
-	int (*write_stdout)(const char *bytes, size_t len);
+	long (*write_stdout)(const char *bytes, size_t len);
 
 	/*
 	 * To be called once after curl_global_init(): registers the shim's stop so

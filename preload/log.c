@@ -79,24 +79,25 @@ void atr_log_init(void)
  * Never waits longer than wait_ms for a reader: what it would have waited for is
  * lost.  A pipe that polls writable takes PIPE_BUF bytes at once.
  */
-static int write_all(int fd, const char *bytes, size_t len, int wait_ms)
+static int write_all(int fd, const char *bytes, size_t len, int wait_ms, size_t *ret_done)
 {
 	const struct timespec wait = { .tv_sec = wait_ms / 1000,
 				       .tv_nsec = wait_ms % 1000 * 1000000L };
 
-	while (len) {
+	*ret_done = 0;
+	while (*ret_done < len) {
 		struct pollfd p = { .fd = fd, .events = POLLOUT };
+		size_t part = len - *ret_done;
 		ssize_t n;
 
 		if (atr_sys_ppoll(&p, 1, &wait) <= 0 || !(p.revents & POLLOUT))
 			return -EAGAIN;
-		n = atr_sys_write(fd, bytes, len < PIPE_BUF ? len : PIPE_BUF);
+		n = atr_sys_write(fd, bytes + *ret_done, part < PIPE_BUF ? part : PIPE_BUF);
 		if (n == -EINTR)
 			continue;
 		if (n <= 0)
 			return n ? (int)n : -EIO;
-		bytes += n;
-		len -= (size_t)n;
+		*ret_done += (size_t)n;
 	}
 	return 0;
 }
@@ -110,11 +111,12 @@ static bool is(int number, int fd)
 	       st.st_ino == was[number].st_ino;
 }
 
-static int write_to(int number, const char *bytes, size_t len)
+static long write_to(int number, const char *bytes, size_t len)
 {
 	char path[] = "/proc/self/fd/0";
 	int pidfd = (int)atr_sys(SYS_pidfd_open, atr_process.pid, 0, 0, 0, 0, 0);
-	int fd = -EBADF, ret;
+	int fd = -EBADF, err;
+	size_t done = 0;
 
 	if (pidfd >= 0) {
 		fd = (int)atr_sys(SYS_pidfd_getfd, pidfd, number, 0, 0, 0, 0);
@@ -125,17 +127,17 @@ static int write_to(int number, const char *bytes, size_t len)
 		fd = atr_sys_open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY, 0);
 	if (fd < 0)
 		return fd;
-	ret = is(number, fd) ? write_all(fd, bytes, len, 1000) : -EBADF;
+	err = is(number, fd) ? write_all(fd, bytes, len, 1000, &done) : -EBADF;
 	(void)atr_sys_close(fd);
-	return ret;
+	return done ? (long)done : err;
 }
 
-int atr_log_write(const char *bytes, size_t len)
+long atr_log_write(const char *bytes, size_t len)
 {
 	return write_to(2, bytes, len);
 }
 
-int atr_log_write_stdout(const char *bytes, size_t len)
+long atr_log_write_stdout(const char *bytes, size_t len)
 {
 	return write_to(1, bytes, len);
 }
@@ -150,12 +152,13 @@ static void write_from_program(const char *bytes, size_t len)
 	const uint64_t both = sigpipe | 1ull << (SIGTTOU - 1);
 	const struct timespec now = { 0 };
 	uint64_t before = 0, pending = 0;
+	size_t done;
 
 	if (!is(2, 2))
 		return;
 	(void)atr_sys(SYS_rt_sigprocmask, SIG_BLOCK, &both, &before, 8, 0, 0);
 	(void)atr_sys(SYS_rt_sigpending, &pending, 8, 0, 0, 0, 0);
-	if (write_all(2, bytes, len, 0) == -EPIPE && !(pending & sigpipe))
+	if (write_all(2, bytes, len, 0, &done) == -EPIPE && !(pending & sigpipe))
 		(void)atr_sys(SYS_rt_sigtimedwait, &sigpipe, NULL, &now, 8, 0, 0);
 	(void)atr_sys(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8, 0, 0);
 }

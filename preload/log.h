@@ -22,10 +22,10 @@ void atr_log(enum atr_LOG_LEVEL level, const char *fmt, ...) atr_printf(2, 3);
 void atr_log_follow(int fd);
 
 /* Raw bytes to the program's standard error, from the background thread.  0 or -errno. */
-int atr_log_write(const char *bytes, size_t len);
+long atr_log_write(const char *bytes, size_t len);
 
 /* The same to its standard output: for what was asked to go there. */
-int atr_log_write_stdout(const char *bytes, size_t len);
+long atr_log_write_stdout(const char *bytes, size_t len);
 
 /* Debug lines: AUTOTRACE_DEBUG=domain,... */
 enum atr_domain {

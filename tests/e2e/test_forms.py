@@ -510,6 +510,52 @@ def test_lines_that_are_none_are_left_and_the_others_sent(receiver, file_env, ec
     assert r.rc == 0 and r.err == "", "it is not tried again"
 
 
+def test_a_file_that_is_refused_stays(receiver, file_env, echo, tmp_path):
+    n = operations(run(client(echo, 1, 5), file_env("f.jsonl")).ok())
+    text = (tmp_path / "f.jsonl").read_bytes()
+    for status in (401, 404):
+        receiver.script += [Answer(status)]
+        r = drain(receiver, tmp_path / "f.jsonl")
+        assert r.rc == 1 and "refused" in r.err and "left where they are" in r.err and "sent" not in r.err
+        assert (tmp_path / "f.jsonl").read_bytes() == text
+    receiver.script += [Answer(400)]
+    r = drain(receiver, tmp_path / "f.jsonl")
+    assert r.rc == 1 and "refused as malformed" in r.err and f"{n} spans were not taken" in r.err, r.err
+    assert (tmp_path / "f.jsonl.bad").read_bytes() == text and not receiver.spans
+
+
+def test_files_of_others_are_left_alone(receiver, file_env, echo, tmp_path):
+    (tmp_path / "d").mkdir()
+    n = operations(run(client(echo, 1, 5), file_env("d/f.jsonl.1")).ok())
+    others = {"app.jsonl": '{"level":"info","msg":"up"}\n', "app.jsonl.bak": "{}\n", "app.jsonl~": "{}\n",
+              "metrics.jsonl": '{"resourceMetrics":[]}\n', "f.jsonl.1.bad": "{\n", "jsonl": "{}\n"}
+    for name, text in others.items():
+        (tmp_path / "d" / name).write_text(text)
+    r = drain(receiver, tmp_path / "d")
+    assert r.rc == 0 and each_once(receiver.wait(n)) == n
+    assert {p.name: p.read_text() for p in (tmp_path / "d").iterdir()} == others
+    said = [line for line in r.err.splitlines() if "left alone" in line]
+    assert len(said) == 2 and any("app.jsonl has no traces" in line for line in said), r.err
+
+
+def test_what_a_killed_drain_left_beside_another_is_no_trouble(receiver, file_env, echo, tmp_path):
+    (tmp_path / "d").mkdir()
+    n = operations(run(client(echo, 1, 1), file_env("d/f.jsonl")).ok())
+    text = (tmp_path / "d" / "f.jsonl").read_text()
+    for i in range(20):  # in whatever order the directory has them
+        (tmp_path / "d" / f"g{i}.jsonl").write_text(re.sub('"spanId":"....', f'"spanId":"a1{i:02}', text))
+        (tmp_path / "d" / f"g{i}.jsonl.draining").write_text(re.sub('"spanId":"....', f'"spanId":"b1{i:02}', text))
+    r = drain(receiver, tmp_path / "d")
+    assert r.rc == 0 and each_once(receiver.wait(41 * n)) == 41 * n
+    assert r.err == f"autotrace: {41 * n} spans sent\n" and os.listdir(tmp_path / "d") == []
+
+
+def test_what_drain_does_not_do_with_files_it_says(receiver, tmp_path):
+    for option in ("--watch", "--same"):
+        r = drain(receiver, option, tmp_path)
+        assert r.rc == 125 and option in r.err and r.err.count("\n") == 1
+
+
 def test_others_files_are_sent_too(receiver, tmp_path):
     """As other SDKs write them: several resources in a line, numbers without quotes, unknown members."""
     receiver.others = True

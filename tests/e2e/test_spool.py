@@ -153,6 +153,53 @@ def test_only_the_same_destination_is_adopted(receiver, shim, spool, counts):
     assert each_once(receiver.wait(5)) == 5
 
 
+def test_what_is_refused_stays_until_it_is_not(receiver, shim, spool, counts):
+    """A wrong URL, a wrong key: the next one may be right."""
+    for name in ("first", "second"):
+        run([program("doomed"), "SIGKILL", counts.path, "3"],
+            shim(AUTOTRACE_SPOOL_DIR=spool, OTEL_SERVICE_NAME=name, OTEL_EXPORTER_OTLP_HEADERS=f"for={name}"))
+    for status in (401, 404):
+        receiver.script += [Answer(status)] * 2
+        d = drain(receiver, spool)
+        assert d.rc == 1 and "left where they are" in d.err and "sent" not in d.err, d.err
+        assert len(files(spool)) == 2 and not receiver.script
+    receiver.script += [Answer(403)]
+    d = drain(receiver, spool)
+    assert d.rc == 1 and len({s.resource["service.name"] for s in receiver.wait(3)}) == 1
+    receiver.script += [Answer(400)]
+    d = drain(receiver, spool)
+    assert d.rc == 0 and "they are dropped" in d.err and "3 spans were not taken" in d.err and not files(spool)
+    assert len(receiver.spans) == 3
+
+
+def test_one_that_is_refused_does_not_keep_others_waiting(receiver, shim, spool, counts):
+    env = shim(AUTOTRACE_SPOOL_DIR=spool)
+    for name in ("first", "second"):
+        receiver.script += [Answer(403)] * (name == "second")  # which would have taken the first one's
+        run([program("doomed"), "SIGKILL", counts.path, "3"], dict(env, OTEL_SERVICE_NAME=name))
+        receiver.script.clear()
+    assert len(files(spool)) == 2
+    receiver.script += [None, Answer(403)]  # its own batch comes first
+    r = run([program("doomed"), "return", counts.path, "2"], env)
+    assert r.total("adopted") == 3 and r.total("adopted_refused") == r.total("rejected") == 0
+    assert len({s.resource["service.name"] for s in receiver.wait(5)}) == 2
+    assert drain(receiver, spool).rc == 0 and each_once(receiver.wait(8)) == 8
+
+
+@pytest.mark.skipif(bool(harness.SAN), reason="autotrace run does not put a sanitizer's runtime first")
+@pytest.mark.parametrize("exporter", ["console", "otlp/stdout"])
+def test_what_would_have_been_printed_waits(spool, counts, exporter):
+    """The process that `autotrace run` leaves behind has nowhere to print to."""
+    tool = os.path.join(B, "autotrace")
+    env = bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_TRACES_EXPORTER=exporter, OTEL_SERVICE_NAME="e2e")
+    r = run([tool, "run", "--", program("doomed"), "SIGKILL", counts.path, "3"], env)
+    assert r.rc == -signal.SIGKILL and "send" not in r.err
+    time.sleep(0.3 * harness.SLOW)
+    assert len(files(spool)) == 1
+    r = run([tool, "drain", "--exporter", "console"], env)
+    assert r.rc == 0 and r.out.count(b"CLIENT send") == 3 and b"e2e[" in r.out and not files(spool)
+
+
 def test_drain_says_how_it_went(receiver, shim, spool, counts):
     tool = os.path.join(B, "autotrace")
     env = bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")

@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct atr_buf wire = { 0 }, json = { 0 }, again = { 0 }, twice = { 0 };
 	uint64_t lost = 0, none = 0;
 
-	if (atr_otlp_read(&wire, type, (const char *)data, size, &lost)) {
+	if (atr_otlp_read(&wire, type, (const char *)data, size, &lost, NULL)) {
 		ProtobufCMessage *m = protobuf_c_message_unpack(type, NULL, wire.len, wire.bytes);
 
 		if (!m && wire.len)
@@ -29,7 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (m)
 			protobuf_c_message_free_unpacked(m, NULL);
 		if (!atr_otlp_json_message(&json, type, wire.bytes, wire.len, &lost) ||
-		    !atr_otlp_read(&again, type, (const char *)json.bytes, json.len, &none) || none)
+		    !atr_otlp_read(&again, type, (const char *)json.bytes, json.len, &none, NULL) ||
+		    none)
 			abort();
 		none = 0;
 		if (!atr_otlp_json_message(&twice, type, again.bytes, again.len, &none) || none ||

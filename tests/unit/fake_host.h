@@ -53,6 +53,7 @@ static struct {
 	bool returned;
 	unsigned loaded;
 	int stderr_error, stdout_error;
+	size_t stdout_takes; /* bytes, and then no more until it is set again; 0: all */
 	char log[FAKE_LOG];
 	char out[FAKE_LOG];
 	char stdout_text[1 << 20];
@@ -291,7 +292,7 @@ static void atr_printf(2, 3) fake_log(enum atr_LOG_LEVEL level, const char *fmt,
 	pthread_mutex_unlock(&fake.lock);
 }
 
-static int fake_write_stderr(const char *bytes, size_t len)
+static long fake_write_stderr(const char *bytes, size_t len)
 {
 	size_t n;
 
@@ -301,20 +302,25 @@ static int fake_write_stderr(const char *bytes, size_t len)
 	n = strlen(fake.out);
 	(void)snprintf(fake.out + n, sizeof(fake.out) - n, "%.*s", (int)len, bytes);
 	pthread_mutex_unlock(&fake.lock);
-	return 0;
+	return (long)len;
 }
 
-static int fake_write_stdout(const char *bytes, size_t len)
+static long fake_write_stdout(const char *bytes, size_t len)
 {
-	if (fake.stdout_error)
+	if (fake.stdout_takes) {
+		len = len < fake.stdout_takes ? len : fake.stdout_takes;
+		fake.stdout_error = -EAGAIN;
+		fake.stdout_takes = 0;
+	} else if (fake.stdout_error) {
 		return fake.stdout_error;
+	}
 	pthread_mutex_lock(&fake.lock);
 	if (len < sizeof(fake.stdout_text) - fake.stdout_len) {
 		memcpy(fake.stdout_text + fake.stdout_len, bytes, len);
 		fake.stdout_len += len;
 	}
 	pthread_mutex_unlock(&fake.lock);
-	return 0;
+	return (long)len;
 }
 
 static void fake_count(struct atr_counts *ret)

@@ -104,8 +104,8 @@ TEST(a_line_is_never_longer_than_readers_take)
 	begin("f");
 	fake.config.file_max_bytes = 1u << 30;
 	CHECK_INT(file_start(f, batch_of(1, 100, 16000)), ATR_DELIVERY_DONE);
-	CHECK(f->lines.len > 100 * 6 * 16000);
-	for (const char *p = (const char *)f->lines.bytes, *end_of = p + f->lines.len;
+	CHECK(f->lines.text.len > 100 * 6 * 16000);
+	for (const char *p = (const char *)f->lines.text.bytes, *end_of = p + f->lines.text.len;
 	     p < end_of;) {
 		const char *nl = memchr(p, '\n', (size_t)(end_of - p));
 
@@ -168,7 +168,7 @@ TEST(files_are_rotated_and_the_oldest_goes)
 	begin("f");
 	fake.config.file_max_files = 3;
 	CHECK_INT(put(1), ATR_DELIVERY_DONE);
-	fake.config.file_max_bytes = (uint32_t)f->lines.len + 10; /* one line, not two */
+	fake.config.file_max_bytes = (uint32_t)f->lines.text.len + 10; /* one line, not two */
 	for (uint64_t id = 2; id <= 5; id++)
 		CHECK_INT(put(id), ATR_DELIVERY_DONE);
 	CHECK_INT(count(text_of(""), "\"span 5\""), 1);
@@ -189,7 +189,7 @@ TEST(what_cannot_be_renamed_does_not_grow_for_ever)
 
 	begin("f");
 	CHECK_INT(put(1), ATR_DELIVERY_DONE);
-	fake.config.file_max_bytes = (uint32_t)f->lines.len;
+	fake.config.file_max_bytes = (uint32_t)f->lines.text.len;
 	fd = atr_sys_open(path, O_RDWR, 0);
 	CHECK_INT(flock(fd, LOCK_SH), 0); /* somebody writes to it, always */
 	CHECK_INT(put(2), ATR_DELIVERY_DONE);
@@ -235,6 +235,106 @@ TEST(a_limit_on_the_size_of_files_cuts_nothing_in_two_where_the_file_is_ours)
 	CHECK(count(text_of(""), "\n") >= 2);
 	CHECK(text_of("")[strlen(text_of("")) - 1] == '\n');
 	CHECK_INT(count(fake.log, "\n"), 1);
+	end();
+}
+
+/* What stands there, as numbers of spans; "?" for a line that is not whole. */
+static const char *spans_in(const char *text)
+{
+	static char ids[4096];
+	size_t n = 0;
+
+	ids[0] = '\0';
+	while (text && *text) {
+		const char *end = strchrnul(text, '\n');
+		const char *line = text;
+
+		if (end > text && (end[0] != '\n' || end[-1] != '}'))
+			n += (size_t)snprintf(ids + n, sizeof(ids) - n, "? ");
+		while (end > line && end[-1] == '}' &&
+		       (line = memmem(line, (size_t)(end - line), "\"span ", 6)) != NULL)
+			n += (size_t)snprintf(ids + n, sizeof(ids) - n, "%d ", atoi(line += 6));
+		text = *end ? end + 1 : end;
+	}
+	return ids;
+}
+
+TEST(a_shared_file_on_a_full_disk_has_no_line_twice_and_does_not_grow)
+{
+	struct rlimit limit, was;
+	uint64_t lost = 0;
+	struct stat st;
+	off_t size;
+
+	begin("f");
+	(void)signal(SIGXFSZ, SIG_IGN);
+	CHECK_INT(put(1), ATR_DELIVERY_DONE);
+	CHECK_INT(getrlimit(RLIMIT_FSIZE, &was), 0);
+	limit = (struct rlimit){ 5 * f->lines.text.len / 2, was.rlim_max };
+	CHECK_INT(unlink(path), 0);
+	CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	atr_jsonl_reset(&f->lines);
+	f->batch = *batch_of(1, 4, 0);
+	CHECK(atr_jsonl(&f->lines, &f->batch, 1, SIZE_MAX, &lost)); /* a line for each */
+	CHECK_INT(file_step(f, 0, ATR_HASTE_NONE), ATR_DELIVERY_FAILED);
+	CHECK_INT(batch_of_one.delivered, 2);
+	CHECK_INT(file_done(f), 2);
+	CHECK_STR(spans_in(text_of("")), "1 2 ");
+	CHECK_INT(stat(path, &st), 0);
+	size = st.st_size;
+	for (int i = 0; i < 5; i++)
+		CHECK_INT(put(3), ATR_DELIVERY_FAILED);
+	CHECK_INT(stat(path, &st), 0);
+	CHECK_INT(st.st_size, size);
+	CHECK_INT(setrlimit(RLIMIT_FSIZE, &was), 0);
+	(void)signal(SIGXFSZ, SIG_DFL);
+	CHECK_INT(file_start(f, batch_of(3, 2, 0)), ATR_DELIVERY_DONE);
+	CHECK_STR(spans_in(text_of("")), "1 2 3 4 ");
+	end();
+}
+
+TEST(a_batch_is_divided_where_a_file_would_be_too_long)
+{
+	struct stat st;
+	char name[300];
+
+	begin("f");
+	fake.config.file_max_bytes = 3000;
+	fake.config.file_max_files = 30;
+	CHECK_INT(file_start(f, batch_of(1, 60, 0)), ATR_DELIVERY_DONE);
+	CHECK_INT(batch_of_one.delivered, 60);
+	CHECK(strstr(spans_in(text_of("")), " 60 ") != NULL);
+	for (unsigned i = 1; i < 10; i++) {
+		(void)snprintf(name, sizeof(name), "%s.%u", path, i);
+		if (stat(name, &st) == 0)
+			CHECK(st.st_size <= 3000 && st.st_size > 1000);
+		else
+			CHECK(i > 4);
+	}
+	end();
+}
+
+TEST(what_is_glued_to_half_a_line_is_written_again)
+{
+	const struct stat before = { .st_size = 0 }; /* a kill since then */
+	uint64_t lost = 0;
+
+	begin("f");
+	CHECK_INT(put(1), ATR_DELIVERY_DONE);
+	CHECK_INT(truncate(path, (off_t)f->lines.text.len - 9), 0);
+	atr_jsonl_reset(&f->lines);
+	f->batch = *batch_of(2, 2, 0);
+	CHECK(atr_jsonl(&f->lines, &f->batch, 1, SIZE_MAX, &lost));
+	CHECK_INT(append(f, &before, SIZE_MAX), 0);
+	CHECK_INT(batch_of_one.delivered, 2);
+	CHECK_INT(count(text_of(""), "\n"), 3);
+	CHECK(strstr(strstr(text_of(""), "\"span 3\""), "\n{\"resourceSpans\"") != NULL);
+	CHECK_INT(count(strchr(text_of(""), '\n'), "\"span 2\""), 1);
+	atr_jsonl_reset(&f->lines);
+	f->batch = *batch_of(4, 1, 0);
+	CHECK(atr_jsonl(&f->lines, &f->batch, 1, SIZE_MAX, &lost));
+	CHECK_INT(append(f, &before, SIZE_MAX), 0);
+	CHECK_INT(count(text_of(""), "\n"), 4);
 	end();
 }
 

@@ -29,7 +29,7 @@ static void read_lines(const char *text, size_t len)
 
 		if (!CHECK(end != NULL))
 			return;
-		CHECK(atr_otlp_read(&wire, type, text, (size_t)(end - text), &lost) && !lost);
+		CHECK(atr_otlp_read(&wire, type, text, (size_t)(end - text), &lost, NULL) && !lost);
 		r = atr__otlp__export_trace_service_request__unpack(NULL, wire.len, wire.bytes);
 		if (CHECK(r && r->n_resource_spans == 1)) {
 			const Atr__Otlp__ScopeSpans *s = r->resource_spans[0]->scope_spans[0];
@@ -49,16 +49,22 @@ static void read_lines(const char *text, size_t len)
 	}
 }
 
+static size_t most = SIZE_MAX;
+
 static size_t lines_of(struct atr_form_batch *b, size_t chunk)
 {
-	struct atr_buf out = { 0 };
+	struct atr_jsonl j = { 0 };
 	uint64_t lost = 0;
-	size_t bad = atr_jsonl(&out, b, chunk, &lost);
 
+	CHECK(atr_jsonl(&j, b, chunk, most, &lost));
 	CHECK_INT(lost, 0);
-	read_lines((const char *)out.bytes, out.len);
-	atr_buf_free(&out);
-	return bad;
+	read_lines((const char *)j.text.bytes, j.text.len);
+	CHECK_INT(atr_jsonl_fit(&j, SIZE_MAX), j.text.len);
+	CHECK_INT(atr_jsonl_wrote(&j, j.text.len, b), 0);
+	CHECK_INT(atr_jsonl_done(&j), b->n_spans);
+	CHECK_INT(*b->delivered + *b->refused, b->n_spans);
+	atr_jsonl_free(&j);
+	return (size_t)*b->refused;
 }
 
 TEST(a_batch_is_as_few_lines_as_the_chunk_allows_and_every_span_is_in_one)
@@ -76,6 +82,44 @@ TEST(a_batch_is_as_few_lines_as_the_chunk_allows_and_every_span_is_in_one)
 	}
 	CHECK_INT(lines_of(batch_of(1, 0, 0), 100), 0);
 	CHECK_INT(seen.n_lines, 0);
+	batch_of_free();
+}
+
+TEST(a_line_is_longer_than_it_may_be_only_by_a_single_span)
+{
+	most = 3000;
+	CHECK_INT(lines_of(batch_of(1, 100, 0), SIZE_MAX / 2), 0);
+	CHECK(seen.longest <= 3000 && seen.n_lines < 25);
+	CHECK_INT(seen.ids, 5050);
+	CHECK_INT(lines_of(batch_of(1, 7, 2000), SIZE_MAX / 2), 0);
+	CHECK_INT(seen.n_lines, 7);
+	CHECK_INT(seen.ids, 28);
+	most = SIZE_MAX;
+	batch_of_free();
+}
+
+TEST(whole_lines_are_done_with_wherever_it_is_cut)
+{
+	struct atr_jsonl j = { 0 };
+	struct atr_form_batch *b;
+	size_t len = 1, half, done = 0;
+	uint64_t lost = 0;
+
+	for (size_t n = 0; n <= len; n++) {
+		b = batch_of(1, 3, 0);
+		atr_jsonl_reset(&j);
+		CHECK(atr_jsonl(&j, b, 1, SIZE_MAX, &lost));
+		len = j.text.len;
+		half = atr_jsonl_wrote(&j, n, b);
+		done = atr_jsonl_done(&j);
+		CHECK_INT(done, *b->delivered);
+		CHECK_INT(half, n - j.at);
+		CHECK(!j.at || j.text.bytes[j.at - 1] == '\n');
+		if (!CHECK_INT(done, j.i) || !CHECK(atr_jsonl_fit(&j, 0) > half || n == len))
+			break;
+	}
+	CHECK_INT(done, 3);
+	atr_jsonl_free(&j);
 	batch_of_free();
 }
 
@@ -97,7 +141,7 @@ TEST(what_is_no_span_is_counted_and_the_others_are_written)
 	batch_of_free();
 }
 
-TEST(standard_output_gets_lines_and_a_torn_one_is_ended)
+TEST(standard_output_gets_lines)
 {
 	struct stream *s;
 
@@ -114,13 +158,47 @@ TEST(standard_output_gets_lines_and_a_torn_one_is_ended)
 	fake.stdout_error = 0;
 	fake.stdout_len = 0;
 	CHECK_INT(stream_start(s, batch_of(6, 5, 300)), ATR_DELIVERY_DONE);
-	CHECK(fake.stdout_text[0] == '\n');
-	read_lines(fake.stdout_text + 1, fake.stdout_len - 1);
+	read_lines(fake.stdout_text, fake.stdout_len); /* nothing was written before */
 	CHECK_INT(seen.n_lines, 5);
 	fake.stdout_len = 0;
 	CHECK_INT(stream_start(s, batch_of(6, 1, 0)), ATR_DELIVERY_DONE);
 	CHECK(fake.stdout_text[0] == '{');
 	CHECK_STR(stream_shown(s), "standard output");
+	stream_free(s);
+	batch_of_free();
+}
+
+TEST(a_reader_that_pauses_has_no_line_twice)
+{
+	struct stream *s;
+
+	for (size_t takes = 1; takes < 5000; takes += 211) {
+		fake_init();
+		s = stdout_new(&fake.host);
+		fake.stdout_takes = takes;
+		CHECK_INT(stream_start(s, batch_of(1, 5, 300)), ATR_DELIVERY_BUSY);
+		CHECK_INT(stream_step(s, 0, ATR_HASTE_NONE), ATR_DELIVERY_BUSY);
+		CHECK(stream_due(s) > fake_now());
+		fake.stdout_error = 0;
+		CHECK_INT(stream_step(s, 0, ATR_HASTE_NONE), ATR_DELIVERY_DONE);
+		CHECK_INT(batch_of_one.delivered, 5);
+		read_lines(fake.stdout_text, fake.stdout_len);
+		CHECK_INT(seen.n_spans, 5);
+		CHECK_INT(seen.ids, 15);
+		stream_free(s);
+	}
+	/* At a flush it is given up: what is whole is done with, and the rest not. */
+	fake_init();
+	s = stdout_new(&fake.host);
+	fake.stdout_takes = 5000;
+	CHECK_INT(stream_start(s, batch_of(1, 5, 300)), ATR_DELIVERY_BUSY);
+	CHECK_INT(stream_step(s, 0, ATR_HASTE_FLUSH), ATR_DELIVERY_FAILED);
+	CHECK_INT(batch_of_one.delivered, 2);
+	CHECK_INT(stream_done(s), 2);
+	fake.stdout_error = 0;
+	CHECK_INT(stream_start(s, batch_of(3, 3, 300)), ATR_DELIVERY_DONE);
+	CHECK_INT(batch_of_one.delivered, 3);
+	CHECK(fake.stdout_text[5000] == '\n'); /* half a line is ended first */
 	stream_free(s);
 	batch_of_free();
 }

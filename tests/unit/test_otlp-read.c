@@ -10,7 +10,7 @@
 #include "tests/unit/test.h"
 
 static char text[1 << 16];
-static uint64_t lost;
+static uint64_t lost, wrong;
 
 /* What is read, written again; "refused" if it is not read. */
 static const char *again(const ProtobufCMessageDescriptor *type, const char *json)
@@ -20,8 +20,8 @@ static const char *again(const ProtobufCMessageDescriptor *type, const char *jso
 	char *edge = test_edge(json, len);
 	uint64_t not_shown = 0;
 
-	lost = 0;
-	if (!atr_otlp_read(&wire, type, edge, len, &lost)) {
+	lost = wrong = 0;
+	if (!atr_otlp_read(&wire, type, edge, len, &lost, &wrong)) {
 		(void)snprintf(text, sizeof(text), "refused%s", wire.len ? ", not undone" : "");
 	} else {
 		CHECK(atr_otlp_json_message(&out, type, wire.bytes, wire.len, &not_shown));

@@ -11,6 +11,8 @@
 /* A sink that remembers names of spans, and takes the first `takes` batches. */
 static struct {
 	int takes;
+	bool refuses;  /* what it does not take */
+	int malformed; /* that batch is, from 1 */
 	unsigned batches;
 	char got[65536]; /* "service:a,b;" for each batch */
 } to;
@@ -35,6 +37,8 @@ enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink,
 	}
 	to.batches++;
 	CHECK(s && s->n_spans == b->n_spans);
+	if ((int)to.batches == to.malformed)
+		atr_add(&fake.stats.adopted_refused, b->n_spans);
 	n += (size_t)snprintf(to.got + n, sizeof(to.got) - n, "%s:", service ? service->text : "?");
 	for (size_t i = 0; s && i < s->n_spans; i++)
 		n += (size_t)snprintf(to.got + n, sizeof(to.got) - n, "%s%.20s", i ? "," : "",
@@ -52,6 +56,12 @@ enum atr_delivery_state atr_sink_step(struct atr_sink *sink, uint64_t until,
 	(void)haste;
 	(void)crowded;
 	return ATR_DELIVERY_DONE;
+}
+
+bool atr_sink_refused(const struct atr_sink *sink)
+{
+	(void)sink;
+	return to.refuses;
 }
 
 uint64_t atr_sink_due(const struct atr_sink *sink)
@@ -127,7 +137,8 @@ static void go(void)
 	"{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{\"stringValue\":" \
 	"\"" service "\"}}]},\"scopeSpans\":[{\"spans\":[" spans "]}]}"
 #define LINE(service, spans) "{\"resourceSpans\":[" PIECE(service, spans) "]}"
-#define SPAN(name) "{\"name\":\"" name "\"}"
+#define IDS "\"traceId\":\"0af7651916cd43dd8448eb211c80319c\",\"spanId\":\"b7ad6b7169203331\","
+#define SPAN(name) "{" IDS "\"name\":\"" name "\"}"
 #define WRITE(s) write_file("", s, sizeof(s) - 1)
 
 TEST(lines_of_one_resource_go_together_and_the_file_goes)
@@ -243,6 +254,110 @@ TEST(what_is_no_request_is_kept_aside_and_said)
 	end();
 }
 
+TEST(what_is_refused_stays_and_does_not_keep_other_files_waiting)
+{
+	char other[80];
+	const char *names[] = { path, other, NULL };
+
+	begin();
+	WRITE(LINE("x", SPAN("a")) "\n");
+	write_file(".1", LINE("x", SPAN("b")) "\n", sizeof(LINE("x", SPAN("b"))));
+	(void)snprintf(other, sizeof(other), "%s.1", path);
+	to.takes = 0;
+	to.refuses = true;
+	fake.host.files = names;
+	atr_replay(&fake.host);
+	CHECK_INT(fake.stats.left, 2);
+	CHECK_INT(text_of("")[0], '{');
+	CHECK_INT(text_of(".1")[0], '{');
+	to.takes = 0;
+	to.refuses = false; /* nobody is there: one is enough */
+	fake.stats.left = 0;
+	atr_replay(&fake.host);
+	CHECK_INT(fake.stats.left, 1);
+	end();
+}
+
+TEST(what_the_collector_calls_malformed_is_put_aside)
+{
+	begin();
+	WRITE(LINE("x", SPAN("a")) "\n" LINE("y", SPAN("b")) "\n{\"resourceSpans\":[" PIECE(
+		"y", SPAN("c")) "," PIECE("z", SPAN("d")) "]}\n" LINE("z", SPAN("e")) "\n");
+	to.malformed = 2;
+	go();
+	CHECK_STR(to.got, "x:a;y:b,c;z:d,e;");
+	CHECK_INT(fake.stats.left, 1);
+	CHECK_INT(fake.stats.corrupt, 0);
+	CHECK(strstr(fake.log, "2 lines were refused as malformed") != NULL);
+	CHECK_INT(text_of(".bad")[0], '#');
+	CHECK(strstr(text_of(".bad"), "\n" LINE("y", SPAN("b")) "\n{\"resourceSpans\":[") != NULL);
+	CHECK(strstr(text_of(".bad"), "]}\n#\"resourceSpans\"") != NULL);
+	end();
+}
+
+TEST(what_holds_no_traces_is_left_alone)
+{
+	static const char *const others[] = {
+		"{\"level\":\"info\",\"msg\":\"started\"}\n{\"level\":\"warn\"}\n",
+		"{\"resourceMetrics\":[{\"scopeMetrics\":[]}]}\n",
+		"{}\n",
+		"# a comment\n",
+		"{\"resourceSpans\":5}\n",
+	};
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		begin();
+		write_file("", others[i], strlen(others[i]));
+		go();
+		CHECK_STR(to.got, "");
+		CHECK_STR(text_of(""), others[i]);
+		CHECK_STR(text_of(".bad"), "-");
+		CHECK_INT(fake.stats.left, 0);
+		CHECK(strstr(fake.log, "no traces in OTLP JSON; it is left alone") != NULL);
+		end();
+	}
+	begin();
+	WRITE("");
+	go();
+	CHECK_STR(text_of(""), "");
+	CHECK_STR(fake.log, "");
+	end();
+}
+
+TEST(a_span_without_an_id_or_a_name_is_none)
+{
+	static const char *const bad[] = {
+		LINE("x", "{\"traceId\":\"zz\",\"spanId\":\"b7ad6b7169203331\",\"name\":\"n\"}"),
+		LINE("x", "{\"traceId\":\"0af7651916cd43dd8448eb211c80319c\",\"name\":\"n\"}"),
+		LINE("x", SPAN("a") ",{" IDS "\"name\":17}"),
+		LINE("x", "{" IDS "\"parentSpanId\":\"zz\"}"),
+	};
+	char text[2000];
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		begin();
+		(void)snprintf(text, sizeof(text), "%s\n%s\n", bad[i], LINE("x", SPAN("b")));
+		write_file("", text, strlen(text));
+		go();
+		CHECK_STR(to.got, "x:b;");
+		CHECK_INT(fake.stats.corrupt, 1);
+		CHECK(strncmp(text_of(".bad"), bad[i], strlen(bad[i])) == 0);
+		end();
+	}
+}
+
+TEST(a_second_one_is_put_aside_beside_the_first)
+{
+	begin();
+	write_file(".bad", "old\n", 4);
+	WRITE(LINE("x", SPAN("a")) "\nnew\n");
+	go();
+	CHECK_STR(text_of(".bad"), "old\n");
+	CHECK(strstr(text_of(".bad.2"), "\nnew\n") != NULL);
+	CHECK_STR(text_of(".draining"), "-");
+	end();
+}
+
 TEST(a_file_that_is_not_there_is_said)
 {
 	begin();
@@ -261,11 +376,11 @@ TEST(long_lines_are_read_whole)
 	begin();
 	for (size_t pad = 0; at + 90000 < sizeof(text);
 	     pad = pad < 65000 ? pad + 21683 : pad - 65000) {
-		at += (size_t)sprintf(
-			text + at,
-			"{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"name\":\"%zu\","
-			"\"traceState\":\"",
-			lines++);
+		at += (size_t)sprintf(text + at,
+				      "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{" IDS
+				      "\"name\":\"%zu\","
+				      "\"traceState\":\"",
+				      lines++);
 		memset(text + at, 'p', pad);
 		at += pad;
 		at += (size_t)sprintf(text + at, "\"}]}]}]}\n");
