@@ -183,9 +183,9 @@ static void decided(struct atr_op *op, const struct atr_sampling *s)
 	}
 	if (s->sampled)
 		c->flags |= ATR_FLAG_SAMPLED;
-	if (!op->has_parent && s->rate) {
-		c->carrier = s->rate->carrier;
-		c->carrier_gen = s->rate->carrier_gen;
+	if (!op->has_parent && s->told.known) {
+		c->carrier = s->told.carrier;
+		c->carrier_gen = s->told.carrier_gen;
 	}
 	op->recording = atr_sampler_recorded;
 	if (op->recording && atr_config.call_sites == ATR_CALL_SITES_ON)

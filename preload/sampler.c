@@ -43,7 +43,7 @@ enum { NON_ROOT = 1, NOT_RANDOM = 2 };
 static enum root root; /* of traces that begin here */
 static bool parent_based;
 static double ratio_set;
-static const struct atr_rate *fixed;
+static struct atr_rate *fixed;
 static struct atr_sampler_extras extras;
 static bool candidates;
 static struct atr_bucket ceiling;
@@ -83,8 +83,9 @@ void atr_sampler_init(enum atr_SAMPLER sampler, double ratio, bool recorded)
 		atr_strategy_use(&initial);
 	if (root != RATIO)
 		return;
-	fixed = atr_rate_of(atr_rate_threshold(ratio));
-	if (!fixed || fixed->threshold == ATR_RATE_NEVER)
+	atr_rate_give(fixed);
+	fixed = atr_rate_take(atr_rate_threshold(ratio));
+	if (!fixed || fixed->told.threshold == ATR_RATE_NEVER)
 		root = ALWAYS_OFF;
 }
 
@@ -159,9 +160,9 @@ static void want_strategy(void)
 
 static struct atr_sampling by_rate(const struct atr_rate *rate, uint64_t r)
 {
-	struct atr_sampling s = { .sampled = r >= rate->threshold };
+	struct atr_sampling s = { .sampled = r >= rate->told.threshold, .told = rate->told };
 
-	s.rate = s.sampled ? rate : NULL;
+	s.told.known = s.sampled;
 	return s;
 }
 
@@ -180,7 +181,7 @@ static struct atr_sampling root_decides(const struct atr_sampler_ask *ask, uint6
 	case REMOTE:
 		want_strategy();
 		s.inherited = false;
-		s.sampled = atr_strategy_decide(randomness(ask), ask->name, now, &s.rate);
+		s.sampled = atr_strategy_decide(randomness(ask), ask->name, now, &s.told);
 		return s;
 	default:
 		return s;
@@ -203,7 +204,7 @@ static void limit(struct atr_sampling *s, uint64_t now)
 	refused = atr_load(&refused_at);
 	if (refused && now < refused + SECOND) {
 		s->inherited = false;
-		s->rate = NULL;
+		s->told.known = false;
 	}
 }
 
@@ -239,8 +240,8 @@ size_t atr_sampler_tracestate(const struct atr_sampling *s, const uint8_t trace_
 
 	if (atr_sampler_passive)
 		return len;
-	if (s->sampled && s->rate)
-		return atr_ot_set(tracestate, len, room, s->rate->threshold);
+	if (s->sampled && s->told.known)
+		return atr_ot_set(tracestate, len, room, s->told.threshold);
 	atr_ot_read((struct atr_slice){ tracestate, len }, &ot);
 	if (!ot.has_th)
 		return len;

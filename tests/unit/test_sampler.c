@@ -188,12 +188,12 @@ TEST(roots_have_the_tracestate_of_their_rate)
 
 	atr_sampler_init(ATR_SAMPLER_PARENTBASED_TRACEIDRATIO, 0.25, true);
 	s = ask(NULL, high_id, NOW);
-	CHECK(s.sampled && s.rate && s.rate->threshold == 0xc0000000000000);
-	CHECK(atr_slice_is(atr_carrier_tracestate(s.rate->carrier), "ot=th:c"));
+	CHECK(s.sampled && s.told.known && s.told.threshold == 0xc0000000000000);
+	CHECK(atr_slice_is(atr_carrier_tracestate(s.told.carrier), "ot=th:c"));
 	s = ask(NULL, low_id, NOW);
-	CHECK(!s.sampled && !s.rate);
+	CHECK(!s.sampled && !s.told.known);
 	atr_sampler_init(ATR_SAMPLER_ALWAYS_ON, 1, true);
-	CHECK(ask(NULL, low_id, NOW).rate == NULL);
+	CHECK(!ask(NULL, low_id, NOW).told.known);
 }
 
 static const char *environment(const char *from, const struct atr_context *c)
@@ -255,7 +255,7 @@ TEST(the_ceiling_counts_what_begins_here_and_hides_the_threshold_while_it_is_rea
 	for (int i = 0; i < 4; i++) {
 		struct atr_sampling s = ask(NULL, high_id, now);
 
-		CHECK(s.sampled && s.rate);
+		CHECK(s.sampled && s.told.known);
 		CHECK(!decide(NULL, low_id)); /* which takes none */
 	}
 	CHECK(!ask(NULL, high_id, now).sampled);
@@ -263,9 +263,9 @@ TEST(the_ceiling_counts_what_begins_here_and_hides_the_threshold_while_it_is_rea
 	now += SECOND / 4;
 	CHECK(ask(NULL, high_id, now).sampled && !ask(NULL, high_id, now).sampled);
 	now += SECOND / 4;
-	CHECK(ask(NULL, high_id, now).rate == NULL);
+	CHECK(!ask(NULL, high_id, now).told.known);
 	now += 2 * SECOND;
-	CHECK(ask(NULL, high_id, now).rate != NULL);
+	CHECK(ask(NULL, high_id, now).told.known);
 	/* Refused ones may be kept. */
 	add(true, 0, 1, 0);
 	CHECK(ask(NULL, high_id, now).sampled && ask(NULL, high_id, now).candidate);
