@@ -171,6 +171,9 @@ static struct atr_sampling root_decides(const struct atr_sampler_ask *ask, uint6
 	struct atr_sampling s = { .sampled = root == ALWAYS_ON, .inherited = true };
 
 	switch (root) {
+	case ALWAYS_ON: /* a parent that said no is overruled */
+		s.inherited = !ask->parent || ask->parent->flags & ATR_FLAG_SAMPLED;
+		return s;
 	case RATIO:
 		return by_rate(fixed, randomness(ask));
 	case ADAPTIVE:
@@ -245,7 +248,8 @@ size_t atr_sampler_tracestate(const struct atr_sampling *s, const uint8_t trace_
 	atr_ot_read((struct atr_slice){ tracestate, len }, &ot);
 	if (!ot.has_th)
 		return len;
-	if (s->inherited &&
+	/* What is kept in the end is not kept by that. */
+	if (s->inherited && !s->candidate &&
 	    s->sampled == ((ot.has_rv ? ot.rv : atr_rate_randomness(trace_id)) >= ot.th))
 		return len;
 	return atr_ot_set(tracestate, len, room, ATR_RATE_NEVER);

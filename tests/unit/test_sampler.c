@@ -177,6 +177,14 @@ TEST(the_tracestate_says_what_is_true)
 	CHECK_STR(state("a=b,ot=th:4", &on, low_id), "a=b");
 	atr_sampler_init(ATR_SAMPLER_ALWAYS_OFF, 1, true);
 	CHECK_STR(state("ot=th:4", &on, high_id), "");
+	atr_sampler_init(ATR_SAMPLER_ALWAYS_ON, 1, true);
+	CHECK_STR(state("a=b,ot=th:c", &on, high_id), "a=b,ot=th:c");
+	CHECK_STR(state("a=b,ot=th:c", &off, high_id), "a=b"); /* overruled, by whatever it was */
+	CHECK_STR(state("a=b,ot=th:c", &off, low_id), "a=b");
+	atr_sampler_init(ATR_SAMPLER_PARENTBASED_ALWAYS_ON, 1, true);
+	add(true, 0, 0, 0);
+	CHECK_STR(state("a=b,ot=th:c", &off, low_id), "a=b"); /* it may be kept */
+	CHECK_STR(state("a=b,ot=th:c", &on, high_id), "a=b,ot=th:c");
 	atr_sampler_passive = true;
 	CHECK_STR(state("ot=th:4", &on, high_id), "ot=th:4");
 	atr_sampler_passive = false;
