@@ -70,7 +70,7 @@ bool atr_reader_init(struct atr_reader *r, const struct atr_host *host, const ch
 		return true;
 	r->metrics.type = type;
 	r->metrics.delta = c->otlp_temporality != ATR_TEMPORALITY_CUMULATIVE;
-	r->metrics.since = atr_wall_clock();
+	r->metrics.start = r->metrics.since = atr_wall_clock();
 	set_server(&r->metrics, url);
 	r->interval = c->metric_interval * NS_PER_MS;
 	r->timeout = ns(c->metric_timeout);
