@@ -88,10 +88,9 @@ static unsigned percent(uint64_t part, uint64_t whole)
 /* Spans dropped, as far as the process counted them. */
 static uint64_t dropped(const struct atr_seen *s)
 {
-	static const char *const names[] = {
-		"ring_full", "queue_full", "too_long", "no_memory",
-		"rejected",  "failed",	   "unsent",   "keep_overflow"
-	};
+	static const char *const names[] = { "ring_full", "queue_full",	   "too_long",
+					     "no_memory", "rejected",	   "failed",
+					     "unsent",	  "keep_overflow", "keep_limited" };
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

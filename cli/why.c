@@ -249,8 +249,18 @@ static void losses(struct why *w)
 	if (count(w, "keep_overflow"))
 		because(w, ATR_VERDICT_PARTLY, "kept_too_many",
 			"%llu spans that might have been kept were dropped, for more was held back "
-			"than 8 MiB, 4,096 traces or AUTOTRACE_MAX_TRACES_PER_SECOND allow.",
+			"than 8 MiB or 4,096 traces, or for longer than 5 minutes.",
 			count(w, "keep_overflow"));
+	if (count(w, "keep_limited"))
+		because(w, ATR_VERDICT_PARTLY, "kept_limited",
+			"%llu spans of traces that failed or were slow were dropped: as many were "
+			"kept as AUTOTRACE_MAX_TRACES_PER_SECOND allows.",
+			count(w, "keep_limited"));
+	if (count(w, "limited"))
+		because(w, ATR_VERDICT_PARTLY, "limited",
+			"%llu traces were not sampled, for more began than "
+			"AUTOTRACE_MAX_TRACES_PER_SECOND allows.",
+			count(w, "limited"));
 	if (s->status.spool_full)
 		because(w, ATR_VERDICT_PARTLY, "spool_full",
 			"The spool is full (AUTOTRACE_SPOOL_MAX_BYTES): 'autotrace drain' sends "

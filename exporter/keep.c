@@ -104,7 +104,7 @@ static void drop(struct atr_keep *k, struct atr_kept_trace *t, uint64_t *counter
 static void keep(struct atr_keep *k, struct atr_kept_trace *t, const char *why, uint64_t now)
 {
 	if (k->limited && !atr_bucket_take(&k->kept, now)) {
-		drop(k, t, &k->stats->keep_overflow);
+		drop(k, t, &k->stats->keep_limited);
 		return;
 	}
 	t->why = why;

@@ -462,6 +462,8 @@ static const struct {
 	{ &atr_stats.failed, "no memory could be had to keep them" },
 	{ &atr_stats.too_long, "they were too long" },
 	{ &atr_stats.keep_overflow, "more was held back than AUTOTRACE_KEEP_* holds" },
+	{ &atr_stats.keep_limited, "as many traces were kept as may be "
+				   "(AUTOTRACE_MAX_TRACES_PER_SECOND)" },
 };
 
 static void print_losses(void)

@@ -23,6 +23,7 @@
 #include "preload/carrier.h"
 #include "preload/clock.h"
 #include "preload/rate.h"
+#include "preload/stats.h"
 #include "preload/strategy.h"
 #include "preload/text.h"
 #include "preload/tracestate.h"
@@ -201,6 +202,7 @@ static void limit(struct atr_sampling *s, uint64_t now)
 
 	if (!atr_bucket_take(&ceiling, now)) {
 		atr_store(&refused_at, now);
+		atr_count(limited, 1);
 		*s = (struct atr_sampling){ .sampled = false };
 		return;
 	}

@@ -44,7 +44,7 @@ def relay(receiver, shim, upstream):
             spans = receiver.wait(result.total("exported"))
             assert len(receiver.spans) == result.total("exported"), result.stats
             assert result.total("recorded") == sum(result.total(c) for c in (
-                "exported", "unkept", "keep_overflow")), result.stats
+                "exported", "unkept", "keep_overflow", "keep_limited")), result.stats
             return result, spans
 
         def call(self, path="/echo", lines=(), **one):
@@ -243,7 +243,7 @@ def test_the_ceiling_is_one_of_what_is_kept_too(relay):
     kept = {s.trace for s in spans if "autotrace.kept" in s.attrs}
     assert 2 <= len(kept) <= 2 + 2 * seconds + 1
     assert 2 <= len(traces) - len(kept) <= 2 + 2 * seconds + 1
-    assert result.total("keep_overflow") + result.total("unkept") == 2 * (20 - len(traces))
+    assert result.total("keep_limited") + result.total("unkept") == 2 * (20 - len(traces))
 
 
 def test_the_ratio_is_steered_to_a_target(relay, upstream):

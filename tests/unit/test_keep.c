@@ -133,7 +133,8 @@ TEST(no_more_traces_per_second_are_kept_than_are_wanted_and_those_whole)
 		take(i, i + 20, ATR_RECORD_ROOT, 10);
 	}
 	CHECK_STR(kept(), "1e 11e 21e 2e 12e 22e ");
-	CHECK_INT(stats.keep_overflow, 6);
+	CHECK_INT(stats.keep_limited, 6);
+	CHECK_INT(stats.keep_overflow, 0);
 	CHECK_INT(stats.unkept, 3); /* what came after the decision */
 	nothing_held();
 }
@@ -214,7 +215,7 @@ TEST(every_record_is_accounted_for)
 	atr_keep_end(&k);
 	for (; atr_keep_next(&k, &why); atr_keep_pop(&k))
 		fetched++;
-	CHECK_INT(fetched + stats.unkept + stats.keep_overflow, n);
+	CHECK_INT(fetched + stats.unkept + stats.keep_overflow + stats.keep_limited, n);
 	nothing_held();
 }
 

@@ -266,7 +266,9 @@ TEST(the_ceiling_counts_what_begins_here_and_hides_the_threshold_while_it_is_rea
 		CHECK(s.sampled && s.told.known);
 		CHECK(!decide(NULL, low_id)); /* which takes none */
 	}
+	CHECK_INT(atr_stats.limited, 0);
 	CHECK(!ask(NULL, high_id, now).sampled);
+	CHECK_INT(atr_stats.limited, 1);
 	CHECK(ask(&on, low_id, now).sampled); /* not decided here */
 	now += SECOND / 4;
 	CHECK(ask(NULL, high_id, now).sampled && !ask(NULL, high_id, now).sampled);

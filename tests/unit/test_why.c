@@ -174,15 +174,23 @@ TEST(losses_are_counted_with_what_to_do)
 	counters[2].n = 2;
 	counters[3].name = "keep_overflow";
 	counters[3].n = 7;
+	counters[4].name = "keep_limited";
+	counters[4].n = 8;
+	counters[5].name = "limited";
+	counters[5].n = 9;
 	(void)snprintf(seen.status.health.error, 64, "refused: HTTP 400");
 	seen.status.spool_full = 1;
 	is("queue_full", ATR_VERDICT_PARTLY, "12 spans");
-	CHECK_INT(atr_why(&seen, NOW, why), 5);
+	CHECK_INT(atr_why(&seen, NOW, why), 7);
 	CHECK_STR(why[1].code, "rejected");
 	CHECK(strstr(why[1].text, "refused: HTTP 400") != NULL);
 	CHECK_STR(why[2].code, "dropped");
 	CHECK_STR(why[3].code, "kept_too_many");
-	CHECK_STR(why[4].code, "spool_full");
+	CHECK_STR(why[4].code, "kept_limited");
+	CHECK(strstr(why[4].text, "8 spans") && strstr(why[4].text, "AUTOTRACE_MAX_TRACES"));
+	CHECK_STR(why[5].code, "limited");
+	CHECK(strstr(why[5].text, "9 traces") != NULL);
+	CHECK_STR(why[6].code, "spool_full");
 }
 
 TEST(the_dead_are_told_by_what_they_left)
