@@ -59,7 +59,7 @@ struct exporter {
 	struct atr_limits limits;
 	struct atr_sink sink;
 	struct atr_tally tally;
-	struct atr_reader reader;
+	struct atr_reader readers[2];
 	struct atr_jaeger jaeger;
 	struct atr_keep keep;
 	bool kept_stuck;    /* there was no room for the next one */
@@ -450,20 +450,25 @@ static void send_metrics(struct exporter *x)
 	uint64_t now = x->host->now();
 	struct atr_numbers numbers;
 
-	if (!atr_reader_wants(&x->reader, now))
-		return;
-	collect(x, &numbers);
-	atr_reader_step(&x->reader, &x->sink.head, &numbers, now);
+	for (size_t i = 0; i < ATR_ARRAY_LEN(x->readers); i++) {
+		if (!atr_reader_wants(&x->readers[i], now))
+			continue;
+		collect(x, &numbers);
+		atr_reader_step(&x->readers[i], &x->sink.head, &numbers, now);
+	}
 }
 
 static void send_last_metrics(struct exporter *x)
 {
 	struct atr_numbers numbers;
 
-	if (x->reader.to == ATR_READER_OFF)
-		return;
-	collect(x, &numbers);
-	atr_reader_end(&x->reader, &x->sink.head, &numbers, x->flush_by);
+	/* Nobody waits for the console, which is the first. */
+	for (size_t i = 0; i < ATR_ARRAY_LEN(x->readers); i++) {
+		if (x->readers[i].to == ATR_READER_OFF)
+			continue;
+		collect(x, &numbers);
+		atr_reader_end(&x->readers[i], &x->sink.head, &numbers, x->flush_by);
+	}
 }
 
 static enum atr_delivery_haste haste(const struct exporter *x)
@@ -506,9 +511,11 @@ static unsigned rest(struct exporter *x)
 
 	if (until > x->tick && atr_batch_room(&x->queue))
 		until = x->tick;
-	metrics = atr_reader_due(&x->reader, x->host->now());
-	if (until > metrics)
-		until = metrics;
+	for (size_t i = 0; i < ATR_ARRAY_LEN(x->readers); i++) {
+		metrics = atr_reader_due(&x->readers[i], x->host->now());
+		if (until > metrics)
+			until = metrics;
+	}
 	if (until > atr_jaeger_due(&x->jaeger))
 		until = atr_jaeger_due(&x->jaeger);
 	if (due(x) || until <= x->host->now() || (!x->sending && atr_orphans_any(&x->orphans)) ||
@@ -617,6 +624,20 @@ static void run_flush(struct exporter *x, unsigned wake)
 
 /* ---- the whole ---- */
 
+static void init_readers(struct exporter *x)
+{
+	static const enum atr_METRICS_EXPORTERS order[] = { ATR_METRICS_CONSOLE, ATR_METRICS_OTLP };
+	const char *url = x->sink.delivery ? x->sink.delivery->endpoint.url.url : NULL;
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(x->readers); i++) {
+		if (atr_reader_init(&x->readers[i], x->host, order[i], atr_sink_component(&x->sink),
+				    url))
+			continue;
+		x->host->log(ATR_LOG_ERROR, "out of memory: there are no metrics");
+		x->readers[i].to = ATR_READER_OFF;
+	}
+}
+
 /* False when there is no memory for the least. */
 static bool init(struct exporter *x, const struct atr_host *host)
 {
@@ -645,11 +666,7 @@ static bool init(struct exporter *x, const struct atr_host *host)
 		return false;
 	atr_sink_on_sent(&x->sink, shipped, x);
 	tell_endpoint(x);
-	if (!atr_reader_init(&x->reader, host, atr_sink_component(&x->sink),
-			     x->sink.delivery ? x->sink.delivery->endpoint.url.url : NULL)) {
-		host->log(ATR_LOG_ERROR, "out of memory: there are no metrics");
-		x->reader.to = ATR_READER_OFF;
-	}
+	init_readers(x);
 	if (atr_sink_collects(&x->sink))
 		atr_orphans_scan(&x->orphans);
 	return true;
@@ -787,7 +804,8 @@ void atr_exporter_run(const struct atr_host *host)
 		host->log(ATR_LOG_ERROR, "out of memory: nothing will be exported");
 	}
 	atr_orphans_finish(&x.orphans);
-	atr_reader_finish(&x.reader);
+	for (size_t i = 0; i < ATR_ARRAY_LEN(x.readers); i++)
+		atr_reader_finish(&x.readers[i]);
 	atr_sink_finish(&x.sink);
 	atr_buf_free(&x.flight);
 	atr_batch_finish(&x.queue);

@@ -125,7 +125,7 @@ static void count_started(struct atr_thread *t, bool has_parent, bool remote,
 					     : ATR_ORIGIN_LOCAL;
 	uint64_t *n;
 
-	if (atr_likely(atr_config.metrics_exporter == ATR_METRICS_NONE) || !t)
+	if (atr_likely(atr_config.metrics_exporters == ATR_METRICS_NONE) || !t)
 		return;
 	n = &t->started[origin][result];
 	atr_store(n, *n + 1);
@@ -142,7 +142,7 @@ void atr_op_count_live(struct atr_op *op)
 {
 	struct atr_thread *t = atr_tls.thread;
 
-	if (atr_likely(atr_config.metrics_exporter == ATR_METRICS_NONE) || !op->recording || !t)
+	if (atr_likely(atr_config.metrics_exporters == ATR_METRICS_NONE) || !op->recording || !t)
 		return;
 	op->live = true;
 	count_live(t, op, 1);

@@ -619,7 +619,7 @@ static void forget_counts(void)
 
 void atr_thread_forked(void)
 {
-	if (atr_config.metrics_exporter != ATR_METRICS_NONE)
+	if (atr_config.metrics_exporters != ATR_METRICS_NONE)
 		forget_counts();
 	/* The links stay in their pool as they are: the parent's other threads may
 	 * have been using them.  A few bytes per ring and fork. */

@@ -450,7 +450,7 @@ static void *run_thread(void *arg)
 	run = load();
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
 	if (!run || !((atr_config.exporters & (ATR_EXPORTER_OTLP | ATR_EXPORTER_ZIPKIN)) ||
-		      atr_config.metrics_exporter == ATR_METRICS_OTLP || atr_sampler_remote))
+		      atr_config.metrics_exporters & ATR_METRICS_OTLP || atr_sampler_remote))
 		host_loaded(); /* nothing more will be */
 	atr_status_working(run ? ATR_WORKING_RUNNING : ATR_WORKING_NO_EXPORTER);
 	if (run)

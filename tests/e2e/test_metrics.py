@@ -222,6 +222,15 @@ def test_on_standard_error(shim, echo):
     assert re.search(r"^otel\.sdk\.exporter\.operation\.duration \{.*\} count \d+ sum [\d.]+ s$", r.err, re.M)
 
 
+def test_to_a_collector_and_on_standard_error(receiver, shim, echo):
+    """Each has its own deltas."""
+    r = run(client(echo, 1, 5), shim(OTEL_METRICS_EXPORTER="otlp,console",
+                                     OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE="delta")).ok()
+    n = r.total("exported")
+    assert sum(value(m, "otel.sdk.exporter.span.exported") or 0 for m in receiver.metrics) == n > 5
+    assert re.search(r"^otel.sdk.exporter.span.exported {.*} %d$" % n, r.err, re.M), r.err
+
+
 def test_a_child_counts_anew(receiver, shim, echo):
     script = "%s; %s & wait" % ((" ".join(client(echo, 1, 3)),) * 2)
     r = run(["sh", "-c", script], shim(OTEL_METRICS_EXPORTER="otlp")).ok()
