@@ -227,15 +227,21 @@ static void collector(struct why *w)
 static void losses(struct why *w)
 {
 	const struct atr_seen *s = w->s;
-	unsigned long long full = count(w, "ring_full") + count(w, "queue_full");
 
-	if (full)
+	if (count(w, "queue_full"))
 		because(w, ATR_VERDICT_PARTLY, "queue_full",
-			"%llu spans were dropped because the queue was full: raise "
-			"AUTOTRACE_RING_SIZE (and OTEL_BSP_MAX_QUEUE_SIZE where it is set), or "
-			"give the "
-			"collector more room.",
-			full);
+			"%llu spans were dropped because as many waited as "
+			"OTEL_BSP_MAX_QUEUE_SIZE allows: raise it, or give the collector more "
+			"room.",
+			count(w, "queue_full"));
+	if (count(w, "ring_full"))
+		because(w, ATR_VERDICT_PARTLY, "ring_full",
+			"%llu spans were dropped because a ring was full: %s.",
+			count(w, "ring_full"),
+			!s->config_known || s->config.ring_size_set
+				? "raise AUTOTRACE_RING_SIZE, or leave it out"
+				: "more came at a time than could be read, or all rings together "
+				  "have their 256 MiB");
 	if (count(w, "rejected"))
 		because(w, ATR_VERDICT_PARTLY, "rejected",
 			"The collector refused %llu spans: its log says why%s%s.",

@@ -62,7 +62,6 @@ struct exporter {
 	struct atr_reader readers[2];
 	struct atr_jaeger jaeger;
 	struct atr_keep keep;
-	bool kept_stuck;    /* there was no room for the next one */
 	bool resource_said; /* to the spool */
 	bool sending;	    /* a delivery is under way */
 
@@ -139,19 +138,11 @@ static void give_kept(struct exporter *x)
 	uint8_t attr[ATR_RECORD_SPARE];
 	const char *why;
 
-	x->kept_stuck = false;
-	while (!x->kept_stuck && (record = atr_keep_next(&x->keep, &why))) {
-		x->kept_stuck = !x->host->keep(record, attr, atr_keep_say(attr, why));
-		if (!x->kept_stuck)
-			atr_keep_pop(&x->keep);
+	while ((record = atr_keep_next(&x->keep, &why))) {
+		x->host->keep(record, attr, atr_keep_say(attr, why));
+		atr_keep_pop(&x->keep);
 	}
 	say_resource(x);
-}
-
-/* Is there more, for which room may be found? */
-static bool more_kept(const struct exporter *x)
-{
-	return x->keep.ready && (!x->kept_stuck || x->sending || atr_batch_len(&x->queue));
 }
 
 /* They wait for no collector.  True when their rings were seen empty. */
@@ -159,11 +150,12 @@ static bool drain_candidates(struct exporter *x)
 {
 	bool empty = false;
 
-	for (int i = 0; i < PASSES_MAX && !empty; i++)
+	for (int i = 0; i < PASSES_MAX && !empty; i++) {
 		empty = x->host->candidates(CANDIDATES, hold_back, x) < CANDIDATES;
+		give_kept(x);
+	}
 	if (empty)
 		atr_keep_round(&x->keep, x->host->now());
-	give_kept(x);
 	return empty;
 }
 
@@ -174,13 +166,9 @@ static bool drain(struct exporter *x)
 	size_t room;
 
 	while ((room = atr_batch_room(&x->queue)) > 0) {
-		if (x->host->drain(room, take, x) < room) {
-			empty = empty && !more_kept(x);
+		if (x->host->drain(room, take, x) < room)
 			break;
-		}
 	}
-	if (x->kept_stuck) /* it waits for these */
-		x->send_to = x->queue.pushed;
 	return room > 0 && empty;
 }
 
@@ -206,7 +194,6 @@ static void settle_first(struct exporter *x, size_t n, enum atr_settled what)
 		return;
 	x->flight.len -= n * sizeof(*places);
 	memmove(places, places + n, x->flight.len);
-	x->kept_stuck = false;
 }
 
 static void settle(struct exporter *x, enum atr_settled what)
@@ -518,8 +505,7 @@ static unsigned rest(struct exporter *x)
 	}
 	if (until > atr_jaeger_due(&x->jaeger))
 		until = atr_jaeger_due(&x->jaeger);
-	if (due(x) || until <= x->host->now() || (!x->sending && atr_orphans_any(&x->orphans)) ||
-	    (x->keep.ready && !x->kept_stuck))
+	if (due(x) || until <= x->host->now() || (!x->sending && atr_orphans_any(&x->orphans)))
 		return x->host->pending();
 	if (atr_batch_room(&x->queue))
 		return x->host->wait(
@@ -700,18 +686,17 @@ static void take_none(void *arg, const struct atr_record *record, const struct a
 /* What is left, in the rings too, is told, and for the host to count. */
 static void leave(struct exporter *x)
 {
-	uint64_t n = in_flight(x), unsent;
+	uint64_t n = in_flight(x);
 
 	if (x->foreign)
 		batch_over(x, ATR_DELIVERY_FAILED);
 	atr_sink_cancel(&x->sink);
 	copy_rest(x, x->flush_by);
 	x->host->sampler_say();
+	(void)drain_candidates(x);
 	atr_keep_end(&x->keep);
-	unsent = atr_keep_ready(&x->keep);
-	atr_add(&x->host->stats->unsent, unsent);
 	n += atr_batch_len(&x->queue) + x->n_copied;
-	n += unsent + x->host->drain(SIZE_MAX, take_none, NULL);
+	n += x->host->drain(SIZE_MAX, take_none, NULL);
 	put_back(x);
 	atr_sink_say_unsent(&x->sink, n);
 }

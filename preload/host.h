@@ -27,7 +27,7 @@
  * in memory it hangs from there, and what a former run held is abandoned, never
  * freed.
  */
-#define ATR_HOST_ABI 8
+#define ATR_HOST_ABI 9
 
 /* Why wait() came back; bits. */
 enum atr_wake {
@@ -85,7 +85,7 @@ struct atr_host {
 
 	/*
 	 * Takes up to `max` committed records out of all rings, oldest first per
-	 * thread, those that were not taken before.  take() copies what it wants, and
+	 * ring, those that were not taken before.  take() copies what it wants, and
 	 * keeps the place.  Returns how many were taken.
 	 */
 	size_t (*drain)(size_t max, atr_take_fn *take, void *arg);
@@ -105,9 +105,9 @@ struct atr_host {
 	/*
 	 * A candidate that is to be exported after all, with an attribute (a field of the span) of
 	 * at most ATR_RECORD_SPARE bytes: drain() will hand it out as a record like any other.
-	 * False: there is no room now.
+	 * Where the queue is full it is dropped, and counted as others are.
 	 */
-	bool (*keep)(const struct atr_record *record, const uint8_t *attr, size_t len);
+	void (*keep)(const struct atr_record *record, const uint8_t *attr, size_t len);
 
 	/* Monotonic nanoseconds; the clock of all deadlines here. */
 	uint64_t (*now)(void);

@@ -454,7 +454,7 @@ static const struct {
 	const uint64_t *n;
 	const char *text;
 } losses[] = {
-	{ &atr_stats.ring_full, "the queue was full (AUTOTRACE_RING_SIZE, OTEL_BSP_*)" },
+	{ &atr_stats.ring_full, "a ring was full (AUTOTRACE_RING_SIZE)" },
 	{ &atr_stats.queue_full, "as many waited as may (OTEL_BSP_MAX_QUEUE_SIZE)" },
 	{ &atr_stats.rejected, "the collector refused them (its log says why)" },
 	{ &atr_stats.unsent, "no collector had taken them in time (AUTOTRACE_EXIT_TIMEOUT)" },

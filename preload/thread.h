@@ -133,7 +133,7 @@ void atr_thread_rewind(void);
 
 /* The same thread's: candidates, and those that are kept (host.h). */
 size_t atr_thread_candidates(size_t max, atr_take_fn *take, void *arg);
-bool atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_t len);
+void atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_t len);
 
 /* When nobody drains any more: what was not taken is counted, as left or unsent. */
 void atr_thread_count_rest(void);

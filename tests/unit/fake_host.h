@@ -143,7 +143,7 @@ static size_t fake_take_candidates(size_t max, atr_take_fn *to, void *arg)
 	return n;
 }
 
-static bool fake_keep(const struct atr_record *record, const uint8_t *attr, size_t len)
+static void fake_keep(const struct atr_record *record, const uint8_t *attr, size_t len)
 {
 	struct atr_record *r = calloc(1, record->size + len);
 	uint64_t settled = __atomic_load_n(&fake.settled, __ATOMIC_RELAXED);
@@ -161,9 +161,9 @@ static bool fake_keep(const struct atr_record *record, const uint8_t *attr, size
 			(struct fake_kept){ .number = ++fake.added, .record = r };
 	} else {
 		free(r);
+		fake.stats.queue_full++;
 	}
 	pthread_mutex_unlock(&fake.lock);
-	return room;
 }
 
 /* drain() holds the lock when what it hands out is settled at once. */

@@ -180,7 +180,13 @@ TEST(losses_are_counted_with_what_to_do)
 	counters[5].n = 9;
 	(void)snprintf(seen.status.health.error, 64, "refused: HTTP 400");
 	seen.status.spool_full = 1;
-	is("queue_full", ATR_VERDICT_PARTLY, "12 spans");
+	is("ring_full", ATR_VERDICT_PARTLY, "12 spans");
+	seen.config.ring_size_set = true;
+	is("ring_full", ATR_VERDICT_PARTLY, "raise AUTOTRACE_RING_SIZE");
+	counters[6].name = "queue_full";
+	counters[6].n = 13;
+	is("queue_full", ATR_VERDICT_PARTLY, "OTEL_BSP_MAX_QUEUE_SIZE");
+	counters[6].n = 0;
 	CHECK_INT(atr_why(&seen, NOW, why), 7);
 	CHECK_STR(why[1].code, "rejected");
 	CHECK(strstr(why[1].text, "refused: HTTP 400") != NULL);
