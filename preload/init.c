@@ -449,6 +449,20 @@ static void print_stats(void)
 	atr_debug(ATR_DEBUG_STATS, "stats%s", line);
 }
 
+/* It was too slow, in the middle of an export, or had them held back (AUTOTRACE_KEEP_*). */
+static void count_unknown(void)
+{
+	const struct atr_stats *s = &atr_stats;
+	uint64_t recorded = atr_load(&s->recorded);
+	uint64_t known = atr_load(&s->exported) + atr_load(&s->rejected) + atr_load(&s->missed) +
+			 atr_load(&s->failed) + atr_load(&s->left) + atr_load(&s->unsent) +
+			 atr_load(&s->unkept) + atr_load(&s->keep_overflow) +
+			 atr_load(&s->keep_limited) + atr_load(&s->no_memory);
+
+	if (recorded > known)
+		atr_store(&atr_stats.unknown, recorded - known);
+}
+
 /* Spans that nobody will ever see: why, and what to do. */
 static const struct {
 	const uint64_t *n;
@@ -498,6 +512,7 @@ static void print_once(void)
 	if (__atomic_exchange_n(&printed, 1, __ATOMIC_RELAXED))
 		return;
 	atr_worker_count_rest();
+	count_unknown();
 	print_losses();
 	if (atr_debug_domains & ATR_DEBUG_STATS)
 		print_stats();

@@ -645,8 +645,10 @@ static void count_unkept(void *arg, const struct atr_record *record, const struc
 	atr_count(unkept, 1);
 }
 
-void atr_thread_count_rest(void)
+void atr_thread_count_rest(bool torn)
 {
+	if (torn && ahead) /* it may have come to its end even so */
+		atr_thread_rewind();
 	for (struct atr_link *link = first(ATR_RING_SAMPLED); link; link = link->next)
 		atr_count(recorded, drain_ring(link, SIZE_MAX, count_left, NULL));
 	(void)drain_candidates(SIZE_MAX, count_unkept, NULL);

@@ -458,7 +458,7 @@ static void *run_thread(void *arg)
 	atr_debug(ATR_DEBUG_WORKER, "worker: stopped");
 	if (run)
 		atr_status_working(ATR_WORKING_STOPPED);
-	atr_thread_count_rest();
+	atr_thread_count_rest(false);
 	atr_store_release(&w.state, run ? STOPPED : FAILED);
 	(void)take_requests();
 	host_flushed();
@@ -797,9 +797,10 @@ void atr_worker_resume(void)
 
 void atr_worker_count_rest(void)
 {
-	/* While it runs the rings are the thread's to read. */
+	/* While it runs the rings are the thread's to read.  Kept from its libraries it does
+	 * nothing more, whatever it was in the middle of. */
 	if (atr_load_acquire(&w.state) != RUNNING)
-		atr_thread_count_rest();
+		atr_thread_count_rest(w.gate_kept);
 }
 
 void atr_worker_leave_spool(void)

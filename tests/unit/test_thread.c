@@ -379,12 +379,26 @@ TEST(the_rest_is_counted_as_what_it_is)
 		CHECK(record(CANDIDATE, 1, 100, 0));
 	for (int i = 0; i < 3; i++)
 		CHECK(record(0, 1, 100, 0));
-	atr_thread_count_rest();
+	atr_thread_count_rest(false);
 	CHECK_INT(atr_stats.recorded, 8);
 	CHECK_INT(atr_stats.unkept, 5);
 	CHECK_INT(atr_stats.left, 3);
 	CHECK_INT(atr_stats.unsent, 0);
 	CHECK(!atr_thread_empty());
+}
+
+TEST(what_was_taken_and_never_settled_is_counted_by_who_finds_it)
+{
+	fresh();
+	for (int i = 0; i < 5; i++)
+		CHECK(record(0, 1, 100, 0));
+	CHECK_INT(drained(), 5);
+	for (int i = 0; i < 2; i++)
+		atr_thread_settle(&got.places[i], ATR_SETTLED);
+	CHECK(record(0, 1, 100, 0));
+	atr_thread_count_rest(true);
+	CHECK_INT(atr_stats.recorded, 6);
+	CHECK_INT(atr_stats.left, 4);
 }
 
 TEST(a_child_begins_with_neither)
