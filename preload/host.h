@@ -196,6 +196,9 @@ struct atr_host {
 
 	/* How exporting goes, for `autotrace status`; the callee's to write. */
 	struct atr_health *health;
+
+	/* What a remote sampler goes by, ATR_STATUS_STRATEGY bytes, for the same. */
+	char *strategy_shown;
 };
 
 /* The symbol looked up in libautotrace-exporter.so.  Returns after ATR_WAKE_STOP. */

@@ -79,6 +79,7 @@ struct atr_link {
 static struct atr_pool links[ATR_N_RINGS] = { LINKS, LINKS };
 static struct atr_link *rings[ATR_N_RINGS]; /* the lists */
 static struct atr_own_ring kept;	    /* the background thread's */
+static bool made_file;			    /* or tried to */
 static uint64_t mapped;			    /* bytes of all rings */
 static uint64_t ahead;			    /* records drained and not settled; the reader's */
 static uint32_t n_rings;		    /* of sampled spans, at least so many */
@@ -654,6 +655,15 @@ void atr_thread_count_rest(bool torn)
 	(void)drain_candidates(SIZE_MAX, count_unkept, NULL);
 }
 
+void atr_thread_make_file(void)
+{
+	if (made_file)
+		return;
+	made_file = true;
+	if (!atr_spool_dir() && !kept.ring)
+		(void)make_ring(&kept, (uint32_t)atr_sys_gettid(), ATR_RING_SAMPLED);
+}
+
 bool atr_thread_spooled(void)
 {
 	for (struct atr_link *link = first(ATR_RING_SAMPLED); link; link = link->next)
@@ -706,6 +716,7 @@ void atr_thread_forked(void)
 	turn = NULL;
 	n_rings = 0;
 	kept.ring = NULL;
+	made_file = false;
 	mapped = ahead = waiting = 0;
 	atr_spool_forked();
 	atr_status_forked();

@@ -141,6 +141,9 @@ void atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_
  */
 void atr_thread_count_rest(bool torn);
 
+/* The same thread's: there is to be a file, though there is no span yet. */
+void atr_thread_make_file(void);
+
 /* Is there a ring in a file?  Is there no record that is not settled? */
 bool atr_thread_spooled(void);
 bool atr_thread_empty(void);

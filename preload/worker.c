@@ -224,6 +224,8 @@ static unsigned host_wait(uint64_t until, uint64_t n_spans)
 
 	if (bits)
 		return bits;
+	if (atr_sampler_remote)
+		atr_thread_make_file(); /* for what there is to be told without any span */
 	atr_status_write();
 	library_leave();
 	if (alone(&status)) {
@@ -354,6 +356,7 @@ static struct atr_host host = {
 	.object = atr_object,
 	.count = atr_thread_counts,
 	.health = &atr_health,
+	.strategy_shown = atr_status_strategy,
 };
 
 /* ---- the thread ---- */

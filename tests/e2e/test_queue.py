@@ -121,7 +121,7 @@ def status(pid, n=3000):
     for _ in range(200):
         r = run([os.path.join(B, "autotrace"), "status", "--json", str(pid)], bare_env())
         (one,) = json.loads(r.out)
-        one["total"] = one.get("recorded", 0) + one.get("counters", {}).get("queue_full", 0)
+        one["total"] = one.get("written", 0) + one.get("counters", {}).get("queue_full", 0)
         if one["total"] >= n:
             break
         time.sleep(0.05)
@@ -181,7 +181,7 @@ def test_without_it_the_rings_are_behind_the_queue(receiver, sender):
     s = sender(OTEL_BSP_SCHEDULE_DELAY="50", AUTOTRACE_RING_SIZE="4194304")
     s.send(6000)
     one = status(s.pid)
-    assert one["waiting"] == one["recorded"] >= 6000 and not one["counters"]["ring_full"]
+    assert one["waiting"] == one["written"] >= 6000 and not one["counters"]["ring_full"]
 
 
 @pytest.mark.parametrize("which", ["OTEL_BSP_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"])
@@ -361,7 +361,7 @@ def test_the_spool_keeps_up_to_its_limit(sender, tmp_path):
     s.send(3000)
     one = status(s.pid)
     kept = one["waiting"]
-    assert one["counters"]["ring_full"] + one["recorded"] >= 3000 and 50 < kept < 3000
+    assert one["counters"]["ring_full"] + one["written"] >= 3000 and 50 < kept < 3000
     receiver = outage.back()
     try:
         wait_for(lambda: len(receiver.spans) >= kept, "what was kept", 30)

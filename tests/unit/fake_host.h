@@ -28,6 +28,7 @@ static struct {
 	struct atr_stats stats;
 	struct atr_host host;
 	struct atr_health health;
+	char strategy[ATR_STATUS_STRATEGY];
 	pthread_t thread;
 
 	uint64_t added, drained; /* spans; their ids count from 1 */
@@ -400,6 +401,7 @@ static void fake_init(void)
 		.look_up = fake_look_up,
 		.count = fake_count,
 		.health = &fake.health,
+		.strategy_shown = fake.strategy,
 		.sampler_say = fake_sampler_say,
 		.strategy = fake_strategy,
 	};

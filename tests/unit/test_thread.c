@@ -40,6 +40,11 @@ bool atr_spool_trim(void *p, size_t len)
 	return true;
 }
 
+const char *atr_spool_dir(void)
+{
+	return files ? "/" : NULL;
+}
+
 void atr_status_forked(void)
 {
 }
@@ -399,6 +404,21 @@ TEST(what_was_taken_and_never_settled_is_counted_by_who_finds_it)
 	atr_thread_count_rest(true);
 	CHECK_INT(atr_stats.recorded, 6);
 	CHECK_INT(atr_stats.left, 4);
+}
+
+TEST(a_file_can_be_had_without_a_span)
+{
+	fresh();
+	atr_thread_make_file();
+	atr_thread_make_file();
+	CHECK_INT(files, 1);
+	CHECK_INT(drained(), 0);
+	CHECK(record(0, 1, 100, 0)); /* the ring was borrowed */
+	CHECK_INT(files, 1);
+	fresh();
+	CHECK(record(0, 1, 100, 0));
+	atr_thread_make_file();
+	CHECK_INT(files, 1);
 }
 
 TEST(a_child_begins_with_neither)

@@ -114,7 +114,7 @@ TEST(without_a_file_the_settings_say_why)
 	is("tsan", ATR_VERDICT_NONE, "ThreadSanitizer");
 	seen.config.sampler = ATR_SAMPLER_TRACEIDRATIO;
 	seen.config.sampler_arg = 0;
-	is("sampler_ratio", ATR_VERDICT_NONE, "=0:");
+	is("sampler_ratio", ATR_VERDICT_NONE, "ARG=0 in its environment: no trace");
 	seen.config.sampler = ATR_SAMPLER_ALWAYS_OFF;
 	is("sampler_off", ATR_VERDICT_NONE, "always_off");
 	seen.config.keep_slow_ms = 1000;
@@ -123,6 +123,46 @@ TEST(without_a_file_the_settings_say_why)
 	is("exporter_none", ATR_VERDICT_NONE, "none");
 	seen.config.sdk_disabled = true;
 	is("disabled", ATR_VERDICT_NONE, "OTEL_SDK_DISABLED");
+}
+
+TEST(the_sampler_says_why_there_is_nothing)
+{
+	struct atr_config *c = &seen.config;
+
+	well();
+	seen.file = seen.told = false;
+	seen.written = 0;
+	seen.thread = true;
+	c->sampler = ATR_SAMPLER_JAEGER_REMOTE;
+	c->jaeger.ratio = 0.001;
+	is("sampler_remote", ATR_VERDICT_PARTLY, "jaeger_remote in its environment: 0.001");
+	CHECK_STR(why[1].code, "idle");
+	c->sampler = ATR_SAMPLER_ALWAYS_OFF;
+	c->keep_slow_ms = 10;
+	is("sampler_kept", ATR_VERDICT_PARTLY, "AUTOTRACE_KEEP_SLOW_MS");
+	CHECK_STR(why[1].code, "idle"); /* not: no_file */
+	c->sampler = ATR_SAMPLER_TRACEIDRATIO;
+	c->sampler_arg = 0;
+	is("sampler_kept", ATR_VERDICT_PARTLY, "OTEL_TRACES_SAMPLER_ARG=0");
+	c->sampler = ATR_SAMPLER_PARENTBASED_ALWAYS_OFF;
+	is("sampler_parents_only", ATR_VERDICT_PARTLY, "AUTOTRACE_KEEP_");
+	c->keep_slow_ms = 0;
+	seen.thread = false;
+	is("sampler_parents_only", ATR_VERDICT_PARTLY, "others sampled is recorded.");
+	c->sampler = ATR_SAMPLER_PARENTBASED_TRACEIDRATIO;
+	is("sampler_parents_only", ATR_VERDICT_PARTLY, "OTEL_TRACES_SAMPLER_ARG=0");
+	c->sampler = ATR_SAMPLER_PARENTBASED_ALWAYS_ON;
+	c->ignore = "/*";
+	is("ignored", ATR_VERDICT_PARTLY, "AUTOTRACE_IGNORE=/*");
+	c->ignore = NULL;
+	c->target_traces_per_second = 5;
+	is("sampler_target", ATR_VERDICT_PARTLY, "AUTOTRACE_TARGET_TRACES_PER_SECOND=5");
+	c->target_traces_per_second = 0;
+	c->sampler = ATR_SAMPLER_JAEGER_REMOTE;
+	seen.file = seen.told = true;
+	(void)snprintf(seen.status.strategy, 100, "sampling strategy from http://j/: refused; x");
+	is("sampler_remote", ATR_VERDICT_PARTLY, "from http://j/: refused; x.");
+	seen.status.strategy[0] = '\0';
 }
 
 TEST(a_collector_that_fails_is_named_with_its_words)
