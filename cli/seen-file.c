@@ -90,6 +90,7 @@ static bool read_status(int fd, struct atr_status *to)
 	}
 	to->names[sizeof(to->names) - 1] = '\0';
 	to->settings[sizeof(to->settings) - 1] = '\0';
+	to->strategy[sizeof(to->strategy) - 1] = '\0';
 	to->health.error[sizeof(to->health.error) - 1] = '\0';
 	to->health.endpoint[sizeof(to->health.endpoint) - 1] = '\0';
 	return to->version == ATR_STATUS_VERSION && to->n_counters <= ATR_STATUS_COUNTERS;

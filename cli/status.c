@@ -88,10 +88,9 @@ static unsigned percent(uint64_t part, uint64_t whole)
 /* Spans dropped, as far as the process counted them. */
 static uint64_t dropped(const struct atr_seen *s)
 {
-	static const char *const names[] = {
-		"ring_full", "queue_full", "too_long", "no_memory",
-		"rejected",  "failed",	   "unsent",   "keep_overflow"
-	};
+	static const char *const names[] = { "ring_full", "queue_full",	   "too_long",
+					     "no_memory", "rejected",	   "failed",
+					     "unsent",	  "keep_overflow", "keep_limited" };
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -174,7 +173,7 @@ static void put_own_words(const struct atr_seen *s, uint64_t now)
 	printf("  %-10s %s, heard of %s ago\n", "thread", working(s),
 	       atr_ago(now, s->status.updated));
 	put_export(s, now);
-	printf("  %-10s %llu recorded, %llu exported, %llu dropped\n", "spans",
+	printf("  %-10s %llu written, %llu exported, %llu dropped\n", "spans",
 	       (unsigned long long)s->written, (unsigned long long)atr_seen_counter(s, "exported"),
 	       (unsigned long long)dropped(s));
 	printf("  %-10s %llu waiting: %llu in the queue of %llu, %llu on their way\n", "",
@@ -314,7 +313,7 @@ static void put_object(const struct atr_seen *s, const struct atr_reason *why, s
 	if (s->file) {
 		put_key("spool", s->path);
 		put_number("spool_bytes", s->bytes);
-		put_number("recorded", s->written);
+		put_number("written", s->written);
 		put_number("waiting", s->waiting);
 		put_number("rings", s->n_rings);
 		put_number("ring_percent", percent(s->used_bytes, s->fullest_bytes));
@@ -374,7 +373,7 @@ static void show(const struct atr_seen *s, void *arg)
 	} else {
 		if (!o->n)
 			printf("%8s %-15s %-8s %9s %9s %8s %8s  %s\n", "pid", "name", "tracing",
-			       "recorded", "exported", "waiting", "dropped", "why");
+			       "written", "exported", "waiting", "dropped", "why");
 		put_row(s, why);
 	}
 	o->n++;

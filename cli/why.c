@@ -109,38 +109,128 @@ static void not_loaded(struct why *w)
 
 /* ---- it is, and is told to send nothing ---- */
 
+static bool keeps(const struct atr_config *c)
+{
+	return c->keep_errors || c->keep_slow_ms;
+}
+
+static bool is_remote(const struct atr_config *c)
+{
+	return c->sampler == ATR_SAMPLER_JAEGER_REMOTE ||
+	       c->sampler == ATR_SAMPLER_PARENTBASED_JAEGER_REMOTE;
+}
+
+static void nothing_sampled(struct why *w, const char *code, const char *setting)
+{
+	if (keeps(&w->s->config))
+		because(w, ATR_VERDICT_PARTLY, "sampler_kept",
+			"%s in its environment: only traces in which something failed "
+			"(AUTOTRACE_KEEP_ERRORS) or was slow (AUTOTRACE_KEEP_SLOW_MS) are "
+			"exported, "
+			"where that is set.",
+			setting);
+	else
+		because(w, ATR_VERDICT_NONE, code, "%s in its environment: no trace is recorded.",
+			setting);
+}
+
+static void remote_sampler(struct why *w)
+{
+	const struct atr_seen *s = w->s;
+
+	if (s->told && s->status.strategy[0])
+		because(w, ATR_VERDICT_PARTLY, "sampler_remote",
+			"OTEL_TRACES_SAMPLER=jaeger_remote in its environment, %s.",
+			s->status.strategy);
+	else
+		because(w, ATR_VERDICT_PARTLY, "sampler_remote",
+			"OTEL_TRACES_SAMPLER=jaeger_remote in its environment: %g of the traces is "
+			"recorded until its backend has said what is; whether it has, cannot be "
+			"seen from here.",
+			s->config.jaeger.ratio);
+}
+
+static void sampler(struct why *w)
+{
+	const struct atr_config *c = &w->s->config;
+	const char *also = keeps(c) ? ", and what was kept (AUTOTRACE_KEEP_*)" : "";
+
+	switch (c->sampler) {
+	case ATR_SAMPLER_ALWAYS_OFF:
+		nothing_sampled(w, "sampler_off", "OTEL_TRACES_SAMPLER=always_off");
+		break;
+	case ATR_SAMPLER_PARENTBASED_ALWAYS_OFF:
+		because(w, ATR_VERDICT_PARTLY, "sampler_parents_only",
+			"OTEL_TRACES_SAMPLER=parentbased_always_off in its environment: only what "
+			"belongs to a trace that others sampled is recorded%s.",
+			also);
+		break;
+	case ATR_SAMPLER_TRACEIDRATIO:
+		if (c->sampler_arg <= 0)
+			nothing_sampled(w, "sampler_ratio", "OTEL_TRACES_SAMPLER_ARG=0");
+		else if (c->sampler_arg < 1)
+			because(w, ATR_VERDICT_PARTLY, "sampler_ratio",
+				"OTEL_TRACES_SAMPLER_ARG=%g: this part of the traces is "
+				"recorded%s.",
+				c->sampler_arg, also);
+		break;
+	case ATR_SAMPLER_PARENTBASED_TRACEIDRATIO:
+		if (c->sampler_arg <= 0)
+			because(w, ATR_VERDICT_PARTLY, "sampler_parents_only",
+				"OTEL_TRACES_SAMPLER_ARG=0 in its environment: only what belongs "
+				"to "
+				"a trace that others sampled is recorded%s.",
+				also);
+		else if (c->sampler_arg < 1)
+			because(w, ATR_VERDICT_PARTLY, "sampler_ratio",
+				"OTEL_TRACES_SAMPLER_ARG=%g: this part of the traces that begin "
+				"here is recorded%s.",
+				c->sampler_arg, also);
+		break;
+	case ATR_SAMPLER_JAEGER_REMOTE:
+	case ATR_SAMPLER_PARENTBASED_JAEGER_REMOTE:
+		remote_sampler(w);
+		break;
+	default:
+		break;
+	}
+	if (c->target_traces_per_second && c->sampler != ATR_SAMPLER_ALWAYS_OFF &&
+	    c->sampler != ATR_SAMPLER_PARENTBASED_ALWAYS_OFF && !is_remote(c))
+		because(w, ATR_VERDICT_PARTLY, "sampler_target",
+			"AUTOTRACE_TARGET_TRACES_PER_SECOND=%u in its environment: of the traces "
+			"that begin here about so many are recorded.",
+			c->target_traces_per_second);
+}
+
 static void settings(struct why *w)
 {
 	const struct atr_config *c = &w->s->config;
 
 	if (!w->s->config_known)
 		return;
-	if (c->sdk_disabled)
+	if (c->sdk_disabled) {
 		because(w, ATR_VERDICT_NONE, "disabled",
 			"OTEL_SDK_DISABLED=true in its environment.");
-	else if (!atr_config_exports(c))
+		return;
+	}
+	if (!atr_config_exports(c)) {
 		because(w, ATR_VERDICT_NONE, "exporter_none",
 			"OTEL_TRACES_EXPORTER=none in its environment: it propagates, and records "
 			"nothing.");
-	else if (c->sampler == ATR_SAMPLER_ALWAYS_OFF && (c->keep_errors || c->keep_slow_ms))
-		because(w, ATR_VERDICT_PARTLY, "sampler_kept",
-			"OTEL_TRACES_SAMPLER=always_off in its environment: only traces in which "
-			"something failed (AUTOTRACE_KEEP_ERRORS) or was slow "
-			"(AUTOTRACE_KEEP_SLOW_MS) are exported.");
-	else if (c->sampler == ATR_SAMPLER_ALWAYS_OFF)
-		because(w, ATR_VERDICT_NONE, "sampler_off",
-			"OTEL_TRACES_SAMPLER=always_off in its environment.");
-	else if (c->sampler == ATR_SAMPLER_PARENTBASED_ALWAYS_OFF)
-		because(w, ATR_VERDICT_PARTLY, "sampler_parents_only",
-			"OTEL_TRACES_SAMPLER=parentbased_always_off in its environment: only what "
-			"belongs to a trace that others sampled is recorded.");
-	else if ((c->sampler == ATR_SAMPLER_TRACEIDRATIO ||
-		  c->sampler == ATR_SAMPLER_PARENTBASED_TRACEIDRATIO) &&
-		 c->sampler_arg < 1)
-		because(w, c->sampler_arg > 0 ? ATR_VERDICT_PARTLY : ATR_VERDICT_NONE,
-			"sampler_ratio",
-			"OTEL_TRACES_SAMPLER_ARG=%g: this part of the traces is recorded.",
-			c->sampler_arg);
+		return;
+	}
+	sampler(w);
+	if (c->ignore && !w->s->written)
+		because(w, ATR_VERDICT_PARTLY, "ignored",
+			"AUTOTRACE_IGNORE=%.200s in its environment: HTTP requests that this fits "
+			"are not recorded.",
+			c->ignore);
+}
+
+/* Only what is sampled or kept makes one; a thread there may be before. */
+static bool should_have_file(const struct atr_seen *s)
+{
+	return s->thread && !(s->config_known && (keeps(&s->config) || is_remote(&s->config)));
 }
 
 /* Without a file there is nothing that it says of itself. */
@@ -158,7 +248,8 @@ static void no_file(struct why *w)
 		because(w, ATR_VERDICT_NONE, "sandbox",
 			"It is in a seccomp sandbox: what it does there is not traced; what came "
 			"before was sent.");
-	else if (s->thread || s->valgrind || (s->config_known && !s->config.spool_max_bytes))
+	else if (should_have_file(s) || s->valgrind ||
+		 (s->config_known && !s->config.spool_max_bytes))
 		because(w, ATR_VERDICT_UNKNOWN, "no_file",
 			"It keeps its spans in memory (%s), so its counters cannot be seen from "
 			"here: AUTOTRACE_DEBUG=stats prints them when it ends.",
@@ -166,6 +257,9 @@ static void no_file(struct why *w)
 			: s->config_known && !s->config.spool_max_bytes
 				? "AUTOTRACE_SPOOL_MAX_BYTES=0"
 				: "it said why on its standard error");
+	else if (s->thread)
+		because(w, ATR_VERDICT_OK, "idle",
+			"It is traced, and nothing has been sampled or kept yet.");
 	else
 		because(w, ATR_VERDICT_OK, "idle",
 			"It is traced and has recorded nothing yet: no network operation of it has "
@@ -227,15 +321,21 @@ static void collector(struct why *w)
 static void losses(struct why *w)
 {
 	const struct atr_seen *s = w->s;
-	unsigned long long full = count(w, "ring_full") + count(w, "queue_full");
 
-	if (full)
+	if (count(w, "queue_full"))
 		because(w, ATR_VERDICT_PARTLY, "queue_full",
-			"%llu spans were dropped because the queue was full: raise "
-			"AUTOTRACE_RING_SIZE (and OTEL_BSP_MAX_QUEUE_SIZE where it is set), or "
-			"give the "
-			"collector more room.",
-			full);
+			"%llu spans were dropped because as many waited as "
+			"OTEL_BSP_MAX_QUEUE_SIZE allows: raise it, or give the collector more "
+			"room.",
+			count(w, "queue_full"));
+	if (count(w, "ring_full"))
+		because(w, ATR_VERDICT_PARTLY, "ring_full",
+			"%llu spans were dropped because a ring was full: %s.",
+			count(w, "ring_full"),
+			!s->config_known || s->config.ring_size_set
+				? "raise AUTOTRACE_RING_SIZE, or leave it out"
+				: "more came at a time than could be read, or all rings together "
+				  "have their 256 MiB");
 	if (count(w, "rejected"))
 		because(w, ATR_VERDICT_PARTLY, "rejected",
 			"The collector refused %llu spans: its log says why%s%s.",
@@ -249,8 +349,18 @@ static void losses(struct why *w)
 	if (count(w, "keep_overflow"))
 		because(w, ATR_VERDICT_PARTLY, "kept_too_many",
 			"%llu spans that might have been kept were dropped, for more was held back "
-			"than 8 MiB, 4,096 traces or AUTOTRACE_MAX_TRACES_PER_SECOND allow.",
+			"than 8 MiB or 4,096 traces, or for longer than 5 minutes.",
 			count(w, "keep_overflow"));
+	if (count(w, "keep_limited"))
+		because(w, ATR_VERDICT_PARTLY, "kept_limited",
+			"%llu spans of traces that failed or were slow were dropped: as many were "
+			"kept as AUTOTRACE_MAX_TRACES_PER_SECOND allows.",
+			count(w, "keep_limited"));
+	if (count(w, "limited"))
+		because(w, ATR_VERDICT_PARTLY, "limited",
+			"%llu traces were not sampled, for more began than "
+			"AUTOTRACE_MAX_TRACES_PER_SECOND allows.",
+			count(w, "limited"));
 	if (s->status.spool_full)
 		because(w, ATR_VERDICT_PARTLY, "spool_full",
 			"The spool is full (AUTOTRACE_SPOOL_MAX_BYTES): 'autotrace drain' sends "

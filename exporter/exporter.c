@@ -61,10 +61,9 @@ struct exporter {
 	struct atr_limits limits;
 	struct atr_sink sink;
 	struct atr_tally tally;
-	struct atr_reader reader;
+	struct atr_reader readers[2];
 	struct atr_jaeger jaeger;
 	struct atr_keep keep;
-	bool kept_stuck;    /* there was no room for the next one */
 	bool resource_said; /* to the spool */
 	bool sending;	    /* a delivery is under way */
 
@@ -143,19 +142,11 @@ static void give_kept(struct exporter *x)
 	uint8_t attr[ATR_RECORD_SPARE];
 	const char *why;
 
-	x->kept_stuck = false;
-	while (!x->kept_stuck && (record = atr_keep_next(&x->keep, &why))) {
-		x->kept_stuck = !x->host->keep(record, attr, atr_keep_say(attr, why));
-		if (!x->kept_stuck)
-			atr_keep_pop(&x->keep);
+	while ((record = atr_keep_next(&x->keep, &why))) {
+		x->host->keep(record, attr, atr_keep_say(attr, why));
+		atr_keep_pop(&x->keep);
 	}
 	say_resource(x);
-}
-
-/* Is there more, for which room may be found? */
-static bool more_kept(const struct exporter *x)
-{
-	return x->keep.ready && (!x->kept_stuck || x->sending || atr_batch_len(&x->queue));
 }
 
 /* They wait for no collector.  True when their rings were seen empty. */
@@ -163,11 +154,12 @@ static bool drain_candidates(struct exporter *x)
 {
 	bool empty = false;
 
-	for (int i = 0; i < PASSES_MAX && !empty; i++)
+	for (int i = 0; i < PASSES_MAX && !empty; i++) {
 		empty = x->host->candidates(CANDIDATES, hold_back, x) < CANDIDATES;
+		give_kept(x);
+	}
 	if (empty)
 		atr_keep_round(&x->keep, x->host->now());
-	give_kept(x);
 	return empty;
 }
 
@@ -178,13 +170,9 @@ static bool drain(struct exporter *x)
 	size_t room;
 
 	while ((room = atr_batch_room(&x->queue)) > 0) {
-		if (x->host->drain(room, take, x) < room) {
-			empty = empty && !more_kept(x);
+		if (x->host->drain(room, take, x) < room)
 			break;
-		}
 	}
-	if (x->kept_stuck) /* it waits for these */
-		x->send_to = x->queue.pushed;
 	return room > 0 && empty;
 }
 
@@ -210,7 +198,6 @@ static void settle_first(struct exporter *x, size_t n, enum atr_settled what)
 		return;
 	x->flight.len -= n * sizeof(*places);
 	memmove(places, places + n, x->flight.len);
-	x->kept_stuck = false;
 }
 
 static void settle(struct exporter *x, enum atr_settled what)
@@ -486,20 +473,25 @@ static void send_metrics(struct exporter *x)
 	uint64_t now = x->host->now();
 	struct atr_numbers numbers;
 
-	if (!atr_reader_wants(&x->reader, now))
-		return;
-	collect(x, &numbers);
-	atr_reader_step(&x->reader, &x->sink.head, &numbers, now);
+	for (size_t i = 0; i < ATR_ARRAY_LEN(x->readers); i++) {
+		if (!atr_reader_wants(&x->readers[i], now))
+			continue;
+		collect(x, &numbers);
+		atr_reader_step(&x->readers[i], &x->sink.head, &numbers, now);
+	}
 }
 
 static void send_last_metrics(struct exporter *x)
 {
 	struct atr_numbers numbers;
 
-	if (x->reader.to == ATR_READER_OFF)
-		return;
-	collect(x, &numbers);
-	atr_reader_end(&x->reader, &x->sink.head, &numbers, x->flush_by);
+	/* Nobody waits for the console, which is the first. */
+	for (size_t i = 0; i < ATR_ARRAY_LEN(x->readers); i++) {
+		if (x->readers[i].to == ATR_READER_OFF)
+			continue;
+		collect(x, &numbers);
+		atr_reader_end(&x->readers[i], &x->sink.head, &numbers, x->flush_by);
+	}
 }
 
 static enum atr_delivery_haste haste(const struct exporter *x)
@@ -542,13 +534,14 @@ static unsigned rest(struct exporter *x)
 
 	if (until > x->tick && atr_batch_room(&x->queue))
 		until = x->tick;
-	metrics = atr_reader_due(&x->reader, x->host->now());
-	if (until > metrics)
-		until = metrics;
+	for (size_t i = 0; i < ATR_ARRAY_LEN(x->readers); i++) {
+		metrics = atr_reader_due(&x->readers[i], x->host->now());
+		if (until > metrics)
+			until = metrics;
+	}
 	if (until > atr_jaeger_due(&x->jaeger))
 		until = atr_jaeger_due(&x->jaeger);
-	if (due(x) || until <= x->host->now() || orphans_due(x) ||
-	    (x->keep.ready && !x->kept_stuck))
+	if (due(x) || until <= x->host->now() || orphans_due(x))
 		return x->host->pending();
 	if (atr_batch_room(&x->queue))
 		return x->host->wait(
@@ -658,6 +651,20 @@ static void run_flush(struct exporter *x, unsigned wake)
 
 /* ---- the whole ---- */
 
+static void init_readers(struct exporter *x)
+{
+	static const enum atr_METRICS_EXPORTERS order[] = { ATR_METRICS_CONSOLE, ATR_METRICS_OTLP };
+	const char *url = x->sink.delivery ? x->sink.delivery->endpoint.url.url : NULL;
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(x->readers); i++) {
+		if (atr_reader_init(&x->readers[i], x->host, order[i], atr_sink_component(&x->sink),
+				    url))
+			continue;
+		x->host->log(ATR_LOG_ERROR, "out of memory: there are no metrics");
+		x->readers[i].to = ATR_READER_OFF;
+	}
+}
+
 /* False when there is no memory for the least. */
 static bool init(struct exporter *x, const struct atr_host *host)
 {
@@ -686,11 +693,7 @@ static bool init(struct exporter *x, const struct atr_host *host)
 		return false;
 	atr_sink_on_sent(&x->sink, shipped, x);
 	tell_endpoint(x);
-	if (!atr_reader_init(&x->reader, host, atr_sink_component(&x->sink),
-			     x->sink.delivery ? x->sink.delivery->endpoint.url.url : NULL)) {
-		host->log(ATR_LOG_ERROR, "out of memory: there are no metrics");
-		x->reader.to = ATR_READER_OFF;
-	}
+	init_readers(x);
 	if (atr_sink_collects(&x->sink))
 		atr_orphans_scan(&x->orphans);
 	return true;
@@ -724,18 +727,17 @@ static void take_none(void *arg, const struct atr_record *record, const struct a
 /* What is left, in the rings too, is told, and for the host to count. */
 static void leave(struct exporter *x)
 {
-	uint64_t n = in_flight(x), unsent;
+	uint64_t n = in_flight(x);
 
 	if (x->foreign)
 		batch_over(x, ATR_DELIVERY_FAILED);
 	atr_sink_cancel(&x->sink);
 	copy_rest(x, x->flush_by);
 	x->host->sampler_say();
+	(void)drain_candidates(x);
 	atr_keep_end(&x->keep);
-	unsent = atr_keep_ready(&x->keep);
-	atr_add(&x->host->stats->unsent, unsent);
 	n += atr_batch_len(&x->queue) + x->n_copied;
-	n += unsent + x->host->drain(SIZE_MAX, take_none, NULL);
+	n += x->host->drain(SIZE_MAX, take_none, NULL);
 	put_back(x);
 	atr_sink_say_unsent(&x->sink, n);
 }
@@ -828,7 +830,8 @@ void atr_exporter_run(const struct atr_host *host)
 		host->log(ATR_LOG_ERROR, "out of memory: nothing will be exported");
 	}
 	atr_orphans_finish(&x.orphans);
-	atr_reader_finish(&x.reader);
+	for (size_t i = 0; i < ATR_ARRAY_LEN(x.readers); i++)
+		atr_reader_finish(&x.readers[i]);
 	atr_sink_finish(&x.sink);
 	atr_buf_free(&x.flight);
 	atr_batch_finish(&x.queue);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/jaeger-remote.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -284,17 +285,59 @@ static void perform(struct atr_jaeger *j)
 	}
 }
 
-/* Once when it begins, once when it is over. */
+/* What is gone by until it answers. */
+static void say_until(const struct atr_jaeger *j, char *text, size_t size)
+{
+	if (j->answered)
+		(void)snprintf(text, size, "the last one stays");
+	else
+		(void)snprintf(text, size, "%g of the traces is recorded until there is one",
+			       j->host->config->jaeger.ratio);
+}
+
+static void show(const struct atr_jaeger *j, const char *what)
+{
+	(void)snprintf(j->host->strategy_shown, ATR_STATUS_STRATEGY, "%s", what);
+	for (char *p = j->host->strategy_shown; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+}
+
+/* Said once when it begins, once when it is over. */
 static void failed(struct atr_jaeger *j, const char *why, long status)
 {
-	if (!j->failed && status)
-		j->host->log(ATR_LOG_WARN,
-			     "sampling strategy from %s: HTTP %ld%s; the last one stays", j->shown,
-			     status, why);
-	else if (!j->failed)
-		j->host->log(ATR_LOG_WARN, "sampling strategy from %s: %s; the last one stays",
-			     j->shown, why);
+	char line[ATR_STATUS_STRATEGY], http[32] = "", until[80];
+
+	if (status)
+		(void)snprintf(http, sizeof(http), "HTTP %ld", status);
+	say_until(j, until, sizeof(until));
+	(void)snprintf(line, sizeof(line), "sampling strategy from %.160s: %s%.100s; %s", j->shown,
+		       http, why, until);
+	if (!j->failed)
+		j->host->log(ATR_LOG_WARN, "%s", line);
+	show(j, line);
 	j->failed = true;
+}
+
+static void use(struct atr_jaeger *j)
+{
+	char line[ATR_STATUS_STRATEGY];
+	const struct atr_strategy *s = &j->strategy;
+	size_t n =
+		(size_t)snprintf(line, sizeof(line), "sampling strategy from %.160s: ", j->shown);
+
+	if (s->per_second >= 0)
+		(void)snprintf(line + n, sizeof(line) - n, "at most %g traces per second",
+			       s->per_second);
+	else
+		(void)snprintf(line + n, sizeof(line) - n, "%g of the traces%s", s->ratio,
+			       s->n_operations ? ", but for some operations" : "");
+	show(j, line);
+	j->host->strategy(s);
+	if (j->failed)
+		j->host->log(ATR_LOG_INFO, "sampling strategy from %s works again", j->shown);
+	j->failed = false;
+	j->answered = true;
 }
 
 static void use_answer(struct atr_jaeger *j, CURLcode code)
@@ -312,11 +355,7 @@ static void use_answer(struct atr_jaeger *j, CURLcode code)
 						      &j->strategy, &j->names)) {
 		failed(j, ", and no strategy", status);
 	} else {
-		j->host->strategy(&j->strategy);
-		if (j->failed)
-			j->host->log(ATR_LOG_INFO, "sampling strategy from %s works again",
-				     j->shown);
-		j->failed = false;
+		use(j);
 	}
 }
 

@@ -29,7 +29,8 @@ struct atr_jaeger {
 	struct atr_buf names; /* of its operations */
 	uint64_t next;	      /* monotonic ns: when it is to be asked again; UINT64_MAX: never */
 	bool in_flight;
-	bool failed; /* the last time, and that was said */
+	bool failed;   /* the last time, and that was said */
+	bool answered; /* ever */
 	bool too_long;
 	char error[CURL_ERROR_SIZE];
 };

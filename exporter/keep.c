@@ -104,7 +104,7 @@ static void drop(struct atr_keep *k, struct atr_kept_trace *t, uint64_t *counter
 static void keep(struct atr_keep *k, struct atr_kept_trace *t, const char *why, uint64_t now)
 {
 	if (k->limited && !atr_bucket_take(&k->kept, now)) {
-		drop(k, t, &k->stats->keep_overflow);
+		drop(k, t, &k->stats->keep_limited);
 		return;
 	}
 	t->why = why;
@@ -233,7 +233,7 @@ static bool make_room(struct atr_keep *k, size_t size)
 		struct atr_kept_trace *t = k->ended.first ? k->ended.first : k->open.first;
 
 		if (!t)
-			return false; /* all of it is kept, and waits for the collector */
+			return false; /* all of it is kept, and on its way out */
 		drop(k, t, &k->stats->keep_overflow);
 	}
 	return true;
@@ -345,13 +345,4 @@ size_t atr_keep_say(uint8_t to[static ATR_RECORD_SPARE], const char *why)
 
 	atr_attr_str(&pb, ATR_KEPT, why, strlen(why));
 	return (size_t)(pb.p - to);
-}
-
-size_t atr_keep_ready(const struct atr_keep *k)
-{
-	size_t n = 0;
-
-	for (const struct atr_kept_span *s = k->ready; s; s = s->next)
-		n++;
-	return n;
 }

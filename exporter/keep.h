@@ -60,14 +60,12 @@ void atr_keep_round(struct atr_keep *k, uint64_t now);
 /* The process ends: what nothing is to be kept for is dropped. */
 void atr_keep_end(struct atr_keep *k);
 
-/* The next record that is kept, and why; NULL: there is none now.  It stays until the pop. */
+/* The next record that is kept, and why; NULL: there is none now.  It stays until the pop, which is
+ * not to be waited for: it is as unsafe here as what is undecided. */
 const struct atr_record *atr_keep_next(const struct atr_keep *k, const char **ret_why);
 void atr_keep_pop(struct atr_keep *k);
 
 /* The attribute that says why a span is kept, as a field of the span; its length. */
 size_t atr_keep_say(uint8_t to[static ATR_RECORD_SPARE], const char *why);
-
-/* How many there are; counts them. */
-size_t atr_keep_ready(const struct atr_keep *k);
 
 #endif

@@ -279,7 +279,8 @@ static void pack_sum(struct atr_buf *fields, const struct list *l, const struct 
 		fill(&attrs[i], &first[i]);
 		points[i].attributes = attrs[i].list;
 		points[i].n_attributes = first[i].n_attrs;
-		points[i].start_time_unix_nano = l->m->since;
+		/* What goes up and down is never told as a difference. */
+		points[i].start_time_unix_nano = row->kind == UPDOWN ? l->m->start : l->m->since;
 		points[i].time_unix_nano = time;
 		points[i].value_case = ATR__OTLP__NUMBER_DATA_POINT__VALUE_AS_INT;
 		points[i].as_int = first[i].value;

@@ -27,7 +27,8 @@ struct atr_numbers {
 
 struct atr_metrics {
 	bool delta;	  /* for counters and histograms */
-	uint64_t since;	  /* ns since 1970; when counting began, or was delivered last */
+	uint64_t start;	  /* ns since 1970; when counting began */
+	uint64_t since;	  /* the same, or with `delta` when it was delivered last */
 	const char *type; /* otel.component.type of the exporter */
 	char server[128]; /* server.address; "": none */
 	int port;

@@ -60,22 +60,22 @@ static int init_endpoint(struct atr_reader *r)
 	return atr_endpoint_init(&r->endpoint, &host, ATR_SIGNAL_METRICS);
 }
 
-bool atr_reader_init(struct atr_reader *r, const struct atr_host *host, const char *type,
-		     const char *url)
+bool atr_reader_init(struct atr_reader *r, const struct atr_host *host,
+		     enum atr_METRICS_EXPORTERS which, const char *type, const char *url)
 {
 	const struct atr_config *c = host->config;
 
 	*r = (struct atr_reader){ .host = host };
-	if (c->metrics_exporter == ATR_METRICS_NONE || !host->count)
+	if (!(c->metrics_exporters & (unsigned)which) || !host->count)
 		return true;
 	r->metrics.type = type;
 	r->metrics.delta = c->otlp_temporality != ATR_TEMPORALITY_CUMULATIVE;
-	r->metrics.since = atr_wall_clock();
+	r->metrics.start = r->metrics.since = atr_wall_clock();
 	set_server(&r->metrics, url);
 	r->interval = c->metric_interval * NS_PER_MS;
 	r->timeout = ns(c->metric_timeout);
 	r->due = host->now() + r->interval;
-	if (c->metrics_exporter == ATR_METRICS_CONSOLE) {
+	if (which == ATR_METRICS_CONSOLE) {
 		r->to = ATR_READER_CONSOLE;
 		return true;
 	}

@@ -34,10 +34,12 @@ struct atr_reader {
 	bool down;	   /* it fails, and that was said */
 };
 
-/* By OTEL_METRICS_EXPORTER.  `type` and `url` are those of the spans' exporter.  False without
- * memory: there are no metrics. */
-bool atr_reader_init(struct atr_reader *r, const struct atr_host *host, const char *type,
-		     const char *url);
+/*
+ * One of those of OTEL_METRICS_EXPORTER; off if it is not.  `type` and `url` are those of the
+ * spans' exporter.  False without memory: there are no metrics.
+ */
+bool atr_reader_init(struct atr_reader *r, const struct atr_host *host,
+		     enum atr_METRICS_EXPORTERS which, const char *type, const char *url);
 
 /* Is there something to be done now?  Then `numbers` are to be had for atr_reader_step(). */
 bool atr_reader_wants(const struct atr_reader *r, uint64_t now);

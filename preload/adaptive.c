@@ -6,7 +6,7 @@
  * goes down at once.
  *
  * The ratio is one of a ladder of steps of 4.4 % (16 to an octave), so that there is a
- * bounded number of thresholds, each with its tracestate (preload/rate.h).
+ * bounded number of thresholds, each with its tracestate (preload/rate.h); none is given back.
  */
 #include "preload/adaptive.h"
 
@@ -42,7 +42,7 @@ static const struct atr_rate *rate_for(double ratio)
 	else
 		while (step > ratio && step > LEAST)
 			step *= LADDER_STEP;
-	rate = atr_rate_of(
+	rate = atr_rate_take(
 		atr_rate_threshold(ratio >= steer.most || step > steer.most ? steer.most : step));
 	return rate ? rate : atr_load(&steer.rate);
 }

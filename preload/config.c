@@ -324,7 +324,8 @@ static void read_ratio_option(const struct reader *r, const char *env, double *f
 #define READ_CONSOLE(c, r, f, env, min, max) READ_WORDS(c, r, f, env, CONSOLE)
 #define READ_PROTOCOL(c, r, f, env, min, max) READ_WORDS(c, r, f, env, PROTOCOL)
 #define READ_COMPRESSION(c, r, f, env, min, max) READ_WORDS(c, r, f, env, COMPRESSION)
-#define READ_METRICS_EXPORTER(c, r, f, env, min, max) READ_WORDS(c, r, f, env, METRICS_EXPORTER)
+#define READ_METRICS_EXPORTERS(c, r, f, env, min, max) \
+	read_set(r, env, words_METRICS_EXPORTERS, &c->f, &c->f##_set)
 #define READ_TEMPORALITY(c, r, f, env, min, max) READ_WORDS(c, r, f, env, TEMPORALITY)
 #define READ_HISTOGRAM(c, r, f, env, min, max) READ_WORDS(c, r, f, env, HISTOGRAM)
 #define READ_LOG_LEVEL(c, r, f, env, min, max) READ_WORDS(c, r, f, env, LOG_LEVEL)
@@ -338,16 +339,25 @@ static bool wants_ratio(const struct atr_config *c)
 				  c->sampler == ATR_SAMPLER_PARENTBASED_TRACEIDRATIO);
 }
 
-/* "none" is nothing beside others; a file is one of them, and alone it is all. */
+/* "none" is nothing beside others. */
+static void leave_none_out(const struct reader *r, const char *env, unsigned none, unsigned *bits)
+{
+	unsigned others = *bits & ~none;
+	char line[128];
+
+	if (!others || *bits == others)
+		return;
+	(void)atr_format(line, sizeof(line),
+			 "%s: \"none\" is not to be combined with others; leaving it out", env);
+	r->warn(line);
+	*bits = others;
+}
+
+/* A file is one of them, and alone it is all. */
 static void use_exporters(struct atr_config *c, const struct reader *r)
 {
-	unsigned others = c->exporters & ~(unsigned)ATR_EXPORTER_NONE;
-
-	if (others && c->exporters != others) {
-		r->warn("OTEL_TRACES_EXPORTER: \"none\" is not to be combined with others; "
-			"leaving it out");
-		c->exporters = others;
-	}
+	leave_none_out(r, "OTEL_TRACES_EXPORTER", ATR_EXPORTER_NONE, &c->exporters);
+	leave_none_out(r, "OTEL_METRICS_EXPORTER", ATR_METRICS_NONE, &c->metrics_exporters);
 	if (c->file && !c->exporters_set)
 		c->exporters = ATR_EXPORTER_NONE;
 }
@@ -550,7 +560,7 @@ static void show_words(struct lines *to, const char *env, const struct word *wor
 #define SHOW_CONSOLE(to, env, v) show_string(to, env, spelling(words_CONSOLE, v))
 #define SHOW_PROTOCOL(to, env, v) show_string(to, env, spelling(words_PROTOCOL, v))
 #define SHOW_COMPRESSION(to, env, v) show_string(to, env, spelling(words_COMPRESSION, v))
-#define SHOW_METRICS_EXPORTER(to, env, v) show_string(to, env, spelling(words_METRICS_EXPORTER, v))
+#define SHOW_METRICS_EXPORTERS(to, env, v) show_words(to, env, words_METRICS_EXPORTERS, v)
 #define SHOW_TEMPORALITY(to, env, v) show_string(to, env, spelling(words_TEMPORALITY, v))
 #define SHOW_HISTOGRAM(to, env, v) show_string(to, env, spelling(words_HISTOGRAM, v))
 #define SHOW_LOG_LEVEL(to, env, v) show_string(to, env, spelling(words_LOG_LEVEL, v))

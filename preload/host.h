@@ -85,7 +85,7 @@ struct atr_host {
 
 	/*
 	 * Takes up to `max` committed records out of all rings, oldest first per
-	 * thread, those that were not taken before.  take() copies what it wants, and
+	 * ring, those that were not taken before.  take() copies what it wants, and
 	 * keeps the place.  Returns how many were taken.
 	 */
 	size_t (*drain)(size_t max, atr_take_fn *take, void *arg);
@@ -105,9 +105,9 @@ struct atr_host {
 	/*
 	 * A candidate that is to be exported after all, with an attribute (a field of the span) of
 	 * at most ATR_RECORD_SPARE bytes: drain() will hand it out as a record like any other.
-	 * False: there is no room now.
+	 * Where the queue is full it is dropped, and counted as others are.
 	 */
-	bool (*keep)(const struct atr_record *record, const uint8_t *attr, size_t len);
+	void (*keep)(const struct atr_record *record, const uint8_t *attr, size_t len);
 
 	/* Monotonic nanoseconds; the clock of all deadlines here. */
 	uint64_t (*now)(void);
@@ -197,6 +197,9 @@ struct atr_host {
 
 	/* How exporting goes, for `autotrace status`; the callee's to write. */
 	struct atr_health *health;
+
+	/* What a remote sampler goes by, ATR_STATUS_STRATEGY bytes, for the same. */
+	char *strategy_shown;
 };
 
 /* The symbol looked up in libautotrace-exporter.so.  Returns after ATR_WAKE_STOP. */

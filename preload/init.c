@@ -449,12 +449,26 @@ static void print_stats(void)
 	atr_debug(ATR_DEBUG_STATS, "stats%s", line);
 }
 
+/* It was too slow, in the middle of an export, or had them held back (AUTOTRACE_KEEP_*). */
+static void count_unknown(void)
+{
+	const struct atr_stats *s = &atr_stats;
+	uint64_t recorded = atr_load(&s->recorded);
+	uint64_t known = atr_load(&s->exported) + atr_load(&s->rejected) + atr_load(&s->missed) +
+			 atr_load(&s->failed) + atr_load(&s->left) + atr_load(&s->unsent) +
+			 atr_load(&s->unkept) + atr_load(&s->keep_overflow) +
+			 atr_load(&s->keep_limited) + atr_load(&s->no_memory);
+
+	if (recorded > known)
+		atr_store(&atr_stats.unknown, recorded - known);
+}
+
 /* Spans that nobody will ever see: why, and what to do. */
 static const struct {
 	const uint64_t *n;
 	const char *text;
 } losses[] = {
-	{ &atr_stats.ring_full, "the queue was full (AUTOTRACE_RING_SIZE, OTEL_BSP_*)" },
+	{ &atr_stats.ring_full, "a ring was full (AUTOTRACE_RING_SIZE)" },
 	{ &atr_stats.queue_full, "as many waited as may (OTEL_BSP_MAX_QUEUE_SIZE)" },
 	{ &atr_stats.rejected, "the collector refused them (its log says why)" },
 	{ &atr_stats.unsent, "no collector had taken them in time (AUTOTRACE_EXIT_TIMEOUT)" },
@@ -462,6 +476,8 @@ static const struct {
 	{ &atr_stats.failed, "no memory could be had to keep them" },
 	{ &atr_stats.too_long, "they were too long" },
 	{ &atr_stats.keep_overflow, "more was held back than AUTOTRACE_KEEP_* holds" },
+	{ &atr_stats.keep_limited, "as many traces were kept as may be "
+				   "(AUTOTRACE_MAX_TRACES_PER_SECOND)" },
 };
 
 static void print_losses(void)
@@ -496,6 +512,7 @@ static void print_once(void)
 	if (__atomic_exchange_n(&printed, 1, __ATOMIC_RELAXED))
 		return;
 	atr_worker_count_rest();
+	count_unknown();
 	print_losses();
 	if (atr_debug_domains & ATR_DEBUG_STATS)
 		print_stats();

@@ -125,7 +125,7 @@ static void count_started(struct atr_thread *t, bool has_parent, bool remote,
 					     : ATR_ORIGIN_LOCAL;
 	uint64_t *n;
 
-	if (atr_likely(atr_config.metrics_exporter == ATR_METRICS_NONE) || !t)
+	if (atr_likely(atr_config.metrics_exporters == ATR_METRICS_NONE) || !t)
 		return;
 	n = &t->started[origin][result];
 	atr_store(n, *n + 1);
@@ -142,7 +142,7 @@ void atr_op_count_live(struct atr_op *op)
 {
 	struct atr_thread *t = atr_tls.thread;
 
-	if (atr_likely(atr_config.metrics_exporter == ATR_METRICS_NONE) || !op->recording || !t)
+	if (atr_likely(atr_config.metrics_exporters == ATR_METRICS_NONE) || !op->recording || !t)
 		return;
 	op->live = true;
 	count_live(t, op, 1);
@@ -183,9 +183,9 @@ static void decided(struct atr_op *op, const struct atr_sampling *s)
 	}
 	if (s->sampled)
 		c->flags |= ATR_FLAG_SAMPLED;
-	if (!op->has_parent && s->rate) {
-		c->carrier = s->rate->carrier;
-		c->carrier_gen = s->rate->carrier_gen;
+	if (!op->has_parent && s->told.known) {
+		c->carrier = s->told.carrier;
+		c->carrier_gen = s->told.carrier_gen;
 	}
 	op->recording = atr_sampler_recorded;
 	if (op->recording && atr_config.call_sites == ATR_CALL_SITES_ON)

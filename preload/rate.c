@@ -3,10 +3,13 @@
  * Thresholds, and how they are told to others.
  *
  * A threshold is rounded before it is used, so that the one that is told is exactly
- * the one that decided.  Rates are interned and never freed: a context that has
- * one's carrier may keep it for as long as it likes.  There are few of them: one
- * setting, or the steps of a ratio that is steered (preload/adaptive.c), or what a
- * remote strategy says.
+ * the one that decided.
+ *
+ * Rates are shared, and counted by those who decide by them: one setting, the steps of a
+ * ratio that is steered (preload/adaptive.c), or what a remote strategy says.  Those that nobody
+ * uses stay as they are, for contexts still have their carriers, until all others are used up;
+ * the one that was given back first becomes the next new one.  A context that is older than that
+ * tells no threshold any more.
  */
 #include "preload/rate.h"
 
@@ -16,11 +19,10 @@
 #include "preload/compiler.h"
 
 #define PRECISION 4 /* hex digits */
-#define RATES_MAX 1024
 
-static struct atr_rate rates[RATES_MAX];
-static uint32_t n_rates;		 /* given out; may count beyond the end */
-static const struct atr_rate *published; /* the list */
+static struct atr_rate rates[ATR_RATES_MAX];
+static uint32_t n_rates; /* that ever were one */
+static uint64_t n_given;
 
 static const char hex_digits[] = "0123456789abcdef";
 
@@ -75,39 +77,93 @@ bool atr_rate_read(struct atr_slice text, uint64_t *ret_threshold)
 }
 
 /* The tracestate of traces that begin with this threshold. */
-static void set_tracestate(struct atr_rate *rate)
+static struct atr_carrier *new_carrier(uint64_t threshold)
 {
 	char text[sizeof("ot=th:") + ATR_RATE_DIGITS] = "ot=th:";
 	size_t n = strlen(text);
 
-	if (rate->threshold >= ATR_RATE_NEVER)
-		return; /* nobody has it */
-	n += atr_rate_text(rate->threshold, text + n);
-	rate->carrier = atr_carrier_new((struct atr_slice){ text, n }, (struct atr_slice){ 0 });
-	if (rate->carrier)
-		rate->carrier_gen = rate->carrier->gen;
+	if (threshold >= ATR_RATE_NEVER)
+		return NULL; /* nobody has it */
+	n += atr_rate_text(threshold, text + n);
+	return atr_carrier_new((struct atr_slice){ text, n }, (struct atr_slice){ 0 });
 }
 
-const struct atr_rate *atr_rate_of(uint64_t threshold)
+/* Makes it one of this threshold.  Nobody has it, but a thread may still look at what it was. */
+static void become(struct atr_rate *rate, uint64_t threshold)
 {
-	struct atr_rate *rate;
-	uint32_t i;
+	struct atr_carrier *was = rate->told.carrier, *carrier = new_carrier(threshold);
 
-	/* Pairs with the release below: what is in the list is whole. */
-	for (const struct atr_rate *r = atr_load_acquire(&published); r; r = r->next)
-		if (r->threshold == threshold)
-			return r;
-	if (atr_load(&n_rates) >= RATES_MAX)
-		return NULL;
-	i = atr_add(&n_rates, 1u);
-	if (i >= RATES_MAX)
-		return NULL;
-	rate = &rates[i];
-	rate->threshold = threshold;
-	set_tracestate(rate);
-	rate->next = atr_load(&published);
-	while (!__atomic_compare_exchange_n(&published, &rate->next, rate, 0, __ATOMIC_RELEASE,
-					    __ATOMIC_RELAXED))
-		;
+	atr_store(&rate->change, rate->change | 1);
+	/* Pairs with the fence in atr_rate_told(): who sees any of it sees that it is odd. */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	atr_store(&rate->told.threshold, threshold);
+	atr_store(&rate->told.carrier, carrier);
+	atr_store(&rate->told.carrier_gen, carrier ? carrier->gen : 0);
+	/* Pairs with the acquire there: what is even is whole. */
+	atr_store_release(&rate->change, rate->change + 1);
+	atr_carrier_release(was); /* contexts that have it find that it is gone */
+}
+
+/* A fork may come in the middle of become(). */
+static bool is_whole(const struct atr_rate *rate)
+{
+	return rate->change && !(rate->change & 1);
+}
+
+/* One without users, NULL: there is none.  A new one is used first. */
+static struct atr_rate *unused(void)
+{
+	struct atr_rate *found = NULL;
+
+	if (n_rates < ATR_RATES_MAX)
+		return &rates[n_rates++];
+	for (size_t i = 0; i < ATR_RATES_MAX; i++)
+		if (!rates[i].users && (!found || rates[i].given < found->given))
+			found = &rates[i];
+	return found;
+}
+
+struct atr_rate *atr_rate_take(uint64_t threshold)
+{
+	struct atr_rate *rate = NULL;
+
+	for (uint32_t i = 0; i < n_rates && !rate; i++)
+		if (is_whole(&rates[i]) && rates[i].told.threshold == threshold)
+			rate = &rates[i];
+	if (!rate) {
+		rate = unused();
+		if (!rate)
+			return NULL;
+		become(rate, threshold);
+	}
+	rate->users++;
 	return rate;
+}
+
+void atr_rate_give(struct atr_rate *rate)
+{
+	if (rate && --rate->users == 0)
+		rate->given = ++n_given;
+}
+
+struct atr_told atr_rate_told(struct atr_rate *const *at)
+{
+	struct atr_told told = { .known = true };
+
+	for (;;) {
+		struct atr_rate *rate = atr_load_acquire(at);
+		uint32_t change;
+
+		if (!rate)
+			return (struct atr_told){ .known = false };
+		change = atr_load_acquire(&rate->change);
+		told.threshold = atr_load(&rate->told.threshold);
+		told.carrier = atr_load(&rate->told.carrier);
+		told.carrier_gen = atr_load(&rate->told.carrier_gen);
+		/* Pairs with the fence in become(). */
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		/* Else it was replaced before it became another: *at is a whole one by now. */
+		if (!(change & 1) && atr_load(&rate->change) == change)
+			return told;
+	}
 }

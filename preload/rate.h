@@ -18,14 +18,22 @@ struct atr_carrier;
 #define ATR_RATE_DIGITS 14	    /* longest th */
 
 /*
- * What is said of a rate: the threshold, and the tracestate that a trace begun with it
- * has, "ot=th:...", as a carrier that stays for good.
+ * What is told of how a trace was sampled: the threshold, and the tracestate that a trace begun
+ * with it has, "ot=th:...", as a carrier that stays for as long as the rate is used, and longer.
  */
-struct atr_rate {
+struct atr_told {
+	bool known; /* false: nobody knows the probability */
 	uint64_t threshold;
 	struct atr_carrier *carrier; /* NULL: no memory */
 	uint32_t carrier_gen;
-	const struct atr_rate *next;
+};
+
+/* A rate that decides. */
+struct atr_rate {
+	struct atr_told told;
+	uint32_t change; /* odd: it becomes another one's */
+	uint32_t users;
+	uint64_t given; /* when the last user gave it back: 1, 2... */
 };
 
 /*
@@ -39,10 +47,20 @@ size_t atr_rate_text(uint64_t threshold, char text[static ATR_RATE_DIGITS]);
 bool atr_rate_read(struct atr_slice text, uint64_t *ret_threshold);
 
 /*
- * The rate of this threshold, the same one each time, good for ever; NULL when there are
- * too many of them.  From any thread.
+ * The rate of this threshold, the same one each time, with one more user; NULL when ATR_RATES_MAX
+ * have users.  It is good until it is given back, by as many users as took it; one without users
+ * becomes another when there are no new ones, the one that was given back first.  NULL may be
+ * given.  One thread at a time.
  */
-const struct atr_rate *atr_rate_of(uint64_t threshold);
+#define ATR_RATES_MAX 1024
+struct atr_rate *atr_rate_take(uint64_t threshold);
+void atr_rate_give(struct atr_rate *rate);
+
+/*
+ * What is told of the rate that *at points to, as a whole, while another thread may replace it.
+ * From any thread.
+ */
+struct atr_told atr_rate_told(struct atr_rate *const *at);
 
 /* The random bits of a trace id. */
 static inline uint64_t atr_rate_randomness(const uint8_t trace_id[static 16])

@@ -23,6 +23,7 @@
 #include "preload/carrier.h"
 #include "preload/clock.h"
 #include "preload/rate.h"
+#include "preload/stats.h"
 #include "preload/strategy.h"
 #include "preload/text.h"
 #include "preload/tracestate.h"
@@ -43,7 +44,7 @@ enum { NON_ROOT = 1, NOT_RANDOM = 2 };
 static enum root root; /* of traces that begin here */
 static bool parent_based;
 static double ratio_set;
-static const struct atr_rate *fixed;
+static struct atr_rate *fixed;
 static struct atr_sampler_extras extras;
 static bool candidates;
 static struct atr_bucket ceiling;
@@ -83,8 +84,9 @@ void atr_sampler_init(enum atr_SAMPLER sampler, double ratio, bool recorded)
 		atr_strategy_use(&initial);
 	if (root != RATIO)
 		return;
-	fixed = atr_rate_of(atr_rate_threshold(ratio));
-	if (!fixed || fixed->threshold == ATR_RATE_NEVER)
+	atr_rate_give(fixed);
+	fixed = atr_rate_take(atr_rate_threshold(ratio));
+	if (!fixed || fixed->told.threshold == ATR_RATE_NEVER)
 		root = ALWAYS_OFF;
 }
 
@@ -159,9 +161,9 @@ static void want_strategy(void)
 
 static struct atr_sampling by_rate(const struct atr_rate *rate, uint64_t r)
 {
-	struct atr_sampling s = { .sampled = r >= rate->threshold };
+	struct atr_sampling s = { .sampled = r >= rate->told.threshold, .told = rate->told };
 
-	s.rate = s.sampled ? rate : NULL;
+	s.told.known = s.sampled;
 	return s;
 }
 
@@ -170,6 +172,9 @@ static struct atr_sampling root_decides(const struct atr_sampler_ask *ask, uint6
 	struct atr_sampling s = { .sampled = root == ALWAYS_ON, .inherited = true };
 
 	switch (root) {
+	case ALWAYS_ON: /* a parent that said no is overruled */
+		s.inherited = !ask->parent || ask->parent->flags & ATR_FLAG_SAMPLED;
+		return s;
 	case RATIO:
 		return by_rate(fixed, randomness(ask));
 	case ADAPTIVE:
@@ -180,7 +185,7 @@ static struct atr_sampling root_decides(const struct atr_sampler_ask *ask, uint6
 	case REMOTE:
 		want_strategy();
 		s.inherited = false;
-		s.sampled = atr_strategy_decide(randomness(ask), ask->name, now, &s.rate);
+		s.sampled = atr_strategy_decide(randomness(ask), ask->name, now, &s.told);
 		return s;
 	default:
 		return s;
@@ -197,13 +202,14 @@ static void limit(struct atr_sampling *s, uint64_t now)
 
 	if (!atr_bucket_take(&ceiling, now)) {
 		atr_store(&refused_at, now);
+		atr_count(limited, 1);
 		*s = (struct atr_sampling){ .sampled = false };
 		return;
 	}
 	refused = atr_load(&refused_at);
 	if (refused && now < refused + SECOND) {
 		s->inherited = false;
-		s->rate = NULL;
+		s->told.known = false;
 	}
 }
 
@@ -239,12 +245,13 @@ size_t atr_sampler_tracestate(const struct atr_sampling *s, const uint8_t trace_
 
 	if (atr_sampler_passive)
 		return len;
-	if (s->sampled && s->rate)
-		return atr_ot_set(tracestate, len, room, s->rate->threshold);
+	if (s->sampled && s->told.known)
+		return atr_ot_set(tracestate, len, room, s->told.threshold);
 	atr_ot_read((struct atr_slice){ tracestate, len }, &ot);
 	if (!ot.has_th)
 		return len;
-	if (s->inherited &&
+	/* What is kept in the end is not kept by that. */
+	if (s->inherited && !s->candidate &&
 	    s->sampled == ((ot.has_rv ? ot.rv : atr_rate_randomness(trace_id)) >= ot.th))
 		return len;
 	return atr_ot_set(tracestate, len, room, ATR_RATE_NEVER);

@@ -8,10 +8,10 @@
 
 #include "preload/config.h"
 #include "preload/context.h"
+#include "preload/rate.h"
 #include "preload/slice.h"
 
 struct atr_ot;
-struct atr_rate;
 struct atr_strategy;
 
 /*
@@ -43,9 +43,9 @@ struct atr_sampler_ask {
 
 struct atr_sampling {
 	bool sampled;
-	bool candidate; /* not sampled, but to be recorded: it may be kept in the end */
-	bool inherited; /* the parent's tracestate says the probability, if it does */
-	const struct atr_rate *rate; /* what was sampled with; NULL: not known */
+	bool candidate;	      /* not sampled, but to be recorded: it may be kept in the end */
+	bool inherited;	      /* the parent's tracestate says the probability, if it does */
+	struct atr_told told; /* what was sampled with */
 };
 
 struct atr_sampling atr_sampler_decide(const struct atr_sampler_ask *ask);

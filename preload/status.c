@@ -21,6 +21,7 @@
 _Static_assert(sizeof(struct atr_status) <= ATR_STATUS_SIZE, "it is a page");
 
 struct atr_health atr_health;
+char atr_status_strategy[ATR_STATUS_STRATEGY];
 static uint32_t tracing, working;
 
 #define COUNTER(name, doc) #name " "
@@ -69,8 +70,10 @@ void atr_status_write(void)
 		return;
 	for (uint32_t i = 0; i < page->n_counters; i++)
 		atr_store(&page->counters[i], atr_load(&from[i]));
-	if (atr_tls.inside == ATR_IN_BACKGROUND)
+	if (atr_tls.inside == ATR_IN_BACKGROUND) {
 		page->health = atr_health;
+		memcpy(page->strategy, atr_status_strategy, sizeof(page->strategy));
+	}
 	page->spool_full = atr_spool_full();
 	atr_store(&page->tracing, atr_load(&tracing));
 	atr_store(&page->working, atr_load(&working));
@@ -93,5 +96,6 @@ void atr_status_working(enum atr_working now)
 void atr_status_forked(void)
 {
 	memset(&atr_health, 0, sizeof(atr_health));
+	atr_status_strategy[0] = '\0';
 	working = ATR_WORKING_NONE;
 }

@@ -17,6 +17,7 @@
 #define ATR_STATUS_COUNTERS 64
 #define ATR_STATUS_NAMES 1024
 #define ATR_STATUS_SETTINGS 1344
+#define ATR_STATUS_STRATEGY 384
 
 /* May hooks do anything? */
 enum atr_tracing {
@@ -61,12 +62,14 @@ struct atr_status {
 	struct atr_health health;
 	char names[ATR_STATUS_NAMES];	    /* of the counters, each followed by a blank */
 	char settings[ATR_STATUS_SETTINGS]; /* NAME=value lines */
+	char strategy[ATR_STATUS_STRATEGY]; /* what a remote sampler goes by, a printable line */
 };
 
 /* ---- the shim's own side (preload/status.c) ---- */
 
 /* What the background thread's exporter writes; it is copied by atr_status_write(). */
 extern struct atr_health atr_health;
+extern char atr_status_strategy[ATR_STATUS_STRATEGY];
 
 /* Fills a new page, before anybody else sees it. */
 void atr_status_begin(struct atr_status *page);

@@ -3,7 +3,7 @@
  * The strategy of the jaeger_remote samplers, replaced while threads decide by it.
  *
  * Every field is read and written by itself: a decision made in the middle of a change
- * may be by a mixture of both strategies, but always by whole rates, which never go away.
+ * may be by a mixture of both strategies, but always by whole rates.
  * Names are compared by a hash of 64 bits.
  */
 #include "preload/strategy.h"
@@ -14,12 +14,12 @@
 
 struct operation {
 	uint64_t hash;
-	const struct atr_rate *rate;
+	struct atr_rate *rate;
 	struct atr_bucket lower;
 };
 
 static struct {
-	const struct atr_rate *rate;
+	struct atr_rate *rate;
 	uint32_t limited;
 	uint32_t bounded; /* there are lower bounds */
 	struct atr_bucket limit;
@@ -38,13 +38,16 @@ static uint64_t hash_of(struct atr_slice name)
 	return h;
 }
 
-static void set_rate(const struct atr_rate **to, double ratio)
-{
-	const struct atr_rate *rate = atr_rate_of(atr_rate_threshold(ratio));
+/* There are always enough: a strategy has fewer than half of them. */
+_Static_assert(2 * (ATR_STRATEGY_OPERATIONS + 1) < ATR_RATES_MAX, "a strategy's rates fit twice");
 
-	/* Too many: what was used before goes on.  Pairs with the acquires below. */
-	if (rate)
-		atr_store_release(to, rate);
+static void set_rate(struct atr_rate **to, double ratio)
+{
+	struct atr_rate *was = *to, *rate = atr_rate_take(atr_rate_threshold(ratio));
+
+	/* Pairs with the acquire in atr_rate_told(). */
+	atr_store_release(to, rate);
+	atr_rate_give(was);
 }
 
 void atr_strategy_use(const struct atr_strategy *s)
@@ -89,16 +92,17 @@ static struct operation *operation_of(struct atr_slice name)
 }
 
 bool atr_strategy_decide(uint64_t randomness, struct atr_slice name, uint64_t now,
-			 const struct atr_rate **ret_rate)
+			 struct atr_told *ret_told)
 {
 	struct operation *o = operation_of(name);
-	const struct atr_rate *rate = atr_load_acquire(o ? &o->rate : &now_used.rate);
-	bool sampled = rate && randomness >= rate->threshold;
+	struct atr_told told = atr_rate_told(o ? &o->rate : &now_used.rate);
+	bool sampled = told.known && randomness >= told.threshold;
 	bool lower;
 
-	*ret_rate = sampled ? rate : NULL;
+	*ret_told = told;
+	ret_told->known = sampled;
 	if (sampled && atr_load(&now_used.limited)) {
-		*ret_rate = NULL;
+		ret_told->known = false;
 		return atr_bucket_take(&now_used.limit, now);
 	}
 	if (!atr_load(&now_used.bounded))

@@ -8,7 +8,7 @@
 
 #include "preload/slice.h"
 
-struct atr_rate;
+struct atr_told;
 
 /* Operations with a ratio of their own; further ones get the others'. */
 #define ATR_STRATEGY_OPERATIONS 256
@@ -34,10 +34,10 @@ void atr_strategy_use(const struct atr_strategy *s);
 bool atr_strategy_wants_name(void);
 
 /*
- * Is this trace sampled?  *ret_rate: by which rate, NULL where the probability is not
- * known.  From any thread.
+ * Is this trace sampled?  *ret_told: by which rate, where the probability is known.  From any
+ * thread.
  */
 bool atr_strategy_decide(uint64_t randomness, struct atr_slice name, uint64_t now,
-			 const struct atr_rate **ret_rate);
+			 struct atr_told *ret_told);
 
 #endif

@@ -11,6 +11,8 @@
  * while no collector answers, and there are never more rings than there were
  * threads at a time.  Rings stay mapped and listed; the background thread takes idle
  * ones from the same pool, gives their pages back to the kernel, and returns them.
+ * A thread whose ring is full while the queue is not takes another of them, or a new one, and
+ * leaves its own there.
  * Whoever has a link from the pool is the only one who writes to its ring.
  *
  * Rings are in the process's spool file (preload/spool.h), or in memory where there is none.
@@ -66,6 +68,7 @@ struct atr_link {
 	bool spooled;	/* the ring is in a file */
 	struct atr_ring *ring;
 	struct atr_link *next; /* in the list of all */
+	struct atr_link *full; /* the next of those that were taken in vain; their taker's */
 };
 
 #define LINKS                                                                        \
@@ -76,6 +79,7 @@ struct atr_link {
 static struct atr_pool links[ATR_N_RINGS] = { LINKS, LINKS };
 static struct atr_link *rings[ATR_N_RINGS]; /* the lists */
 static struct atr_own_ring kept;	    /* the background thread's */
+static bool made_file;			    /* or tried to */
 static uint64_t mapped;			    /* bytes of all rings */
 static uint64_t ahead;			    /* records drained and not settled; the reader's */
 static uint32_t n_rings;		    /* of sampled spans, at least so many */
@@ -292,6 +296,66 @@ static unsigned wake_for(enum atr_which_ring which)
 	return which == ATR_RING_SAMPLED ? ATR_WAKE_RING : ATR_WAKE_CANDIDATES;
 }
 
+/*
+ * Who sets the size of the queue has one of that size; else it is what the rings hold, and at least
+ * so much.  Who sets the size of the rings has rings of that size.
+ */
+static bool is_beyond(uint64_t n)
+{
+	return atr_config.bsp_max_queue_size_set && n > atr_config.bsp_max_queue_size;
+}
+
+static bool queue_has_room(void)
+{
+	return atr_thread_waiting() < atr_config.bsp_max_queue_size;
+}
+
+static void retire(struct atr_link *link)
+{
+	atr_store(&link->ring->retired, 1);
+	atr_pool_give(&links[ATR_RING_SAMPLED], link);
+}
+
+/* Its ring is full: room in another one, which is its own from then on. */
+static struct atr_record *reserve_in_another(struct atr_own_ring *own, uint32_t tid)
+{
+	struct atr_own_ring was = *own;
+	struct atr_link *full = NULL, *link;
+	struct atr_record *record = NULL;
+
+	while (!record && make_ring(own, tid, ATR_RING_SAMPLED)) {
+		record = atr_ring_reserve(own->ring);
+		if (!record) {
+			own->link->full = full;
+			full = own->link;
+		}
+	}
+	while ((link = full)) {
+		full = link->full;
+		retire(link);
+	}
+	if (record)
+		retire(was.link);
+	else
+		*own = was;
+	return record;
+}
+
+/* Counts what it drops by the limit that it was dropped for. */
+static atr_noinline struct atr_record *ring_is_full(struct atr_own_ring *own, uint32_t tid,
+						    enum atr_which_ring which)
+{
+	struct atr_record *record = NULL;
+
+	if (which == ATR_RING_CANDIDATES || atr_config.ring_size_set)
+		atr_count(ring_full, 1);
+	else if (!queue_has_room())
+		atr_count(queue_full, 1);
+	else if (!(record = reserve_in_another(own, tid)))
+		atr_count(ring_full, 1);
+	return record;
+}
+
 struct atr_record *atr_thread_reserve(struct atr_thread *t, enum atr_which_ring which)
 {
 	struct atr_own_ring *own = &t->rings[which];
@@ -303,8 +367,8 @@ struct atr_record *atr_thread_reserve(struct atr_thread *t, enum atr_which_ring 
 		return NULL;
 	}
 	record = atr_ring_reserve(ring);
-	if (!record) {
-		atr_count(ring_full, 1);
+	if (atr_unlikely(!record)) {
+		record = ring_is_full(own, t->tid, which);
 		atr_worker_wake_ring(wake_for(which));
 	}
 	return record;
@@ -325,12 +389,6 @@ uint64_t atr_thread_waiting(void)
 void atr_thread_queued(int64_t change)
 {
 	__atomic_fetch_add(&waiting, (uint64_t)change, __ATOMIC_SEQ_CST);
-}
-
-/* Whoever sets the size of the queue has one of that size; else it is what the rings hold. */
-static bool is_beyond(uint64_t n)
-{
-	return atr_config.bsp_max_queue_size_set && n > atr_config.bsp_max_queue_size;
 }
 
 void atr_thread_commit(struct atr_thread *t, struct atr_record *record)
@@ -427,10 +485,17 @@ static void say_dropped(void)
 	if (said || !(atr_load(&atr_stats.ring_full) + atr_load(&atr_stats.queue_full)))
 		return;
 	said = true;
-	atr_log(ATR_LOG_WARN,
-		"spans are dropped: more than the rings (AUTOTRACE_RING_SIZE=%u) and the queue "
-		"(OTEL_BSP_MAX_QUEUE_SIZE=%u) hold",
-		atr_config.ring_size, atr_config.bsp_max_queue_size);
+	if (atr_load(&atr_stats.queue_full))
+		atr_log(ATR_LOG_WARN,
+			"spans are dropped: more wait than OTEL_BSP_MAX_QUEUE_SIZE=%u allows",
+			atr_config.bsp_max_queue_size);
+	else if (atr_config.ring_size_set)
+		atr_log(ATR_LOG_WARN,
+			"spans are dropped: more of a thread's wait than AUTOTRACE_RING_SIZE=%u "
+			"holds",
+			atr_config.ring_size);
+	else
+		atr_log(ATR_LOG_WARN, "spans are dropped: more wait than all rings may hold");
 }
 
 /*
@@ -517,18 +582,32 @@ size_t atr_thread_candidates(size_t max, atr_take_fn *take, void *arg)
 	return n;
 }
 
-bool atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_t len)
+static struct atr_record *reserve_for_kept(void)
 {
-	struct atr_ring *ring =
-		kept.ring ? kept.ring
-			  : make_ring(&kept, (uint32_t)atr_sys_gettid(), ATR_RING_SAMPLED);
-	bool room = ring && !is_beyond(atr_load(&waiting) + 1);
-	struct atr_record *to = room ? atr_ring_reserve(ring) : NULL;
+	uint32_t tid = (uint32_t)atr_sys_gettid();
+	struct atr_record *to;
+
+	if (!kept.ring && !make_ring(&kept, tid, ATR_RING_SAMPLED)) {
+		atr_count(no_memory, 1);
+		return NULL;
+	}
+	atr_count(recorded, -1); /* it comes out of that ring once more, or never got so far */
+	if (is_beyond(atr_load(&waiting) + 1)) {
+		atr_count(queue_full, 1);
+		return NULL;
+	}
+	to = atr_ring_reserve(kept.ring);
+	return to ? to : ring_is_full(&kept, tid, ATR_RING_SAMPLED);
+}
+
+void atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_t len)
+{
+	struct atr_record *to = reserve_for_kept();
 	size_t n_addrs = record->n_addrs;
 	size_t at;
 
 	if (!to)
-		return false;
+		return;
 	*to = *record;
 	to->span_len += (uint32_t)len;
 	to->flags &= ATR_RECORD_ERROR | ATR_RECORD_SITE;
@@ -547,8 +626,6 @@ bool atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_
 	to->size = (uint32_t)(sizeof(*to) + at + n_addrs * sizeof(uint64_t));
 	atr_thread_queued(1);
 	commit(&kept, to);
-	atr_count(recorded, -1); /* it comes out of that ring once more */
-	return true;
 }
 
 static void count_left(void *arg, const struct atr_record *record, const struct atr_place *place)
@@ -569,11 +646,22 @@ static void count_unkept(void *arg, const struct atr_record *record, const struc
 	atr_count(unkept, 1);
 }
 
-void atr_thread_count_rest(void)
+void atr_thread_count_rest(bool torn)
 {
+	if (torn && ahead) /* it may have come to its end even so */
+		atr_thread_rewind();
 	for (struct atr_link *link = first(ATR_RING_SAMPLED); link; link = link->next)
 		atr_count(recorded, drain_ring(link, SIZE_MAX, count_left, NULL));
 	(void)drain_candidates(SIZE_MAX, count_unkept, NULL);
+}
+
+void atr_thread_make_file(void)
+{
+	if (made_file)
+		return;
+	made_file = true;
+	if (!atr_spool_dir() && !kept.ring)
+		(void)make_ring(&kept, (uint32_t)atr_sys_gettid(), ATR_RING_SAMPLED);
 }
 
 bool atr_thread_spooled(void)
@@ -619,7 +707,7 @@ static void forget_counts(void)
 
 void atr_thread_forked(void)
 {
-	if (atr_config.metrics_exporter != ATR_METRICS_NONE)
+	if (atr_config.metrics_exporters != ATR_METRICS_NONE)
 		forget_counts();
 	/* The links stay in their pool as they are: the parent's other threads may
 	 * have been using them.  A few bytes per ring and fork. */
@@ -628,6 +716,7 @@ void atr_thread_forked(void)
 	turn = NULL;
 	n_rings = 0;
 	kept.ring = NULL;
+	made_file = false;
 	mapped = ahead = waiting = 0;
 	atr_spool_forked();
 	atr_status_forked();

@@ -133,10 +133,16 @@ void atr_thread_rewind(void);
 
 /* The same thread's: candidates, and those that are kept (host.h). */
 size_t atr_thread_candidates(size_t max, atr_take_fn *take, void *arg);
-bool atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_t len);
+void atr_thread_keep(const struct atr_record *record, const uint8_t *attr, size_t len);
 
-/* When nobody drains any more: what was not taken is counted, as left or unsent. */
-void atr_thread_count_rest(void);
+/*
+ * When nobody drains any more: what was not taken is counted, as left or unsent.  torn: nor does
+ * anybody settle any more, so that what was taken and is not settled counts as well.
+ */
+void atr_thread_count_rest(bool torn);
+
+/* The same thread's: there is to be a file, though there is no span yet. */
+void atr_thread_make_file(void);
 
 /* Is there a ring in a file?  Is there no record that is not settled? */
 bool atr_thread_spooled(void);

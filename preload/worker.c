@@ -224,6 +224,8 @@ static unsigned host_wait(uint64_t until, uint64_t n_spans)
 
 	if (bits)
 		return bits;
+	if (atr_sampler_remote)
+		atr_thread_make_file(); /* for what there is to be told without any span */
 	atr_status_write();
 	library_leave();
 	if (alone(&status)) {
@@ -354,6 +356,7 @@ static struct atr_host host = {
 	.object = atr_object,
 	.count = atr_thread_counts,
 	.health = &atr_health,
+	.strategy_shown = atr_status_strategy,
 };
 
 /* ---- the thread ---- */
@@ -450,7 +453,7 @@ static void *run_thread(void *arg)
 	run = load();
 	atr_debug(ATR_DEBUG_WORKER, "worker: %s %s", exporter_path, run ? "loaded" : "not loaded");
 	if (!run || !((atr_config.exporters & (ATR_EXPORTER_OTLP | ATR_EXPORTER_ZIPKIN)) ||
-		      atr_config.metrics_exporter == ATR_METRICS_OTLP || atr_sampler_remote))
+		      atr_config.metrics_exporters & ATR_METRICS_OTLP || atr_sampler_remote))
 		host_loaded(); /* nothing more will be */
 	atr_status_working(run ? ATR_WORKING_RUNNING : ATR_WORKING_NO_EXPORTER);
 	if (run)
@@ -458,7 +461,7 @@ static void *run_thread(void *arg)
 	atr_debug(ATR_DEBUG_WORKER, "worker: stopped");
 	if (run)
 		atr_status_working(ATR_WORKING_STOPPED);
-	atr_thread_count_rest();
+	atr_thread_count_rest(false);
 	atr_store_release(&w.state, run ? STOPPED : FAILED);
 	(void)take_requests();
 	host_flushed();
@@ -797,9 +800,10 @@ void atr_worker_resume(void)
 
 void atr_worker_count_rest(void)
 {
-	/* While it runs the rings are the thread's to read. */
+	/* While it runs the rings are the thread's to read.  Kept from its libraries it does
+	 * nothing more, whatever it was in the middle of. */
 	if (atr_load_acquire(&w.state) != RUNNING)
-		atr_thread_count_rest();
+		atr_thread_count_rest(w.gate_kept);
 }
 
 void atr_worker_leave_spool(void)

@@ -190,7 +190,9 @@ def test_every_interval_in_the_preferred_temporality(receiver, shim, echo, prefe
             assert point.temporality == (DELTA if preference and goes_up_only else CUMULATIVE)
     ends = [next(iter(m.values())) for m in told]
     if preference:
-        assert all(b.start == a.time for a, b in zip(ends, ends[1:])), "no gap, no overlap"
+        assert all(p.start == a.time for a, m in zip(ends, told[1:]) for p in m.values()
+                   if p.temporality == DELTA), "no gap, no overlap"
+        assert len({p.start for m in told for p in m.values() if p.temporality == CUMULATIVE}) == 1
     assert len(told) >= 4, "not only at the end"
 
 
@@ -220,6 +222,15 @@ def test_on_standard_error(shim, echo):
     r = run(client(echo, 1, 5), shim(OTEL_METRICS_EXPORTER="console", OTEL_TRACES_EXPORTER="console")).ok()
     assert re.search(r"^otel\.sdk\.exporter\.span\.exported \{.*\} %d$" % r.total("exported"), r.err, re.M)
     assert re.search(r"^otel\.sdk\.exporter\.operation\.duration \{.*\} count \d+ sum [\d.]+ s$", r.err, re.M)
+
+
+def test_to_a_collector_and_on_standard_error(receiver, shim, echo):
+    """Each has its own deltas."""
+    r = run(client(echo, 1, 5), shim(OTEL_METRICS_EXPORTER="otlp,console",
+                                     OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE="delta")).ok()
+    n = r.total("exported")
+    assert sum(value(m, "otel.sdk.exporter.span.exported") or 0 for m in receiver.metrics) == n > 5
+    assert re.search(r"^otel.sdk.exporter.span.exported {.*} %d$" % n, r.err, re.M), r.err
 
 
 def test_a_child_counts_anew(receiver, shim, echo):

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -120,11 +121,59 @@ def status(pid, n=3000):
     for _ in range(200):
         r = run([os.path.join(B, "autotrace"), "status", "--json", str(pid)], bare_env())
         (one,) = json.loads(r.out)
-        one["total"] = one.get("recorded", 0) + one.get("counters", {}).get("queue_full", 0)
+        one["total"] = one.get("written", 0) + one.get("counters", {}).get("queue_full", 0)
         if one["total"] >= n:
             break
         time.sleep(0.05)
     return one
+
+
+@pytest.mark.parametrize("size", [None, "2048", "5000"])
+def test_a_queue_larger_than_a_ring(receiver, sender, size):
+    """One thread fills it: a ring of 512 KiB holds some 1,300 spans."""
+    receiver.script += [Answer("hang")] * 50
+    more = {"OTEL_BSP_MAX_QUEUE_SIZE": size} if size else {}
+    s = sender(OTEL_BSP_SCHEDULE_DELAY=LONG, AUTOTRACE_EXIT_TIMEOUT="300", **more)
+    s.send(600)
+    wait_for(lambda: receiver.requests, "the first batch")
+    wait_for(lambda: status(s.pid, 600)["inflight"] == 512, "it is on its way")
+    s.send(6000)
+    one = status(s.pid, 6600)
+    assert not one["counters"]["ring_full"]
+    if size:
+        assert one["waiting"] == int(size) + 512
+    else:
+        assert 2048 + 512 <= one["waiting"] < 4000, "more where it fits"
+    assert one["counters"]["queue_full"] == one["total"] - one["waiting"]
+
+
+FAILING = """
+import errno, socket, time
+for i in range(1800):
+    if i % 100 == 0: time.sleep(0.03)  # their ring is read meanwhile
+    s = socket.socket()
+    assert s.connect_ex(("127.0.0.1", 9)) == errno.ECONNREFUSED
+    s.close()
+print("did", flush=True)
+input()
+"""
+
+
+def test_what_is_kept_waits_in_the_spool_and_survives_a_kill(shim, tmp_path, receiver):
+    env = shim(AUTOTRACE_SPOOL_DIR=str(tmp_path), OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+               OTEL_TRACES_SAMPLER="always_off", AUTOTRACE_KEEP_ERRORS="true", OTEL_BSP_SCHEDULE_DELAY="50")
+    s = Sender(dict(env), ("/usr/bin/python3", "-c", FAILING))
+    try:
+        assert s.process.stdout.readline() == b"did\n"
+        wait_for(lambda: status(s.pid, 1800)["waiting"] >= 1800, "all of them in the spool", 20)
+        one = status(s.pid, 1800)
+        assert one["waiting"] == 1800 and not one["counters"]["queue_full"]
+    finally:
+        s.stop(signal.SIGKILL)
+    r = run([os.path.join(B, "autotrace"), "drain"], bare_env(AUTOTRACE_SPOOL_DIR=str(tmp_path),
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)).ok()
+    assert len(receiver.spans) == 1800, r.err
+    assert all(x.attrs["autotrace.kept"] == "error" for x in receiver.spans)
 
 
 def test_without_it_the_rings_are_behind_the_queue(receiver, sender):
@@ -132,7 +181,7 @@ def test_without_it_the_rings_are_behind_the_queue(receiver, sender):
     s = sender(OTEL_BSP_SCHEDULE_DELAY="50", AUTOTRACE_RING_SIZE="4194304")
     s.send(6000)
     one = status(s.pid)
-    assert one["waiting"] == one["recorded"] >= 6000 and not one["counters"]["ring_full"]
+    assert one["waiting"] == one["written"] >= 6000 and not one["counters"]["ring_full"]
 
 
 @pytest.mark.parametrize("which", ["OTEL_BSP_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"])
@@ -312,7 +361,7 @@ def test_the_spool_keeps_up_to_its_limit(sender, tmp_path):
     s.send(3000)
     one = status(s.pid)
     kept = one["waiting"]
-    assert one["counters"]["ring_full"] + one["recorded"] >= 3000 and 50 < kept < 3000
+    assert one["counters"]["ring_full"] + one["written"] >= 3000 and 50 < kept < 3000
     receiver = outage.back()
     try:
         wait_for(lambda: len(receiver.spans) >= kept, "what was kept", 30)

@@ -62,21 +62,21 @@ def test_counters_are_those_of_the_receiver(receiver, sender, spool):
     wait_for(lambda: of(s.pid, spool)["counters"]["exported"] == len(receiver.spans), "its counters")
     one = of(s.pid, spool)
     assert one["tracing"] == "on" and one["arriving"] == "ok" and codes(one) == ["ok"]
-    assert one["recorded"] == one["counters"]["recorded"] == len(receiver.spans)
+    assert one["written"] == one["counters"]["recorded"] == len(receiver.spans)
     assert one["counters"]["requests"] == receiver.requests
     assert one["endpoint"] == receiver.endpoint + "/v1/traces"
     assert abs(time.time_ns() - one["accepted_unix_nano"]) < 20e9 and not one["failed_unix_nano"]
     assert one["settings"]["OTEL_SERVICE_NAME"] == "e2e"
     assert [p["pid"] for p in status(spool=spool) if p.get("spool", "").startswith(spool)] == [s.pid]
     screen = run([AUTOTRACE, "status", str(s.pid)], bare_env(AUTOTRACE_SPOOL_DIR=spool)).ok().out.decode()
-    assert len(screen.splitlines()) < 40 and f"{one['recorded']} recorded" in screen
+    assert len(screen.splitlines()) < 40 and f"{one['written']} written" in screen
 
 
 def test_waiting_spans_are_counted_before_they_are_sent(receiver, sender, spool):
     s = sender(OTEL_BSP_SCHEDULE_DELAY="600000")
     s.send(21)
     one = of(s.pid, spool)
-    assert one["waiting"] == one["recorded"] >= 22 and codes(one) == ["waiting"]
+    assert one["waiting"] == one["written"] >= 22 and codes(one) == ["waiting"]
     assert not receiver.spans
 
 
@@ -108,10 +108,33 @@ def test_the_collectors_own_words(receiver, sender, spool, what):
     wait_for(lambda: of(s.pid, spool).get("error"), "the error", 20)
     one = of(s.pid, spool)
     assert codes(one)[0] == "collector" and one["arriving"] == "none"
-    assert one["waiting"] == one["recorded"] and one["counters"]["exported"] == 0
+    assert one["waiting"] == one["written"] and one["counters"]["exported"] == 0
     words = {"refused": "127.0.0.1 port 9", "http": "HTTP 503", "name": "no-such-host.invalid"}[what]
     assert words in one["why"][0]["text"]
     assert "secret" not in json.dumps(one)
+
+
+def test_a_remote_sampler_without_a_backend_is_told(receiver, sender, spool):
+    s = sender(OTEL_TRACES_SAMPLER="jaeger_remote",
+               OTEL_TRACES_SAMPLER_ARG="endpoint=http://127.0.0.1:9,initialSamplingRate=0.0001")
+    s.send(3)
+    wait_for(lambda: "from http://127.0.0.1:9" in of(s.pid, spool)["why"][0]["text"], "what its sampler says")
+    (one, *_) = of(s.pid, spool)["why"]
+    assert one["code"] == "sampler_remote" and "0.0001 of the traces is recorded until" in one["text"]
+
+
+@pytest.mark.parametrize("settings, code, words", [
+    ({"OTEL_TRACES_SAMPLER": "always_off", "AUTOTRACE_KEEP_SLOW_MS": "60000"}, "sampler_kept", "KEEP_SLOW_MS"),
+    ({"OTEL_TRACES_SAMPLER": "parentbased_always_off", "AUTOTRACE_KEEP_ERRORS": "1"}, "sampler_parents_only",
+     "what was kept"),
+    ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}, "sampler_parents_only",
+     "OTEL_TRACES_SAMPLER_ARG=0"),
+])
+def test_a_sampler_that_took_nothing_is_told(receiver, sender, spool, settings, code, words):
+    s = sender(**settings)
+    s.send(3)
+    one = of(s.pid, spool)
+    assert one["why"][0]["code"] == code and words in one["why"][0]["text"] and "no_file" not in codes(one)
 
 
 def test_a_refusal_is_told(receiver, sender, spool):
@@ -128,8 +151,8 @@ def test_a_full_ring_is_told(receiver, sender, spool):
     s.send(3000)
     wait_for(lambda: of(s.pid, spool)["counters"]["ring_full"], "its counters")
     one = of(s.pid, spool)
-    assert "queue_full" in codes(one) and one["ring_percent"] > 70
-    wait_for(lambda: of(s.pid, spool)["counters"]["ring_full"] + of(s.pid, spool)["recorded"] >= 3000,
+    assert "ring_full" in codes(one) and "queue_full" not in codes(one) and one["ring_percent"] > 70
+    wait_for(lambda: of(s.pid, spool)["counters"]["ring_full"] + of(s.pid, spool)["written"] >= 3000,
              "the last of its counters")
 
 
@@ -315,7 +338,7 @@ def test_a_full_ring_is_said_with_numbers(receiver, shim, echo):
     ((n, of_all, why),) = lines(r)
     assert int(n) == r.total("ring_full") > 0
     assert int(of_all) == r.total("ring_full") + r.total("recorded")
-    assert f"{n} because the queue was full" in why
+    assert f"{n} because a ring was full (AUTOTRACE_RING_SIZE)" in why
 
 
 def test_each_process_speaks_for_itself(receiver, shim, echo):

@@ -28,6 +28,7 @@ static struct {
 	struct atr_stats stats;
 	struct atr_host host;
 	struct atr_health health;
+	char strategy[ATR_STATUS_STRATEGY];
 	pthread_t thread;
 
 	uint64_t added, drained; /* spans; their ids count from 1 */
@@ -144,7 +145,7 @@ static size_t fake_take_candidates(size_t max, atr_take_fn *to, void *arg)
 	return n;
 }
 
-static bool fake_keep(const struct atr_record *record, const uint8_t *attr, size_t len)
+static void fake_keep(const struct atr_record *record, const uint8_t *attr, size_t len)
 {
 	struct atr_record *r = calloc(1, record->size + len);
 	uint64_t settled = __atomic_load_n(&fake.settled, __ATOMIC_RELAXED);
@@ -162,9 +163,9 @@ static bool fake_keep(const struct atr_record *record, const uint8_t *attr, size
 			(struct fake_kept){ .number = ++fake.added, .record = r };
 	} else {
 		free(r);
+		fake.stats.queue_full++;
 	}
 	pthread_mutex_unlock(&fake.lock);
-	return room;
 }
 
 /* drain() holds the lock when what it hands out is settled at once. */
@@ -406,6 +407,7 @@ static void fake_init(void)
 		.look_up = fake_look_up,
 		.count = fake_count,
 		.health = &fake.health,
+		.strategy_shown = fake.strategy,
 		.sampler_say = fake_sampler_say,
 		.strategy = fake_strategy,
 	};

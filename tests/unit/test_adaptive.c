@@ -22,7 +22,7 @@ static unsigned load(double per_second, double seconds)
 		r = (r << 8 ^ (uint64_t)rand()) & (ATR_RATE_NEVER - 1);
 		clock_now += (uint64_t)(SECOND / per_second);
 		rate = atr_adaptive_rate(clock_now);
-		if (r >= rate->threshold) {
+		if (r >= rate->told.threshold) {
 			sampled++;
 			atr_adaptive_sampled();
 		}
@@ -74,7 +74,7 @@ TEST(below_the_target_all_are_taken_up_to_the_ratio_that_was_set)
 	atr_adaptive_init(100, 0.25);
 	n = load(100, 20);
 	CHECK(n > 500 * 0.8 && n < 500 * 1.2);
-	CHECK_INT(atr_adaptive_rate(clock_now)->threshold, 0xc0000000000000);
+	CHECK_INT(atr_adaptive_rate(clock_now)->told.threshold, 0xc0000000000000);
 }
 
 TEST(the_steps_are_few)
@@ -97,7 +97,7 @@ static void *beginner(void *arg)
 	for (unsigned i = 0; i < 200000; i++) {
 		uint64_t now = __atomic_add_fetch(&clock_now, 1000, __ATOMIC_RELAXED);
 
-		if ((i * 0x9e3779b97f4a7c15u) >> 8 >= atr_adaptive_rate(now)->threshold) {
+		if ((i * 0x9e3779b97f4a7c15u) >> 8 >= atr_adaptive_rate(now)->told.threshold) {
 			atr_adaptive_sampled();
 			(void)__atomic_add_fetch((unsigned *)arg, 1, __ATOMIC_RELAXED);
 		}

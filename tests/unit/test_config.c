@@ -61,7 +61,7 @@ static bool same_string(const char *a, const char *b)
 #define SAME_CONSOLE(a, b) ((a) == (b))
 #define SAME_PROTOCOL(a, b) ((a) == (b))
 #define SAME_COMPRESSION(a, b) ((a) == (b))
-#define SAME_METRICS_EXPORTER(a, b) ((a) == (b))
+#define SAME_METRICS_EXPORTERS(a, b) ((a) == (b))
 #define SAME_TEMPORALITY(a, b) ((a) == (b))
 #define SAME_HISTOGRAM(a, b) ((a) == (b))
 #define SAME_LOG_LEVEL(a, b) ((a) == (b))
@@ -104,7 +104,7 @@ TEST(what_is_unset_or_empty_has_its_default_and_is_not_warned_about)
 #define BAD_CONSOLE "NoSuch Word"
 #define BAD_PROTOCOL "NoSuch Word"
 #define BAD_COMPRESSION "NoSuch Word"
-#define BAD_METRICS_EXPORTER "NoSuch Word"
+#define BAD_METRICS_EXPORTERS "NoSuch Word"
 #define BAD_TEMPORALITY "NoSuch Word"
 #define BAD_HISTOGRAM "NoSuch Word"
 #define BAD_LOG_LEVEL "NoSuch Word"
@@ -127,7 +127,7 @@ TEST(what_is_unset_or_empty_has_its_default_and_is_not_warned_about)
 #define USED_CONSOLE(def) USED_WORD(CONSOLE, def)
 #define USED_PROTOCOL(def) USED_WORD(PROTOCOL, def)
 #define USED_COMPRESSION(def) USED_WORD(COMPRESSION, def)
-#define USED_METRICS_EXPORTER(def) USED_WORD(METRICS_EXPORTER, def)
+#define USED_METRICS_EXPORTERS(def) USED_WORD(METRICS_EXPORTERS, def)
 #define USED_TEMPORALITY(def) USED_WORD(TEMPORALITY, def)
 #define USED_HISTOGRAM(def) USED_WORD(HISTOGRAM, def)
 #define USED_LOG_LEVEL(def) USED_WORD(LOG_LEVEL, def)
@@ -273,7 +273,7 @@ TEST(every_word_is_known_in_any_case)
 	CHECK_WORDS(CONSOLE, console, "AUTOTRACE_CONSOLE")
 	CHECK_WORDS(PROTOCOL, otlp_protocol, "OTEL_EXPORTER_OTLP_PROTOCOL")
 	CHECK_WORDS(COMPRESSION, otlp_compression, "OTEL_EXPORTER_OTLP_COMPRESSION")
-	CHECK_WORDS(METRICS_EXPORTER, metrics_exporter, "OTEL_METRICS_EXPORTER")
+	CHECK_WORDS(METRICS_EXPORTERS, metrics_exporters, "OTEL_METRICS_EXPORTER")
 	CHECK_WORDS(TEMPORALITY, otlp_temporality,
 		    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE")
 	CHECK_WORDS(HISTOGRAM, otlp_histogram,
@@ -283,6 +283,19 @@ TEST(every_word_is_known_in_any_case)
 	CHECK_WORDS(CALL_SITES, call_sites, "AUTOTRACE_CALL_SITES");
 	CHECK_WORDS(STACKTRACE, stacktrace, "AUTOTRACE_STACKTRACE");
 #undef CHECK_WORDS
+}
+
+TEST(metrics_have_a_list_of_exporters_too)
+{
+	CHECK_INT(config_of("OTEL_METRICS_EXPORTER", "otlp, console").metrics_exporters,
+		  ATR_METRICS_OTLP | ATR_METRICS_CONSOLE);
+	CHECK_INT(n_warnings, 0);
+	CHECK_INT(config_of("OTEL_METRICS_EXPORTER", "none,otlp").metrics_exporters,
+		  ATR_METRICS_OTLP);
+	CHECK_STR(warnings[0], "OTEL_METRICS_EXPORTER: \"none\" is not to be combined with others; "
+			       "leaving it out");
+	CHECK_INT(config_of("OTEL_METRICS_EXPORTER", "prometheus").metrics_exporters,
+		  ATR_METRICS_NONE);
 }
 
 TEST(an_unknown_word_is_ignored_and_shown_as_the_user_wrote_it)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: preload/authority.o */
-/* LINK: exporter/buf.o exporter/json.o exporter/http.o exporter/url.o exporter/resource.o */
-/* LINK: exporter/list.o exporter/detect.o exporter/container.o preload/utf8.o preload/text.o */
-/* LINK: exporter/grpc.o exporter/otlp.pb-c.o -lprotobuf-c preload/sys.o preload/target.o -lcurl */
+/* LINK: preload/authority.o exporter/buf.o exporter/json.o exporter/http.o exporter/url.o */
+/* LINK: exporter/resource.o exporter/list.o exporter/detect.o exporter/container.o */
+/* LINK: preload/utf8.o preload/text.o exporter/endpoint.o exporter/grpc.o */
+/* LINK: exporter/otlp.pb-c.o -lprotobuf-c preload/sys.o preload/target.o -lcurl */
 #include "exporter/jaeger-remote.c"
 #include "tests/unit/test.h"
 

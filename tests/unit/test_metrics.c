@@ -14,6 +14,7 @@ static struct atr_buf fields;
 static void begin(bool delta)
 {
 	m = (struct atr_metrics){ .delta = delta,
+				  .start = 100,
 				  .since = 100,
 				  .type = "otlp_http_span_exporter",
 				  .server = "c",
@@ -158,6 +159,10 @@ TEST(a_delta_is_since_what_was_delivered)
 			  ->sum->data_points[0]
 			  ->start_time_unix_nano,
 		  300);
+	CHECK_INT(metric(s, "otel.sdk.processor.span.queue.size")
+			  ->sum->data_points[0]
+			  ->start_time_unix_nano,
+		  100);
 	atr__otlp__scope_metrics__free_unpacked(s, NULL);
 	atr_buf_free(&fields);
 }

@@ -84,23 +84,45 @@ TEST(what_is_no_threshold_is_refused)
 	CHECK(!atr_rate_read((struct atr_slice){ "\0", 1 }, &back));
 }
 
-TEST(a_rate_is_one_for_ever_and_there_are_not_too_many)
+static bool tells(const struct atr_told *told, const char *text)
 {
-	const struct atr_rate *half = atr_rate_of(atr_rate_threshold(0.5));
-	struct atr_slice state;
-	unsigned n = 0;
+	bool held = told->carrier && atr_carrier_hold(told->carrier, told->carrier_gen);
+	bool same = held && atr_slice_is(atr_carrier_tracestate(told->carrier), text);
 
-	if (!CHECK(half && half->carrier))
+	if (held)
+		atr_carrier_release(told->carrier);
+	return same;
+}
+
+TEST(a_rate_is_one_as_long_as_it_is_used)
+{
+	struct atr_rate *half = atr_rate_take(atr_rate_threshold(0.5)), *none = NULL;
+	struct atr_told told;
+
+	if (!CHECK(half != NULL))
 		return;
-	state = atr_carrier_tracestate(half->carrier);
-	CHECK(atr_slice_is(state, "ot=th:8"));
-	CHECK(atr_rate_of(atr_rate_threshold(0.5)) == half);
-	CHECK(atr_rate_of(ATR_RATE_NEVER)->carrier == NULL);
-	for (uint64_t i = 1; i < 5000; i++)
-		n += atr_rate_of(i) != NULL;
-	CHECK_INT(n, RATES_MAX - 2);
-	CHECK(atr_rate_of(atr_rate_threshold(0.5)) == half);
-	CHECK(atr_rate_of(1) != NULL && atr_rate_of(4999) == NULL);
+	told = atr_rate_told(&half);
+	CHECK(told.known && told.threshold == ATR_RATE_NEVER / 2 && tells(&told, "ot=th:8"));
+	CHECK(atr_rate_take(told.threshold) == half);
+	CHECK(!atr_rate_told(&none).known);
+	none = atr_rate_take(ATR_RATE_NEVER);
+	CHECK(atr_rate_told(&none).carrier == NULL);
+	for (uint64_t i = 1; i < 5000; i++) {
+		struct atr_rate *r = atr_rate_take(i);
+
+		CHECK(r && r != half && r != none);
+		atr_rate_give(r);
+	}
+	atr_rate_give(half);
+	CHECK(tells(&told, "ot=th:8"));
+	/* The ones that were given back last are still there, and what was told of them. */
+	CHECK(atr_rate_take(4999 - ATR_RATES_MAX / 2) != NULL);
+	atr_rate_give(half);
+	atr_rate_give(NULL);
+	for (uint64_t i = 1; i < ATR_RATES_MAX; i++)
+		CHECK(atr_rate_take(10000 + i) || i > ATR_RATES_MAX - 3);
+	CHECK(!tells(&told, "ot=th:8"));
+	CHECK(atr_rate_take(20000) == NULL);
 }
 
 TEST(the_randomness_is_the_last_seven_bytes)

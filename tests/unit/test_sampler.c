@@ -177,6 +177,14 @@ TEST(the_tracestate_says_what_is_true)
 	CHECK_STR(state("a=b,ot=th:4", &on, low_id), "a=b");
 	atr_sampler_init(ATR_SAMPLER_ALWAYS_OFF, 1, true);
 	CHECK_STR(state("ot=th:4", &on, high_id), "");
+	atr_sampler_init(ATR_SAMPLER_ALWAYS_ON, 1, true);
+	CHECK_STR(state("a=b,ot=th:c", &on, high_id), "a=b,ot=th:c");
+	CHECK_STR(state("a=b,ot=th:c", &off, high_id), "a=b"); /* overruled, by whatever it was */
+	CHECK_STR(state("a=b,ot=th:c", &off, low_id), "a=b");
+	atr_sampler_init(ATR_SAMPLER_PARENTBASED_ALWAYS_ON, 1, true);
+	add(true, 0, 0, 0);
+	CHECK_STR(state("a=b,ot=th:c", &off, low_id), "a=b"); /* it may be kept */
+	CHECK_STR(state("a=b,ot=th:c", &on, high_id), "a=b,ot=th:c");
 	atr_sampler_passive = true;
 	CHECK_STR(state("ot=th:4", &on, high_id), "ot=th:4");
 	atr_sampler_passive = false;
@@ -188,12 +196,12 @@ TEST(roots_have_the_tracestate_of_their_rate)
 
 	atr_sampler_init(ATR_SAMPLER_PARENTBASED_TRACEIDRATIO, 0.25, true);
 	s = ask(NULL, high_id, NOW);
-	CHECK(s.sampled && s.rate && s.rate->threshold == 0xc0000000000000);
-	CHECK(atr_slice_is(atr_carrier_tracestate(s.rate->carrier), "ot=th:c"));
+	CHECK(s.sampled && s.told.known && s.told.threshold == 0xc0000000000000);
+	CHECK(atr_slice_is(atr_carrier_tracestate(s.told.carrier), "ot=th:c"));
 	s = ask(NULL, low_id, NOW);
-	CHECK(!s.sampled && !s.rate);
+	CHECK(!s.sampled && !s.told.known);
 	atr_sampler_init(ATR_SAMPLER_ALWAYS_ON, 1, true);
-	CHECK(ask(NULL, low_id, NOW).rate == NULL);
+	CHECK(!ask(NULL, low_id, NOW).told.known);
 }
 
 static const char *environment(const char *from, const struct atr_context *c)
@@ -255,17 +263,19 @@ TEST(the_ceiling_counts_what_begins_here_and_hides_the_threshold_while_it_is_rea
 	for (int i = 0; i < 4; i++) {
 		struct atr_sampling s = ask(NULL, high_id, now);
 
-		CHECK(s.sampled && s.rate);
+		CHECK(s.sampled && s.told.known);
 		CHECK(!decide(NULL, low_id)); /* which takes none */
 	}
+	CHECK_INT(atr_stats.limited, 0);
 	CHECK(!ask(NULL, high_id, now).sampled);
+	CHECK_INT(atr_stats.limited, 1);
 	CHECK(ask(&on, low_id, now).sampled); /* not decided here */
 	now += SECOND / 4;
 	CHECK(ask(NULL, high_id, now).sampled && !ask(NULL, high_id, now).sampled);
 	now += SECOND / 4;
-	CHECK(ask(NULL, high_id, now).rate == NULL);
+	CHECK(!ask(NULL, high_id, now).told.known);
 	now += 2 * SECOND;
-	CHECK(ask(NULL, high_id, now).rate != NULL);
+	CHECK(ask(NULL, high_id, now).told.known);
 	/* Refused ones may be kept. */
 	add(true, 0, 1, 0);
 	CHECK(ask(NULL, high_id, now).sampled && ask(NULL, high_id, now).candidate);

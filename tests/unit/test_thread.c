@@ -40,6 +40,11 @@ bool atr_spool_trim(void *p, size_t len)
 	return true;
 }
 
+const char *atr_spool_dir(void)
+{
+	return files ? "/" : NULL;
+}
+
 void atr_status_forked(void)
 {
 }
@@ -72,6 +77,9 @@ static void fresh(void)
 	atr_thread_forked();
 	memset(&atr_stats, 0, sizeof(atr_stats));
 	atr_config.ring_size = ATR_RING_LEAST;
+	atr_config.ring_size_set = true;
+	atr_config.bsp_max_queue_size = 2048;
+	atr_config.bsp_max_queue_size_set = false;
 	files = wanted = 0;
 	no_files = false;
 }
@@ -215,7 +223,7 @@ TEST(what_is_kept_goes_the_way_of_a_sampled_one)
 					     ATR_RECORD_ERROR | site,
 				     9, len, n));
 			CHECK_INT(candidates(), 1);
-			CHECK(atr_thread_keep(r, attr, sizeof(attr)));
+			atr_thread_keep(r, attr, sizeof(attr));
 			CHECK_INT(drained(), 1);
 			CHECK_INT(r->flags, ATR_RECORD_ERROR | site);
 			CHECK_INT(r->span_len, len + sizeof(attr));
@@ -248,7 +256,7 @@ TEST(the_longest_candidate_loses_its_stack_not_why_it_is_kept)
 	fresh();
 	CHECK(record(CANDIDATE | ATR_RECORD_SITE, 9, longest, 24));
 	CHECK_INT(candidates(), 1);
-	CHECK(atr_thread_keep(r, attr, sizeof(attr)));
+	atr_thread_keep(r, attr, sizeof(attr));
 	CHECK_INT(drained(), 1);
 	CHECK_INT(r->size, ATR_RECORD_MAX);
 	CHECK_INT(r->flags, 0);
@@ -258,20 +266,28 @@ TEST(the_longest_candidate_loses_its_stack_not_why_it_is_kept)
 	CHECK_INT(r->span_len, longest + sizeof(attr));
 }
 
+static void keep(void)
+{
+	atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1);
+}
+
 TEST(there_may_be_no_room_for_what_is_kept)
 {
-	unsigned n = 0;
+	uint64_t n = 0;
 
 	fresh();
 	CHECK(record(CANDIDATE, 9, 5000, 0));
 	CHECK_INT(candidates(), 1);
-	while (atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1))
-		n++;
+	for (; !atr_stats.ring_full; n++)
+		keep();
 	CHECK(n > 5 && n < 60);
-	CHECK_INT(drained(), n);
-	CHECK(!atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
+	CHECK_INT(drained(), n - 1);
+	CHECK_INT(atr_stats.recorded, 0); /* that one candidate, again and again */
+	keep();
+	CHECK_INT(atr_stats.ring_full, 2);
 	settle_all();
-	CHECK(atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
+	keep();
+	CHECK_INT(atr_stats.ring_full, 2);
 	CHECK_INT(files, 1); /* it was given back, and taken again */
 	/* The program's threads may have it: there is one more then. */
 	CHECK_INT(drained(), 1);
@@ -287,14 +303,66 @@ TEST(a_queue_that_was_given_a_size_holds_what_is_kept_too)
 	CHECK(record(CANDIDATE, 9, 50, 0));
 	CHECK(record(0, 9, 50, 0));
 	CHECK_INT(candidates(), 1);
-	CHECK(atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
-	CHECK(atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
-	CHECK(!atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
-	CHECK_INT(atr_stats.queue_full, 0); /* it waits */
+	keep();
+	keep();
+	CHECK_INT(atr_stats.queue_full, 0);
+	keep();
+	CHECK_INT(atr_stats.queue_full, 1);
 	atr_thread_queued(-1);
-	CHECK(atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
-	atr_config.bsp_max_queue_size_set = false;
+	keep();
+	CHECK_INT(atr_stats.queue_full, 1);
 	CHECK_INT(drained(), 4);
+}
+
+static size_t drain_and_forget(void)
+{
+	size_t all = 0;
+
+	while (drained())
+		all += got.n;
+	return all;
+}
+
+TEST(a_full_ring_is_not_a_full_queue)
+{
+	unsigned rings_then;
+
+	fresh();
+	atr_config.ring_size_set = false;
+	atr_config.bsp_max_queue_size = 100;
+	for (int i = 0; i < 100; i++)
+		CHECK(record(0, 1, 5000, 0)); /* a ring holds some ten of them */
+	CHECK_INT(atr_stats.queue_full, 0);
+	CHECK(files > 5 && files < 15);
+	while (record(0, 1, 5000, 0))
+		; /* the last ring is the thread's: what fits */
+	CHECK_INT(atr_stats.queue_full, 1);
+	CHECK_INT(atr_stats.ring_full, 0);
+	/* Kept ones are dropped where others are. */
+	CHECK(record(CANDIDATE, 9, 5000, 0));
+	CHECK_INT(candidates(), 1);
+	while (atr_stats.queue_full == 1)
+		keep();
+	CHECK_INT(atr_stats.ring_full, 0);
+	/* All of them are drained, and used again. */
+	rings_then = files;
+	for (int i = 0; i < 3; i++) {
+		CHECK(drain_and_forget() >= 100);
+		for (struct atr_link *l = first(ATR_RING_SAMPLED); l; l = l->next)
+			atr_ring_release(l->ring, l->ring->read);
+		CHECK(atr_thread_empty() && !drained());
+		atr_thread_queued(-(int64_t)atr_thread_waiting());
+		for (int k = 0; k < 100; k++)
+			CHECK(record(0, 1, 5000, 0));
+	}
+	CHECK(files <= rings_then + 2); /* the thread's own one does not begin in front */
+	CHECK_INT(atr_stats.queue_full, 2);
+	/* There may be no memory for another one. */
+	mapped = RINGS_MAX;
+	atr_config.bsp_max_queue_size = 100000;
+	while (record(0, 1, 5000, 0))
+		;
+	CHECK_INT(atr_stats.ring_full, 1);
 }
 
 TEST(where_there_is_no_file_what_is_kept_is_in_memory)
@@ -303,7 +371,7 @@ TEST(where_there_is_no_file_what_is_kept_is_in_memory)
 	no_files = true;
 	CHECK(record(CANDIDATE, 9, 50, 0));
 	CHECK_INT(candidates(), 1);
-	CHECK(atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
+	keep();
 	CHECK(!atr_thread_spooled());
 	CHECK_INT(drained(), 1);
 	CHECK_INT(got.records[0].r.checksum, 0);
@@ -316,12 +384,41 @@ TEST(the_rest_is_counted_as_what_it_is)
 		CHECK(record(CANDIDATE, 1, 100, 0));
 	for (int i = 0; i < 3; i++)
 		CHECK(record(0, 1, 100, 0));
-	atr_thread_count_rest();
+	atr_thread_count_rest(false);
 	CHECK_INT(atr_stats.recorded, 8);
 	CHECK_INT(atr_stats.unkept, 5);
 	CHECK_INT(atr_stats.left, 3);
 	CHECK_INT(atr_stats.unsent, 0);
 	CHECK(!atr_thread_empty());
+}
+
+TEST(what_was_taken_and_never_settled_is_counted_by_who_finds_it)
+{
+	fresh();
+	for (int i = 0; i < 5; i++)
+		CHECK(record(0, 1, 100, 0));
+	CHECK_INT(drained(), 5);
+	for (int i = 0; i < 2; i++)
+		atr_thread_settle(&got.places[i], ATR_SETTLED);
+	CHECK(record(0, 1, 100, 0));
+	atr_thread_count_rest(true);
+	CHECK_INT(atr_stats.recorded, 6);
+	CHECK_INT(atr_stats.left, 4);
+}
+
+TEST(a_file_can_be_had_without_a_span)
+{
+	fresh();
+	atr_thread_make_file();
+	atr_thread_make_file();
+	CHECK_INT(files, 1);
+	CHECK_INT(drained(), 0);
+	CHECK(record(0, 1, 100, 0)); /* the ring was borrowed */
+	CHECK_INT(files, 1);
+	fresh();
+	CHECK(record(0, 1, 100, 0));
+	atr_thread_make_file();
+	CHECK_INT(files, 1);
 }
 
 TEST(a_child_begins_with_neither)
@@ -330,7 +427,7 @@ TEST(a_child_begins_with_neither)
 	CHECK(record(CANDIDATE, 1, 100, 0));
 	CHECK(record(0, 1, 100, 0));
 	CHECK_INT(candidates(), 1);
-	CHECK(atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
+	keep();
 	CHECK(record(CANDIDATE, 1, 100, 0));
 	atr_process.epoch++;
 	atr_thread_forked();
@@ -338,7 +435,7 @@ TEST(a_child_begins_with_neither)
 	CHECK_INT(candidates(), 0);
 	CHECK(record(CANDIDATE, 3, 100, 0));
 	CHECK_INT(candidates(), 1);
-	CHECK(atr_thread_keep(&got.records[0].r, (const uint8_t *)"x", 1));
+	keep();
 	CHECK_INT(files, 1); /* not the parent's */
 	CHECK(!kept.link->next);
 	CHECK_INT(drained(), 1);

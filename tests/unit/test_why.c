@@ -114,7 +114,7 @@ TEST(without_a_file_the_settings_say_why)
 	is("tsan", ATR_VERDICT_NONE, "ThreadSanitizer");
 	seen.config.sampler = ATR_SAMPLER_TRACEIDRATIO;
 	seen.config.sampler_arg = 0;
-	is("sampler_ratio", ATR_VERDICT_NONE, "=0:");
+	is("sampler_ratio", ATR_VERDICT_NONE, "ARG=0 in its environment: no trace");
 	seen.config.sampler = ATR_SAMPLER_ALWAYS_OFF;
 	is("sampler_off", ATR_VERDICT_NONE, "always_off");
 	seen.config.keep_slow_ms = 1000;
@@ -123,6 +123,46 @@ TEST(without_a_file_the_settings_say_why)
 	is("exporter_none", ATR_VERDICT_NONE, "none");
 	seen.config.sdk_disabled = true;
 	is("disabled", ATR_VERDICT_NONE, "OTEL_SDK_DISABLED");
+}
+
+TEST(the_sampler_says_why_there_is_nothing)
+{
+	struct atr_config *c = &seen.config;
+
+	well();
+	seen.file = seen.told = false;
+	seen.written = 0;
+	seen.thread = true;
+	c->sampler = ATR_SAMPLER_JAEGER_REMOTE;
+	c->jaeger.ratio = 0.001;
+	is("sampler_remote", ATR_VERDICT_PARTLY, "jaeger_remote in its environment: 0.001");
+	CHECK_STR(why[1].code, "idle");
+	c->sampler = ATR_SAMPLER_ALWAYS_OFF;
+	c->keep_slow_ms = 10;
+	is("sampler_kept", ATR_VERDICT_PARTLY, "AUTOTRACE_KEEP_SLOW_MS");
+	CHECK_STR(why[1].code, "idle"); /* not: no_file */
+	c->sampler = ATR_SAMPLER_TRACEIDRATIO;
+	c->sampler_arg = 0;
+	is("sampler_kept", ATR_VERDICT_PARTLY, "OTEL_TRACES_SAMPLER_ARG=0");
+	c->sampler = ATR_SAMPLER_PARENTBASED_ALWAYS_OFF;
+	is("sampler_parents_only", ATR_VERDICT_PARTLY, "AUTOTRACE_KEEP_");
+	c->keep_slow_ms = 0;
+	seen.thread = false;
+	is("sampler_parents_only", ATR_VERDICT_PARTLY, "others sampled is recorded.");
+	c->sampler = ATR_SAMPLER_PARENTBASED_TRACEIDRATIO;
+	is("sampler_parents_only", ATR_VERDICT_PARTLY, "OTEL_TRACES_SAMPLER_ARG=0");
+	c->sampler = ATR_SAMPLER_PARENTBASED_ALWAYS_ON;
+	c->ignore = "/*";
+	is("ignored", ATR_VERDICT_PARTLY, "AUTOTRACE_IGNORE=/*");
+	c->ignore = NULL;
+	c->target_traces_per_second = 5;
+	is("sampler_target", ATR_VERDICT_PARTLY, "AUTOTRACE_TARGET_TRACES_PER_SECOND=5");
+	c->target_traces_per_second = 0;
+	c->sampler = ATR_SAMPLER_JAEGER_REMOTE;
+	seen.file = seen.told = true;
+	(void)snprintf(seen.status.strategy, 100, "sampling strategy from http://j/: refused; x");
+	is("sampler_remote", ATR_VERDICT_PARTLY, "from http://j/: refused; x.");
+	seen.status.strategy[0] = '\0';
 }
 
 TEST(a_collector_that_fails_is_named_with_its_words)
@@ -174,15 +214,29 @@ TEST(losses_are_counted_with_what_to_do)
 	counters[2].n = 2;
 	counters[3].name = "keep_overflow";
 	counters[3].n = 7;
+	counters[4].name = "keep_limited";
+	counters[4].n = 8;
+	counters[5].name = "limited";
+	counters[5].n = 9;
 	(void)snprintf(seen.status.health.error, 64, "refused: HTTP 400");
 	seen.status.spool_full = 1;
-	is("queue_full", ATR_VERDICT_PARTLY, "12 spans");
-	CHECK_INT(atr_why(&seen, NOW, why), 5);
+	is("ring_full", ATR_VERDICT_PARTLY, "12 spans");
+	seen.config.ring_size_set = true;
+	is("ring_full", ATR_VERDICT_PARTLY, "raise AUTOTRACE_RING_SIZE");
+	counters[6].name = "queue_full";
+	counters[6].n = 13;
+	is("queue_full", ATR_VERDICT_PARTLY, "OTEL_BSP_MAX_QUEUE_SIZE");
+	counters[6].n = 0;
+	CHECK_INT(atr_why(&seen, NOW, why), 7);
 	CHECK_STR(why[1].code, "rejected");
 	CHECK(strstr(why[1].text, "refused: HTTP 400") != NULL);
 	CHECK_STR(why[2].code, "dropped");
 	CHECK_STR(why[3].code, "kept_too_many");
-	CHECK_STR(why[4].code, "spool_full");
+	CHECK_STR(why[4].code, "kept_limited");
+	CHECK(strstr(why[4].text, "8 spans") && strstr(why[4].text, "AUTOTRACE_MAX_TRACES"));
+	CHECK_STR(why[5].code, "limited");
+	CHECK(strstr(why[5].text, "9 traces") != NULL);
+	CHECK_STR(why[6].code, "spool_full");
 }
 
 TEST(the_dead_are_told_by_what_they_left)
