@@ -19,6 +19,7 @@ from google.protobuf import json_format
 
 import harness
 import receiver as receiving
+import test_spool
 from harness import end, program, run
 from receiver import Answer
 from test_export import client, operations
@@ -394,6 +395,19 @@ def test_a_collector_that_comes_back_gets_nothing_twice(receiver, shim, counts, 
     assert each_once(receiver.spans) >= 20
     there, here = {(s.trace, s.span) for s in receiver.spans}, {(s.trace, s.span) for s in got.spans}
     assert each_once(got.spans) and len(here & there) > 0
+
+
+def test_a_reader_that_pauses_gets_each_line_once(receiver, echo, spool):
+    """For longer than one write waits, and with more behind it than a pipe takes."""
+    env = harness.shim_env(DEAD, OTEL_TRACES_EXPORTER="otlp/stdout", OTEL_BSP_SCHEDULE_DELAY="10",
+                           AUTOTRACE_SPOOL_DIR=spool)
+    p = subprocess.Popen(client(echo, 1, 200), env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    time.sleep(1.3)
+    out = p.communicate(timeout=10)[0].decode()
+    lines = [line for line in out.splitlines(True) if line.startswith('{"resourceSpans"')]
+    got = Lines().add("".join(lines))
+    assert test_spool.drain(receiver, spool).rc == 0
+    assert each_once(got.spans + receiver.spans) == 2 * 200 + 1
 
 
 def test_unknown_exporters_are_named_each_and_the_others_work(receiver, shim, echo):
