@@ -311,6 +311,27 @@ TEST(an_answer_decides_and_one_that_may_change_is_asked_for_again)
 	end();
 }
 
+TEST(what_is_refused_of_another_process_is_kept)
+{
+	begin();
+	batch->foreign = true;
+	way.answers = true;
+	way.reply.status = 404;
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_FAILED);
+	CHECK(zipkin_refused(z));
+	CHECK_INT(batch_of_one.refused, 0);
+	CHECK(strstr(fake.log, "HTTP 404; they are left where they are") != NULL);
+	way.reply.status = 400; /* whoever sends it */
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_DONE);
+	CHECK(!zipkin_refused(z));
+	CHECK_INT(batch_of_one.refused, 2);
+	end();
+}
+
 TEST(nobody_there_is_given_up_at_once_in_a_hurry_and_after_its_time_otherwise)
 {
 	begin();
