@@ -95,11 +95,11 @@ bool atr_strategy_decide(uint64_t randomness, struct atr_slice name, uint64_t no
 			 struct atr_told *ret_told)
 {
 	struct operation *o = operation_of(name);
-	struct atr_told told = atr_rate_told(o ? &o->rate : &now_used.rate);
-	bool sampled = told.known && randomness >= told.threshold;
+	struct atr_told by = atr_rate_told(o ? &o->rate : &now_used.rate);
+	bool sampled = by.known && randomness >= by.threshold;
 	bool lower;
 
-	*ret_told = told;
+	*ret_told = by;
 	ret_told->known = sampled;
 	if (sampled && atr_load(&now_used.limited)) {
 		ret_told->known = false;

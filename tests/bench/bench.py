@@ -116,7 +116,7 @@ class Workload:
     def note(self, err):
         stats = harness.Result([], 0, b"", err, 0)
         self.recorded += stats.total("recorded")
-        self.lost += sum(stats.total(c) for c in ("ring_full", "no_memory", "failed", "unsent",
+        self.lost += sum(stats.total(c) for c in ("ring_full", "queue_full", "no_memory", "failed", "unsent",
                                                   "rejected"))
 
     def once(self, argv, env):
@@ -524,7 +524,7 @@ def exported(protocol, compression, n, server):
         used = background_thread(client.process.pid) - start
         requests, size = (y - x for x, y in zip(before, sink.requests()))
         stats = client.end()
-        return used, stats.total("exported"), size, requests, stats.total("ring_full")
+        return used, stats.total("exported"), size, requests, stats.total("ring_full") + stats.total("queue_full")
     finally:
         sink.stop()
 

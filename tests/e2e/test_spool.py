@@ -345,7 +345,7 @@ def test_descriptors_are_what_they_were(shim, spool):
     more = {"MALLOC_ARENA_MAX": "1"}
     r = run(argv, shim(AUTOTRACE_SPOOL_DIR=spool, **more)).ok()
     assert r.out == run(argv, bare_env(**more)).ok().out
-    assert r.total("recorded") + r.total("ring_full") == 2000
+    assert r.total("recorded") + r.total("ring_full") + r.total("queue_full") == 2000
 
 
 def test_all_files_together_are_bounded(receiver, shim, spool, counts):
@@ -397,7 +397,7 @@ def test_a_full_disk_is_no_sigbus(receiver, shim, spool, counts):
     r = run(["unshare", "-m", "sh", "-c", script, "sh", program("doomed"), "return", counts.path, "3000", "3"],
             shim(AUTOTRACE_SPOOL_DIR=spool))
     assert r.rc == 7, r.raw_err
-    assert r.total("recorded") + r.total("ring_full") == 9000 and r.total("bugs") == 0
+    assert r.total("recorded") + r.total("ring_full") + r.total("queue_full") == 9000 and r.total("bugs") == 0
     assert each_once(receiver.wait(r.total("exported"))) == r.total("exported") > 100
 
 
