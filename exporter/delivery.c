@@ -268,6 +268,15 @@ static enum atr_delivery_state no_answer(struct atr_delivery *d, const char *why
 	return more ? ATR_DELIVERY_BUSY : ATR_DELIVERY_FAILED;
 }
 
+/* A connection that was kept had died: that is no news, unless it happens again. */
+static enum atr_delivery_state once_more(struct atr_delivery *d, const struct atr_verdict *v)
+{
+	(void)snprintf(d->error, sizeof(d->error), "%s", v->message);
+	ended(d, "no_response", 0, 0);
+	(void)again(d, 0); /* where there is no time for it, that is seen next */
+	return ATR_DELIVERY_BUSY;
+}
+
 static void accepted(struct atr_delivery *d, const struct atr_verdict *v)
 {
 	struct atr_stats *stats = d->host->stats;
@@ -346,7 +355,9 @@ static enum atr_delivery_state judge(struct atr_delivery *d, const struct atr_ht
 	atr_verdict(&v, d->endpoint.protocol, reply);
 	switch (v.kind) {
 	case ATR_VERDICT_NONE:
-		return no_answer(d, v.message, v.nobody, haste);
+		return v.stale && d->attempts == 1 && haste == ATR_HASTE_NONE
+			       ? once_more(d, &v)
+			       : no_answer(d, v.message, v.nobody, haste);
 	case ATR_VERDICT_AGAIN:
 		return try_again(d, &v, haste);
 	case ATR_VERDICT_TOO_LARGE:
@@ -381,15 +392,19 @@ static void look_again(struct atr_delivery *d)
 static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery_haste haste)
 {
 	const struct atr_host *host = d->host;
+	char why[256];
 	int err;
 
 	d->attempts++;
 	d->told = false;
 	if (d->lost && haste == ATR_HASTE_NONE)
 		look_again(d);
-	if (d->endpoint.addresses.error)
-		return no_answer(d, d->endpoint.addresses.error, true, haste);
-	err = atr_http_start(&d->http, d->body, d->body_len, d->deadline);
+	if (d->endpoint.addresses.error) {
+		atr_endpoint_say(&d->endpoint, why, sizeof(why), d->endpoint.addresses.error);
+		return no_answer(d, why, true, haste);
+	}
+	err = atr_http_start(&d->http, d->body, d->body_len, d->deadline,
+			     haste == ATR_HASTE_NONE ? UINT64_MAX : host->deadline());
 	if (err)
 		return no_answer(d, "out of memory", false, haste);
 	d->next = UINT64_MAX;
@@ -404,6 +419,7 @@ static enum atr_delivery_state too_late(struct atr_delivery *d, enum atr_deliver
 {
 	if (d->http.in_flight) {
 		atr_http_cancel(&d->http);
+		d->lost = true; /* whoever had the address may have it no more */
 		(void)snprintf(d->error, sizeof(d->error), "no answer within %llu ms",
 			       (unsigned long long)(d->endpoint.timeout / 1000000u));
 	}

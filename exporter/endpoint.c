@@ -4,6 +4,7 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -11,6 +12,8 @@
 #include "exporter/buf.h"
 #include "exporter/list.h"
 #include "preload/sys.h"
+
+#define KEY_MAX (1u << 20) /* bytes of a key's file that are looked at */
 
 /*
  * The settings of one signal: its own where they are set, else the general ones.
@@ -248,24 +251,51 @@ static void addresses(struct atr_endpoint *ep, const struct atr_host *host)
 
 /* ---- TLS ---- */
 
+/* Does it hold a key that wants a password?  PEM says so in either of its forms. */
+static bool encrypted(int fd)
+{
+	static const char word[] = "ENCRYPTED";
+	const size_t overlap = sizeof(word) - 2;
+	char text[4096];
+	size_t kept = 0;
+
+	for (unsigned i = 0; i < KEY_MAX / sizeof(text); i++) {
+		ssize_t n = atr_sys_read(fd, text + kept, sizeof(text) - kept);
+
+		if (n <= 0)
+			return false;
+		kept += (size_t)n;
+		if (memmem(text, kept, word, sizeof(word) - 1))
+			return true;
+		if (kept > overlap) {
+			memmove(text, text + kept - overlap, overlap);
+			kept = overlap;
+		}
+	}
+	return false;
+}
+
 /* libcurl reads it for each connection: it may yet come, or be replaced. */
-static const char *file(const struct atr_host *host, const char *name, const char *file)
+static const char *file(const struct atr_host *host, const char *name, const char *file, bool key)
 {
 	char shown[256];
-	int fd, err;
+	int fd;
 
 	if (!file)
 		return NULL;
-	fd = atr_sys_open(file, O_RDONLY | O_CLOEXEC, 0);
-	if (fd >= 0) {
-		(void)atr_sys_close(fd);
-		return file;
-	}
-	err = -fd;
 	(void)atr_escape(shown, sizeof(shown), file, strlen(file));
-	host->log(ATR_LOG_WARN,
-		  "%s=%s cannot be read: %s; nothing is sent until it can, spans are kept", name,
-		  shown, strerror(err));
+	fd = atr_sys_open(file, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		host->log(ATR_LOG_WARN,
+			  "%s=%s cannot be read: %s; nothing is sent until it can, spans are kept",
+			  name, shown, strerror(-fd));
+	else if (key && encrypted(fd))
+		host->log(ATR_LOG_WARN,
+			  "%s=%s is encrypted, and nobody is asked for a password; nothing is sent "
+			  "until it is a plain one, spans are kept",
+			  name, shown);
+	if (fd >= 0)
+		(void)atr_sys_close(fd);
 	return file;
 }
 
@@ -273,7 +303,7 @@ static void tls(struct atr_endpoint *ep, const struct atr_host *host, const stru
 {
 	if (strncasecmp(ep->url.url, "https:", 6) != 0)
 		return;
-	ep->certificate = file(host, s->certificate_name, s->certificate);
+	ep->certificate = file(host, s->certificate_name, s->certificate, false);
 	if (s->client_key && !s->client_certificate) {
 		host->log(
 			ATR_LOG_WARN,
@@ -282,8 +312,9 @@ static void tls(struct atr_endpoint *ep, const struct atr_host *host, const stru
 			s->client_key_name);
 		return;
 	}
-	ep->client_certificate = file(host, s->client_certificate_name, s->client_certificate);
-	ep->client_key = file(host, s->client_key_name, s->client_key);
+	ep->client_certificate =
+		file(host, s->client_certificate_name, s->client_certificate, true);
+	ep->client_key = file(host, s->client_key_name, s->client_key, true);
 }
 
 /* ---- the whole ---- */
@@ -312,6 +343,16 @@ int atr_endpoint_init(struct atr_endpoint *ep, const struct atr_host *host, enum
 	}
 	atr_endpoint_finish(ep);
 	return -ENOMEM;
+}
+
+void atr_endpoint_say(const struct atr_endpoint *ep, char *buf, size_t size, const char *why)
+{
+	char shown[128];
+
+	if (ep->proxy)
+		atr_url_shown(shown, sizeof(shown), ep->proxy);
+	(void)snprintf(buf, size, "%s%s%s%s", ep->proxy ? "through the proxy " : "",
+		       ep->proxy ? shown : "", ep->proxy ? ": " : "", why);
 }
 
 void atr_endpoint_finish(struct atr_endpoint *ep)

@@ -31,6 +31,10 @@ struct atr_endpoint {
 
 /* 0 or -ENOMEM.  Bad settings are logged, one line each. */
 int atr_endpoint_init(struct atr_endpoint *ep, const struct atr_host *host, enum atr_signal signal);
+
+/* Why it could not be reached; where a proxy is in between, it may be the proxy. */
+void atr_endpoint_say(const struct atr_endpoint *ep, char *buf, size_t size, const char *why);
+
 void atr_endpoint_finish(struct atr_endpoint *ep);
 
 #endif

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -15,6 +16,7 @@
 #define SLICE_NS 10000000u	/* longest sleep: requests of the program are to be noticed */
 #define IDLE_WAKES_MAX 16	/* a TLS handshake writes now and then */
 #define N_FDS 8			/* one connection, perhaps two tried at once (IPv6, IPv4) */
+#define CONNECT_MAX_NS 30000000000ull
 
 /*
  * Of a response that ends in the middle of its head, libcurl says it is complete.  gRPC's lines
@@ -67,21 +69,36 @@ static size_t give_body(char *to, size_t size, size_t n, void *arg)
 	return len;
 }
 
-/* The connection that was kept had died: once more from the beginning. */
+/*
+ * The connection that was kept has died, and libcurl would send the body over another one.  What is
+ * sent again is ours to decide: it is counted, and takes its time.
+ */
 static int seek_body(void *arg, curl_off_t to, int from)
 {
-	struct atr_http *http = arg;
-
-	if (from != SEEK_SET || to < 0 || (uint64_t)to > http->out_len)
-		return CURL_SEEKFUNC_FAIL;
-	http->out_at = (size_t)to;
-	http->sent = false;
-	return CURL_SEEKFUNC_OK;
+	(void)arg;
+	(void)to;
+	(void)from;
+	return CURL_SEEKFUNC_FAIL;
 }
 
 static bool set_text(CURL *easy, CURLoption option, const char *text)
 {
 	return !text || curl_easy_setopt(easy, option, text) == CURLE_OK;
+}
+
+/*
+ * Whom to trust, and who we are.  A certificate that was named stands instead of the
+ * system's: libcurl has a directory of them besides.  A key that is encrypted cannot be read:
+ * without a password, empty as it is, OpenSSL would ask for one at the program's terminal.
+ */
+static bool set_tls(CURL *easy, const struct atr_endpoint *ep)
+{
+	if (ep->certificate)
+		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	return set_text(easy, CURLOPT_CAINFO, ep->certificate) &&
+	       set_text(easy, CURLOPT_SSLCERT, ep->client_certificate) &&
+	       set_text(easy, CURLOPT_SSLKEY, ep->client_key) &&
+	       set_text(easy, CURLOPT_KEYPASSWD, "");
 }
 
 /*
@@ -93,10 +110,7 @@ static bool set_way(CURL *easy, const struct atr_endpoint *ep)
 	return set_text(easy, CURLOPT_URL, ep->url.url) &&
 	       set_text(easy, CURLOPT_UNIX_SOCKET_PATH, ep->url.socket) &&
 	       set_text(easy, CURLOPT_PROXY, ep->proxy ? ep->proxy : "") &&
-	       set_text(easy, CURLOPT_NOPROXY, "") &&
-	       set_text(easy, CURLOPT_CAINFO, ep->certificate) &&
-	       set_text(easy, CURLOPT_SSLCERT, ep->client_certificate) &&
-	       set_text(easy, CURLOPT_SSLKEY, ep->client_key);
+	       set_text(easy, CURLOPT_NOPROXY, "") && set_tls(easy, ep);
 }
 
 void atr_http_set_protocols(CURL *easy)
@@ -143,11 +157,11 @@ static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
 	curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_READFUNCTION, give_body);
 	curl_easy_setopt(easy, CURLOPT_READDATA, http);
 	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, seek_body);
-	curl_easy_setopt(easy, CURLOPT_SEEKDATA, http);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_head);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, http);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
@@ -181,24 +195,46 @@ int atr_http_global(const struct atr_host *host)
 	return 0;
 }
 
+/* All that is the endpoint's.  0 or -errno, as atr_http_init(). */
+static int set_up(struct atr_http *http)
+{
+	const struct atr_endpoint *ep = http->endpoint;
+
+	if (!set_way(http->easy, ep))
+		return -ENOMEM;
+	set_options(http, ep);
+	if (ep->protocol == ATR_PROTOCOL_GRPC && !set_grpc(http, ep))
+		return -ENOTSUP;
+	return 0;
+}
+
+/*
+ * After a connection that died, or was let go of.  libcurl counts the former through all
+ * requests, and gives up at the sixth.
+ */
+static int set_up_again(struct atr_http *http)
+{
+	curl_easy_reset(http->easy);
+	curl_slist_free_all(http->resolve);
+	http->resolve = NULL;
+	http->worn = false;
+	return set_up(http);
+}
+
 int atr_http_init(struct atr_http *http, const struct atr_host *host,
 		  const struct atr_endpoint *endpoint)
 {
+	int err;
+
 	*http = (struct atr_http){ .host = host, .endpoint = endpoint };
 	if (atr_http_global(host) != 0)
 		return -ENOMEM;
 	http->multi = curl_multi_init();
 	http->easy = curl_easy_init();
-	if (!http->multi || !http->easy || !set_way(http->easy, endpoint)) {
+	err = http->multi && http->easy ? set_up(http) : -ENOMEM;
+	if (err)
 		atr_http_finish(http);
-		return -ENOMEM;
-	}
-	set_options(http, endpoint);
-	if (endpoint->protocol == ATR_PROTOCOL_GRPC && !set_grpc(http, endpoint)) {
-		atr_http_finish(http);
-		return -ENOTSUP;
-	}
-	return 0;
+	return err;
 }
 
 /*
@@ -229,9 +265,26 @@ static void set_timeout(struct atr_http *http, uint64_t deadline)
 			 none ? http->endpoint->headers : &http->timeout_header);
 }
 
-int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len, uint64_t deadline)
+/*
+ * How long a connection may take: three quarters of the time, so that there is some left for
+ * the request.  Of several addresses libcurl gives each half of what is left, and the last one all.
+ */
+static void set_connect_time(struct atr_http *http, uint64_t until)
 {
+	uint64_t now = http->host->now(), ns = until > now ? (until - now) / 4 * 3 : 0;
+
+	if (ns > CONNECT_MAX_NS)
+		ns = CONNECT_MAX_NS;
+	curl_easy_setopt(http->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(ns / 1000000u) + 1);
+}
+
+int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len, uint64_t deadline,
+		   uint64_t hurry)
+{
+	if (http->worn && set_up_again(http) != 0)
+		return -ENOMEM;
 	set_addresses(http);
+	set_connect_time(http, hurry < deadline ? hurry : deadline);
 	if (http->endpoint->protocol == ATR_PROTOCOL_GRPC)
 		set_timeout(http, deadline);
 	atr_grpc_status_init(&http->grpc);
@@ -317,19 +370,65 @@ static enum atr_body_type body_type(const char *type)
 	return ATR_BODY_OTHER;
 }
 
-/* Was it clear before the request was sent that it would not be? */
+/*
+ * Was it clear before the request was sent that it would not be?  There is no limit to the time
+ * but the connection's.
+ */
 static bool nobody(CURLcode code)
 {
 	static const CURLcode codes[] = {
 		CURLE_COULDNT_CONNECT,	     CURLE_COULDNT_RESOLVE_HOST,
 		CURLE_COULDNT_RESOLVE_PROXY, CURLE_PEER_FAILED_VERIFICATION,
 		CURLE_SSL_CERTPROBLEM,	     CURLE_SSL_CACERT_BADFILE,
+		CURLE_OPERATION_TIMEDOUT,
 	};
 
 	for (size_t i = 0; i < ATR_ARRAY_LEN(codes); i++)
 		if (codes[i] == code)
 			return true;
 	return false;
+}
+
+/* Did a connection that was kept end before anything was answered? */
+static bool stale(const struct atr_http *http, CURLcode code)
+{
+	long n_connects = 0;
+
+	if (code == CURLE_SEND_FAIL_REWIND)
+		return true;
+	(void)curl_easy_getinfo(http->easy, CURLINFO_NUM_CONNECTS, &n_connects);
+	return (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR ||
+		code == CURLE_GOT_NOTHING) &&
+	       !n_connects && !http->headed;
+}
+
+/* Why there is no answer, and from whom: libcurl calls a socket "localhost port 80". */
+static const char *explain(struct atr_http *http, CURLcode code)
+{
+	const struct atr_endpoint *ep = http->endpoint;
+	const char *why = http->error[0] ? http->error : curl_easy_strerror(code);
+	long err = 0;
+
+	if (code == CURLE_SEND_FAIL_REWIND)
+		why = "the connection was closed before there was an answer";
+	(void)curl_easy_getinfo(http->easy, CURLINFO_OS_ERRNO, &err);
+	if (ep->url.socket && code == CURLE_COULDNT_CONNECT)
+		(void)snprintf(http->said, sizeof(http->said), "cannot connect to %s: %s",
+			       ep->url.socket, err ? strerror((int)err) : "nobody listens there");
+	else
+		atr_endpoint_say(ep, http->said, sizeof(http->said), why);
+	return http->said;
+}
+
+/*
+ * Does what came count, though the rest did not?  The head tells that the collector did not take
+ * it, and gRPC's status anything.  A success that is cut off is none (RFC 9112 8).
+ */
+static bool counts(const struct atr_http *http, CURLcode code, long status)
+{
+	if (code == CURLE_OK || http->too_long)
+		return true;
+	return http->headed && (status >= 300 || http->grpc.code != ATR_GRPC_NONE);
 }
 
 static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_reply *reply)
@@ -346,8 +445,9 @@ static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_rep
 	(void)curl_easy_getinfo(http->easy, CURLINFO_CONTENT_TYPE, &type);
 	(void)curl_easy_getinfo(http->easy, CURLINFO_REDIRECT_URL, &location);
 	*reply = (struct atr_http_reply){
-		.error = http->error[0] ? http->error : curl_easy_strerror(code),
+		.error = explain(http, code),
 		.nobody = nobody(code),
+		.stale = stale(http, code),
 		.too_long = http->too_long,
 		.type = body_type(type),
 		.location = location,
@@ -356,12 +456,20 @@ static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_rep
 		.body = http->body.bytes,
 		.len = http->body.len,
 	};
-	/* A response cut off in the middle is none. */
-	if (code == CURLE_OK || http->too_long)
+	http->worn = reply->stale;
+	if (counts(http, code, status))
 		reply->status = (int)status;
 	/* A body for which there was no memory is not worth more than its status. */
 	if (http->body.failed)
 		reply->len = 0;
+}
+
+/* libcurl is done with it. */
+static void let_go(struct atr_http *http)
+{
+	if (http->in_flight)
+		(void)curl_multi_remove_handle(http->multi, http->easy);
+	http->in_flight = false;
 }
 
 bool atr_http_step(struct atr_http *http, uint64_t until, struct atr_http_reply *reply)
@@ -378,15 +486,18 @@ bool atr_http_step(struct atr_http *http, uint64_t until, struct atr_http_reply 
 	}
 	code = msg->data.result;
 	read_reply(http, code, reply);
-	atr_http_cancel(http);
+	let_go(http);
 	return true;
 }
 
 void atr_http_cancel(struct atr_http *http)
 {
-	if (http->in_flight)
-		(void)curl_multi_remove_handle(http->multi, http->easy);
-	http->in_flight = false;
+	if (!http->in_flight)
+		return;
+	/* HTTP/2 would keep the connection: nobody may be there any more. */
+	curl_easy_setopt(http->easy, CURLOPT_FORBID_REUSE, 1L);
+	http->worn = true;
+	let_go(http);
 }
 
 void atr_http_finish(struct atr_http *http)

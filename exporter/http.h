@@ -26,6 +26,7 @@ struct atr_http {
 	const struct atr_endpoint *endpoint;
 	struct curl_slist *resolve; /* the endpoint's addresses, as libcurl was told them */
 	bool in_flight;
+	bool worn;	    /* to be set up anew before the next request */
 	bool sent;	    /* the last of the body was given out to be sent */
 	const uint8_t *out; /* the body */
 	size_t out_len, out_at;
@@ -40,6 +41,7 @@ struct atr_http {
 	struct curl_slist timeout_header;
 	struct atr_buf body;
 	char error[CURL_ERROR_SIZE];
+	char said[2 * CURL_ERROR_SIZE]; /* the same, with who it is about */
 };
 
 /* What a body says it is. */
@@ -48,8 +50,9 @@ enum atr_body_type { ATR_BODY_OTHER, ATR_BODY_PROTOBUF, ATR_BODY_JSON, ATR_BODY_
 /* What came of a request.  Its memory is good until the next one. */
 struct atr_http_reply {
 	int status;	   /* 0: none came, see error */
-	const char *error; /* why not; printable */
+	const char *error; /* why not */
 	bool nobody;	   /* no connection could be made */
+	bool stale;	   /* one that was kept had died, which happens */
 	bool too_long;	   /* more than 4 MiB of response */
 	enum atr_body_type type;
 	const char *location;		    /* where a redirect leads; NULL: it is none */
@@ -74,9 +77,11 @@ int atr_http_init(struct atr_http *http, const struct atr_host *host,
 
 /*
  * Begins a POST of the body, which must stay until there is a reply.  With gRPC the server
- * is told of the deadline, UINT64_MAX: there is none.  0 or -errno.
+ * is told of the deadline, UINT64_MAX: there is none.  A connection has to be there in time for it,
+ * and for `hurry`.  Nothing is sent twice.  0 or -errno.
  */
-int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len, uint64_t deadline);
+int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len, uint64_t deadline,
+		   uint64_t hurry);
 
 /* Goes on with it, waiting once, at most until `until` and never long; true when *reply is there.
  */

@@ -141,17 +141,20 @@ static void begin(struct atr_reader *r, const struct atr_otlp_head *head,
 {
 	uint64_t now = r->host->now();
 	uint64_t deadline = r->timeout < UINT64_MAX - now ? now + r->timeout : UINT64_MAX;
+	char why[256];
 
 	r->sent = *numbers;
 	r->sent_time = atr_wall_clock();
 	atr_buf_reset(&r->fields);
 	if (!atr_metrics_encode(&r->fields, &r->metrics, numbers, r->sent_time))
 		return;
-	if (r->endpoint.addresses.error)
-		complain(r, r->endpoint.addresses.error);
-	else if (write_body(r, head) &&
-		 atr_http_start(&r->http, r->body->bytes, r->body->len, deadline) == 0)
+	if (r->endpoint.addresses.error) {
+		atr_endpoint_say(&r->endpoint, why, sizeof(why), r->endpoint.addresses.error);
+		complain(r, why);
+	} else if (write_body(r, head) && atr_http_start(&r->http, r->body->bytes, r->body->len,
+							 deadline, deadline) == 0) {
 		r->deadline = deadline;
+	}
 }
 
 static void judge(struct atr_reader *r, const struct atr_http_reply *reply)

@@ -121,6 +121,8 @@ static void refusal_text(struct atr_verdict *v, const struct atr_http_reply *rep
 		end = memchr(text, '\n', len);
 		if (end)
 			len = (size_t)(end - text);
+		while (len && text[len - 1] == '\r')
+			len--;
 		say(v, text, len < LINE_MAX_SHOWN ? len : LINE_MAX_SHOWN);
 	}
 }
@@ -198,7 +200,11 @@ static void judge_no_grpc(struct atr_verdict *v, const struct atr_http_reply *re
 void atr_verdict(struct atr_verdict *v, enum atr_PROTOCOL protocol,
 		 const struct atr_http_reply *reply)
 {
-	*v = (struct atr_verdict){ .kind = ATR_VERDICT_NONE, .nobody = reply->nobody };
+	*v = (struct atr_verdict){
+		.kind = ATR_VERDICT_NONE,
+		.nobody = reply->nobody,
+		.stale = reply->stale,
+	};
 	if (reply->too_long) {
 		v->kind = ATR_VERDICT_REFUSED;
 		v->code = reply->status;

@@ -29,6 +29,7 @@ struct atr_verdict {
 	uint64_t rejected; /* spans, or data points */
 	uint64_t pause;	   /* ns the collector wants to be left alone; 0: it did not say */
 	bool nobody;	   /* NONE: nobody is there who could be talked to */
+	bool stale;	   /* NONE: a connection that was kept had died */
 };
 
 void atr_verdict(struct atr_verdict *v, enum atr_PROTOCOL protocol,

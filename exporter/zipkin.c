@@ -523,8 +523,10 @@ static enum atr_delivery_state zipkin_step(void *self, uint64_t until,
 	struct atr_http_reply reply;
 
 	if (now >= z->deadline) {
-		if (z->http.in_flight)
+		if (z->http.in_flight) {
 			(void)snprintf(z->error, sizeof(z->error), "no answer in time");
+			z->lost = true; /* whoever had the address may have it no more */
+		}
 		atr_http_cancel(&z->http);
 		return give_up(z, haste);
 	}
@@ -538,10 +540,12 @@ static enum atr_delivery_state zipkin_step(void *self, uint64_t until,
 	if (z->lost && haste == ATR_HASTE_NONE)
 		look_again(z);
 	if (z->endpoint.addresses.error) {
-		(void)snprintf(z->error, sizeof(z->error), "%s", z->endpoint.addresses.error);
+		atr_endpoint_say(&z->endpoint, z->error, sizeof(z->error),
+				 z->endpoint.addresses.error);
 		return again(z, true, haste);
 	}
-	if (atr_http_start(&z->http, z->body.bytes, z->body.len, UINT64_MAX) != 0) {
+	if (atr_http_start(&z->http, z->body.bytes, z->body.len, z->deadline,
+			   haste == ATR_HASTE_NONE ? UINT64_MAX : z->host->deadline()) != 0) {
 		(void)snprintf(z->error, sizeof(z->error), "out of memory");
 		return again(z, false, haste);
 	}

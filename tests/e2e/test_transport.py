@@ -2,14 +2,21 @@
 """Every way to a collector: TLS with and without our own certificate, sockets, proxies, names that
 move; in each form of OTLP.  And what servers that are not ours say of batches they do not take."""
 import base64
+import fcntl
 import gzip
 import json
 import os
+import pathlib
+import pty
+import select
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import termios
 import threading
+import time
 
 import pytest
 
@@ -250,6 +257,81 @@ def test_a_file_that_is_missing_is_named_and_nothing_is_sent(collector, echo, mt
     assert r.total("left") == 3 and not c.spans
     assert f"OTEL_EXPORTER_OTLP_{variable}={mtls.path('missing.pem')} cannot be read: " \
         "No such file or directory; nothing is sent until it can" in r.err
+
+
+TYPIST = """
+import socket, sys, time
+def caught(): # but for those behind 31: of them libc takes one with the first thread
+    return [int(line.split()[1], 16) & 0x7fffffff for line in open("/proc/self/status") if line.startswith("SigCgt")]
+before = caught()
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+s.sendall(b"x"); s.recv(1); time.sleep(0.7)
+print("ready", flush=True)
+print("typed", repr(sys.stdin.readline()), "signals", caught() == before, flush=True)
+"""
+
+
+def at_a_terminal(argv, environ, typed):
+    """What is to be seen there until the program ends; the line is typed when it is ready."""
+    ours, theirs = pty.openpty()
+    p = subprocess.Popen(argv, env=environ, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(theirs)
+    seen, until = b"", time.monotonic() + 20
+    try:
+        while time.monotonic() < until:
+            try:
+                seen += os.read(ours, 4096) if select.select([ours], [], [], 0.1)[0] else b""
+            except OSError:
+                break
+            if b"ready" in seen and typed:
+                os.write(ours, typed)
+                typed = b""
+        assert p.wait(timeout=10) == 0
+    finally:
+        harness.end(p)
+        os.close(ours)
+    return seen.decode()
+
+
+@pytest.mark.parametrize("where", ["a file of its own", "the certificate's"])
+def test_a_key_with_a_password_disturbs_nobody(collector, echo, mtls, where):
+    """OpenSSL would ask for it at the terminal of the program, and take its signals meanwhile."""
+    c = collector("http/protobuf", tls=mtls)
+    key, both = mtls.path("encrypted.key"), mtls.path("both.pem")
+    mtls.openssl("pkcs8", "-topk8", "-in", mtls.client_key, "-passout", "pass:secret", "-out", key)
+    with open(both, "w", encoding="ascii") as f:
+        for part in mtls.client_cert, key:
+            f.write(pathlib.Path(part).read_text("ascii"))
+    own = where.startswith("a file")
+    seen = at_a_terminal(["/usr/bin/python3", "-c", TYPIST, str(echo.port)],
+                         env(f"https://localhost:{c.port}", "http/protobuf", OTEL_BSP_SCHEDULE_DELAY="50",
+                             OTEL_EXPORTER_OTLP_CERTIFICATE=mtls.ca,
+                             OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=mtls.client_cert if own else both,
+                             OTEL_EXPORTER_OTLP_CLIENT_KEY=key if own else None), b"answer\n")
+    assert "typed 'answer\\n' signals True" in seen, seen
+    assert "pass phrase" not in seen and f"{key if own else both} is encrypted" in seen, seen
+    assert seen.count("export to https") == 1 and not c.spans
+
+
+@pytest.mark.skipif(bool(harness.SAN), reason="unshare is not built with sanitizers")
+@pytest.mark.parametrize("named", [False, True])
+def test_a_certificate_stands_instead_of_the_systems(collector, echo, tls, tmp_path, named):
+    """libcurl looks into the system's directory besides, if it is let.  In a mount namespace of its own."""
+    if os.geteuid() or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
+        pytest.skip("no right to a mount namespace")
+    for name in "ca.pem", "ca-certificates.crt":
+        shutil.copy(tls.ca, tmp_path / name)
+    tls.openssl("rehash", str(tmp_path))
+    other = tls.path("other.pem")
+    tls.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=somebody else",
+                "-keyout", tls.path("other.key"), "-out", other)
+    c = collector("http/protobuf", tls=tls)
+    e = env(f"https://localhost:{c.port}", "http/protobuf",
+            OTEL_EXPORTER_OTLP_CERTIFICATE=other if named else None)
+    inside = f'mount --bind {tmp_path} /etc/ssl/certs && exec env LD_PRELOAD={e.pop("LD_PRELOAD")} "$@"'
+    r = run(["unshare", "-m", "--propagation", "private", "sh", "-c", inside, "-", *client(echo)], e).ok()
+    assert (r.total("exported"), r.total("left")) == ((0, 3) if named else (3, 0))
 
 
 def test_a_file_that_comes_later_is_used(collector, echo, tls, tmp_path):

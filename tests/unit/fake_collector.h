@@ -21,7 +21,7 @@ enum answer {
 	ANSWER_NEVER, /* keep the connection, say nothing */
 	ANSWER_CLOSE, /* close it */
 	ANSWER_HUGE,  /* 200 with 5 MiB */
-	ANSWER_CUT,   /* 200 and half a body, then close */
+	ANSWER_CUT,   /* status (200), headers and half a body, then close */
 };
 
 struct step {
@@ -186,8 +186,9 @@ static bool collector_answer(struct conn *c, const uint8_t *body, size_t len)
 	if (s->how == ANSWER_HUGE || s->how == ANSWER_CUT) {
 		static const char zeros[65536];
 
-		head_len = snprintf(head, sizeof(head),
-				    "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", 5 << 20);
+		head_len = snprintf(
+			head, sizeof(head), "HTTP/1.1 %d Text\r\nContent-Length: %d\r\n%s\r\n",
+			s->status ? s->status : 200, 5 << 20, s->headers ? s->headers : "");
 		collector_send(c->fd, head, (size_t)head_len);
 		for (int i = 0; i < (s->how == ANSWER_CUT ? 1 : 80); i++)
 			collector_send(c->fd, zeros, sizeof(zeros));

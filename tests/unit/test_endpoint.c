@@ -139,6 +139,36 @@ TEST(a_file_that_is_not_there_is_named_and_waited_for)
 	atr_endpoint_finish(&ep);
 }
 
+TEST(an_encrypted_key_is_named_wherever_in_its_file_it_is)
+{
+	char path[] = "/tmp/test_endpoint.XXXXXX", text[9000];
+	int fd = mkstemp(path);
+	struct atr_endpoint ep;
+
+	CHECK(fd >= 0);
+	for (size_t at = 4080; at < 4104; at++) {
+		struct atr_config *c = fresh();
+
+		memset(text, 'x', sizeof(text));
+		memcpy(text + at, "ENCRYPTED", 9);
+		CHECK_INT(pwrite(fd, text, sizeof(text), 0), sizeof(text));
+		c->otlp_endpoint = "https://c";
+		c->otlp_client_certificate = path;
+		ep = made(ATR_SIGNAL_TRACES);
+		CHECK(fake_said("is encrypted, and nobody is asked for a password"));
+		CHECK_INT(fake_log_lines(), 1);
+		atr_endpoint_finish(&ep);
+	}
+	(void)fresh();
+	fake.config.otlp_endpoint = "https://c";
+	fake.config.otlp_client_certificate = "/dev/zero";
+	ep = made(ATR_SIGNAL_TRACES);
+	CHECK_STR(fake.log, "");
+	atr_endpoint_finish(&ep);
+	close(fd);
+	unlink(path);
+}
+
 TEST(a_key_without_a_certificate_is_not_used)
 {
 	struct atr_config *c = fresh();

@@ -16,6 +16,7 @@
 /* LINK: exporter/otlp.pb-c.o preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */
 #include "exporter/exporter.c"
 
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "tests/unit/fake_collector.h"
@@ -539,6 +540,49 @@ TEST(a_connection_closed_without_an_answer_is_tried_again)
 	books_balance();
 }
 
+TEST(the_head_of_an_answer_that_is_cut_off_counts_unless_it_is_a_success)
+{
+	static const struct step steps[] = {
+		{ .how = ANSWER_CUT, .status = 503, .headers = "Retry-After: 2\r\n" },
+		{ .how = ANSWER_CUT, .status = 400 },
+	};
+
+	BEGIN(steps);
+	go();
+	fake_add(5);
+	CHECK(fake_wait_for(&fake.stats.rejected, 5));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(fake.stats.requests, 2);
+	CHECK(col.last_ns - col.first_ns >= 2000 * 1000000ull);
+	CHECK(fake_said("refused 5 spans: HTTP 400"));
+	CHECK_INT(fake_log_lines(), 1);
+	books_balance();
+}
+
+TEST(what_a_kept_connection_took_with_it_is_sent_again_counted_and_later)
+{
+	static const struct step steps[] = { { .status = 200 },
+					     { .how = ANSWER_CLOSE },
+					     { .status = 200 } };
+
+	BEGIN(steps);
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&col.accepted, 1));
+	fake_add(2);
+	CHECK(fake_wait_for(&col.accepted, 3));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK_INT(col.requests, 3);
+	CHECK_INT(fake.stats.requests, 3);
+	CHECK_INT(fake.stats.retries, 1);
+	CHECK_INT(fake.back, 2);
+	CHECK(col.last_ns - col.first_ns >= 800 * 1000000ull);
+	CHECK_STR(fake.log, ""); /* that happens */
+	books_balance();
+}
+
 TEST(an_unreachable_collector_is_said_once_and_again_when_it_works)
 {
 	int fd = collector_listen(0, 1), port = collector_port(fd);
@@ -836,6 +880,141 @@ TEST(a_name_that_was_resolved_is_reached_without_asking)
 	CHECK(fake_stop(500) >= 0);
 	collector_stop();
 	CHECK(strncmp(col.head, "POST /base/v1/traces HTTP/1.1\r\n", 31) == 0);
+}
+
+static int listen_at(const char *address, int port, int backlog)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	inet_pton(AF_INET, address, &sin.sin_addr);
+	if (bind(fd, (struct sockaddr *)&sin, sizeof(sin)) != 0 || listen(fd, backlog) != 0)
+		abort();
+	return fd;
+}
+
+/* A host that exports to a name, with that port, and asks for it here. */
+static void aim_at_name(void (*look_up)(const char *endpoint, struct atr_addresses *ret))
+{
+	aim(col.port);
+	(void)snprintf(base_url, sizeof(base_url), "http://collector.test:%d", col.port);
+	fake.host.look_up = look_up;
+}
+
+static unsigned n_looked_up;
+
+static void moved(const char *endpoint, struct atr_addresses *ret)
+{
+	(void)endpoint;
+	*ret = (struct atr_addresses){ 0 };
+	(void)snprintf(ret->resolved, sizeof(ret->resolved), "collector.test:%d:127.0.0.%d",
+		       col.port, n_looked_up++ ? 1 : 2);
+}
+
+TEST(an_address_that_takes_all_and_says_nothing_is_looked_up_again)
+{
+	int silent;
+
+	collector_start(always_ok, 1, 0);
+	silent = listen_at("127.0.0.2", col.port, 16);
+	n_looked_up = 0;
+	aim_at_name(moved);
+	fake.config.otlp_timeout = 200;
+	go();
+	fake_add(2);
+	CHECK(fake_wait_for(&col.accepted, 2));
+	CHECK(fake_stop(500) >= 0);
+	collector_stop();
+	close(silent);
+	CHECK_INT(n_looked_up, 2);
+	CHECK(collector_once(1, 2));
+}
+
+static void two(const char *endpoint, struct atr_addresses *ret)
+{
+	(void)endpoint;
+	*ret = (struct atr_addresses){ 0 };
+	(void)snprintf(ret->resolved, sizeof(ret->resolved),
+		       "collector.test:%d:127.0.0.2,127.0.0.1", col.port);
+}
+
+TEST(an_address_that_is_silent_leaves_time_for_the_next_one)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET };
+	int silent, fill[4];
+
+	collector_start(always_ok, 1, 0);
+	silent = listen_at("127.0.0.2", col.port, 0);
+	sin.sin_port = htons((uint16_t)col.port);
+	inet_pton(AF_INET, "127.0.0.2", &sin.sin_addr);
+	for (int i = 0; i < 4; i++) {
+		fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		(void)!connect(fill[i], (struct sockaddr *)&sin, sizeof(sin));
+	}
+	aim_at_name(two);
+	fake.config.otlp_timeout = 1000;
+	go();
+	fake_add(2);
+	CHECK(fake_wait_for(&col.accepted, 2));
+	CHECK_INT(fake.stats.requests, 1);
+	CHECK_STR(fake.log, "");
+	CHECK(fake_stop(500) >= 0);
+	collector_stop();
+	for (int i = 0; i < 4; i++)
+		close(fill[i]);
+	close(silent);
+}
+
+TEST(the_path_is_sent_as_it_was_set)
+{
+	char url[80];
+
+	BEGIN(always_ok);
+	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%d/a/../b/./c", col.port);
+	fake.config.otlp_endpoint = url;
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&col.accepted, 1));
+	CHECK(fake_stop(500) >= 0);
+	collector_stop();
+	CHECK(strncmp(col.head, "POST /a/../b/./c/v1/traces HTTP/1.1\r\n", 37) == 0);
+}
+
+/* The line about a collector that is set so. */
+static void check_failure(const char *endpoint, const char *proxy, const char *said)
+{
+	fake_init();
+	fake.config.otlp_endpoint = endpoint;
+	fake.config.http_proxy = proxy;
+	fake.config.bsp_schedule_delay = 20;
+	go();
+	fake_add(2);
+	for (int i = 0; i < 2000 && !fake_log_lines(); i++)
+		usleep(1000);
+	CHECK(fake_stop(500) >= 0);
+	CHECK(fake_said(said));
+}
+
+TEST(who_cannot_be_reached_is_named)
+{
+	int fd = collector_listen(0, 1), port = collector_port(fd);
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	char proxy[64], said[80], url[96];
+
+	close(fd);
+	(void)snprintf(proxy, sizeof(proxy), "http://u:secret@127.0.0.1:%d", port);
+	(void)snprintf(said, sizeof(said), "failed: through the proxy http://127.0.0.1:%d: ", port);
+	check_failure("http://collector.invalid", proxy, said);
+	CHECK(!strstr(fake.log, "secret"));
+	check_failure("unix:///nowhere/o.sock", NULL,
+		      "failed: cannot connect to /nowhere/o.sock: No such file or directory; ");
+	(void)snprintf(sun.sun_path, sizeof(sun.sun_path), "/tmp/test_exporter.%d", getpid());
+	(void)snprintf(url, sizeof(url), "unix://%s", sun.sun_path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK_INT(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	check_failure(url, NULL, ": Connection refused; ");
+	unlink(sun.sun_path);
+	close(fd);
 }
 
 /* One trace of two spans that is kept, and one that is not. */

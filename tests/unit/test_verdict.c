@@ -44,6 +44,13 @@ TEST(each_http_status_has_one_meaning)
 	}
 }
 
+TEST(a_line_of_text_has_no_end_of_its_own)
+{
+	struct atr_verdict v = HTTP(.status = 400, BODY("not here\r\nmore"));
+
+	CHECK_STR(v.message, "not here");
+}
+
 TEST(no_answer_says_why)
 {
 	struct atr_verdict v = HTTP(.error = "no \x1b route", .nobody = true);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
 /* LINK: exporter/list.o exporter/buf.o exporter/line.o exporter/otlp.pb-c.o exporter/url.o */
-/* LINK: exporter/otlp-json.o exporter/retry.o preload/target.o */
+/* LINK: exporter/otlp-json.o exporter/retry.o exporter/endpoint.o preload/target.o */
 /* LINK: preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lm */
 #include "exporter/zipkin.c"
 
@@ -23,9 +23,11 @@ int atr_http_init(struct atr_http *http, const struct atr_host *host,
 	return 0;
 }
 
-int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len, uint64_t deadline)
+int atr_http_start(struct atr_http *http, const uint8_t *body, size_t len, uint64_t deadline,
+		   uint64_t hurry)
 {
 	(void)deadline;
+	(void)hurry;
 	(void)body;
 	(void)len;
 	http->in_flight = true;
@@ -335,6 +337,33 @@ TEST(nobody_there_is_given_up_at_once_in_a_hurry_and_after_its_time_otherwise)
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
 	CHECK_INT(step(), ATR_DELIVERY_DONE);
 	CHECK(strstr(fake.log, "works again") != NULL);
+	end();
+}
+
+static unsigned n_looked_up;
+
+static void look_up(const char *endpoint, struct atr_addresses *ret)
+{
+	(void)endpoint;
+	*ret = (struct atr_addresses){ .resolved = "z:9411:127.0.0.1" };
+	n_looked_up++;
+}
+
+TEST(the_name_of_one_who_does_not_answer_is_looked_up_again)
+{
+	begin();
+	fake.host.look_up = look_up;
+	n_looked_up = 0;
+	look_up("", &z->endpoint.addresses);
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	CHECK_INT(zipkin_step(z, UINT64_MAX, ATR_HASTE_NONE), ATR_DELIVERY_BUSY);
+	way.shift += ns(fake.config.zipkin_timeout);
+	CHECK_INT(zipkin_step(z, UINT64_MAX, ATR_HASTE_NONE), ATR_DELIVERY_FAILED);
+	CHECK_INT(n_looked_up, 1);
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	CHECK_INT(zipkin_step(z, UINT64_MAX, ATR_HASTE_NONE), ATR_DELIVERY_BUSY);
+	CHECK_INT(n_looked_up, 2);
+	CHECK_INT(way.started, 2);
 	end();
 }
 
