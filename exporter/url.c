@@ -7,6 +7,7 @@
 
 #include "exporter/buf.h"
 #include "exporter/list.h"
+#include "preload/authority.h"
 
 #define SOCKET_MAX 107 /* what a sockaddr_un holds */
 
@@ -16,60 +17,6 @@ static const char *authority(const char *url)
 	if (strncasecmp(url, "http://", 7) == 0)
 		return url + 7;
 	return strncasecmp(url, "https://", 8) == 0 ? url + 8 : NULL;
-}
-
-/* The host behind "user:password@", if there is one; `end` is the end of the authority. */
-static const char *behind_user(const char *s, const char *end)
-{
-	const char *at = memrchr(s, '@', (size_t)(end - s));
-
-	return at ? at + 1 : s;
-}
-
-static bool port_valid(const char *s, const char *end)
-{
-	unsigned port = 0;
-
-	if (s == end)
-		return false;
-	for (; s < end; s++) {
-		if (*s < '0' || *s > '9')
-			return false;
-		port = 10 * port + (unsigned)(*s - '0');
-		if (port > 65535)
-			return false;
-	}
-	return port > 0;
-}
-
-/* End of the host name or [address] at s; s itself if there is none. */
-static const char *host_end(const char *s, const char *end)
-{
-	static const char name[] =
-		"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._~";
-	const char *close;
-
-	if (s < end && *s == '[') {
-		close = memchr(s, ']', (size_t)(end - s));
-		return close &&
-				       strspn(s + 1, "0123456789abcdefABCDEF:.") ==
-					       (size_t)(close - s - 1) &&
-				       close > s + 2
-			       ? close + 1
-			       : s;
-	}
-	return s + strspn(s, name);
-}
-
-/* "host:port" up to `end`, the user in front stepped over. */
-static bool authority_valid(const char *s, const char *end)
-{
-	const char *host = behind_user(s, end);
-
-	s = host_end(host, end);
-	if (s == host || s > end)
-		return false;
-	return s == end || (*s == ':' && port_valid(s + 1, end));
 }
 
 /* No blanks, no control characters, nothing beyond ASCII. */
@@ -141,9 +88,9 @@ bool atr_url_valid(const char *text, bool grpc)
 		return true;
 	if (!s && grpc) {
 		s = bare_host(text);
-		return printable(s) && authority_valid(s, s + strlen(s));
+		return printable(s) && atr_authority_valid(s, s + strlen(s));
 	}
-	return s && printable(s) && authority_valid(s, s + strcspn(s, "/?#"));
+	return s && printable(s) && atr_authority_valid(s, s + strcspn(s, "/?#"));
 }
 
 /* The parts as one string; false without memory. */
@@ -234,14 +181,8 @@ void atr_url_finish(struct atr_url *url)
 
 void atr_url_shown(char *dst, size_t size, const char *url)
 {
-	const char *s = strstr(url, "://");
-	const char *host;
-	size_t n;
+	const struct atr_shown part = atr_authority_shown(url);
+	size_t n = atr_escape(dst, size, url, part.scheme);
 
-	s = s ? s + 3 : url;
-	host = behind_user(s, s + strcspn(s, "/?#"));
-	n = (size_t)(s - url);
-	n = atr_escape(dst, size, url, n);
-	/* A query may hold a key. */
-	(void)atr_escape(dst + n, size - n, host, strcspn(host, "?#"));
+	(void)atr_escape(dst + n, size - n, url + part.from, part.len);
 }

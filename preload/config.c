@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "preload/authority.h"
 #include "preload/compiler.h"
 #include "preload/sys.h"
 #include "preload/text.h"
@@ -402,7 +403,7 @@ static void read_jaeger(const struct reader *r, struct atr_config *c)
 			list++;
 		if (*list && !read_jaeger_item(&c->jaeger, list)) {
 			c->jaeger = none;
-			warn_bad(r, env, v,
+			warn_bad(r, env, strchr(v, '@') ? "..." : v, /* perhaps a password */
 				 "a list of endpoint=URL, pollingIntervalMs=N, "
 				 "initialSamplingRate=0 to 1",
 				 "none of it");
@@ -478,28 +479,30 @@ static void show_line(struct lines *to, const char *env, const char *value, size
 	to->len += n;
 }
 
+/* Of a URL its user and query are left out, also of one within other text. */
 static void show_string(struct lines *to, const char *env, const char *value)
 {
-	char shown[256];
-	const char *host, *at = NULL;
+	const bool url =
+		contains(env, "ENDPOINT") || contains(env, "roxy") || contains(env, "PROXY");
+	const char *base = url ? value : strstr(value, "://");
+	struct atr_shown part;
+	char shown[201];
 	size_t len;
 
-	if (contains(env, "_OTLP_") && contains(env, "HEADERS"))
+	if (contains(env, "_OTLP_") && contains(env, "HEADERS")) {
 		value = "(set)";
-	len = strlen(value);
-	for (host = value; *host && strncmp(host, "://", 3) != 0;)
-		host++;
-	host = *host ? host + 3 : value;
-	if (host != value || contains(env, "ENDPOINT") || contains(env, "roxy") ||
-	    contains(env, "PROXY")) { /* a URL: no user name, no query */
-		len = strcspn(value, "?#");
-		for (const char *p = host; p < value + len && *p != '/'; p++)
-			at = *p == '@' ? p + 1 : at;
+		base = NULL;
 	}
-	if (at && at <= value + len)
-		len = atr_format(shown, sizeof(shown), "%.*s%.*s", (int)(host - value), value,
-				 (int)(value + len - at), at);
-	show_line(to, env, at ? shown : value, len < 200 ? len : 200);
+	if (!base) {
+		len = strlen(value);
+		show_line(to, env, value, len < 200 ? len : 200);
+		return;
+	}
+	base += url ? 0 : 3;
+	part = atr_authority_shown(base);
+	len = atr_format(shown, sizeof(shown), "%.*s%.*s", (int)(base + part.scheme - value), value,
+			 (int)part.len, base + part.from);
+	show_line(to, env, shown, len);
 }
 
 static void show_number(struct lines *to, const char *env, uint32_t value)

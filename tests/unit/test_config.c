@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/authority.o */
 /* LINK: preload/sys.o preload/text.o */
 #include "preload/config.c"
 
@@ -517,6 +518,14 @@ TEST(the_argument_of_a_remote_sampler_is_a_list)
 		"endpoint=URL, pollingIntervalMs=N, initialSamplingRate=0 to 1; using none of it");
 }
 
+TEST(a_bad_list_with_a_user_in_it_is_not_shown)
+{
+	(void)config_of_two("OTEL_TRACES_SAMPLER_ARG", "endpoint=http://u:sesame@h,x",
+			    "OTEL_TRACES_SAMPLER", "jaeger_remote");
+	CHECK_INT(n_warnings, 1);
+	CHECK(strncmp(warnings[0], "OTEL_TRACES_SAMPLER_ARG=... is not a list", 41) == 0);
+}
+
 TEST(lists_are_kept_as_text_and_have_the_semantic_conventions_defaults)
 {
 	struct atr_config c = config_of("OTEL_PROPAGATORS", " b3, tracecontext,none");
@@ -567,6 +576,9 @@ TEST(secrets_are_not_shown)
 		{ "OTEL_EXPORTER_OTLP_ENDPOINT", "https://sesame@host:1/x" },
 		{ "OTEL_EXPORTER_OTLP_ENDPOINT", "https://me:sesame@host:1/x?sesame" },
 		{ "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a@sesame@host:1/x#sesame" },
+		{ "OTEL_EXPORTER_OTLP_ENDPOINT", "https://me:sesame/?#sesame@host:1/x" },
+		{ "https_proxy", "http://me:sesame#@host:1/x" },
+		{ "OTEL_SERVICE_NAME", "shop://me:sesame/s@host:1/x" },
 	};
 
 	for (size_t i = 0; i < ATR_ARRAY_LEN(secrets); i++) {

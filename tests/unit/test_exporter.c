@@ -3,6 +3,7 @@
  * The whole exporter object but its entry's loader: atr_exporter_run() on a
  * thread, between a fake host and a fake collector.
  */
+/* LINK: preload/authority.o */
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
 /* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
 /* LINK: preload/target.o exporter/limits.o exporter/file.o exporter/jsonl.o */

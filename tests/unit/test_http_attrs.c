@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/authority.o */
 /* LINK: hooks/http1.o preload/config.o preload/sys.o preload/text.o preload/utf8.o */
 /* LINK: preload/attr.o exporter/otlp.pb-c.o -lprotobuf-c */
 /* The oracle is protobuf-c: what we write in place it must read back. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: exporter/endpoint.o */
+/* LINK: preload/authority.o */
 /* LINK: exporter/buf.o exporter/json.o exporter/http.o exporter/url.o exporter/resource.o */
 /* LINK: exporter/list.o exporter/detect.o exporter/container.o preload/utf8.o preload/text.o */
 /* LINK: exporter/grpc.o exporter/otlp.pb-c.o -lprotobuf-c preload/sys.o preload/target.o -lcurl */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/authority.o */
 /* LINK: cli/elf.o cli/seen-file.o preload/config.o preload/text.o preload/spoolname.o */
 /* LINK: preload/target.o preload/sys.o */
 #include "cli/seen.c"

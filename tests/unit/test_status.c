@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/authority.o */
 /* LINK: preload/config.o preload/text.o preload/sys.o -pthread */
 #include "preload/status.c"
 

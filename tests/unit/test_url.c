@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/authority.o */
 /* LINK: exporter/buf.o exporter/list.o preload/sys.o preload/utf8.o */
 #include "exporter/url.c"
 

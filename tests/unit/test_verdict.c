@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/authority.o */
 /* LINK: exporter/buf.o exporter/grpc.o exporter/json.o exporter/list.o exporter/otlp.o */
 /* LINK: exporter/otlp.pb-c.o exporter/retry.o exporter/url.o exporter/resource.o */
 /* LINK: exporter/container.o exporter/detect.o preload/sys.o preload/utf8.o */
