@@ -126,6 +126,22 @@ static bool header_line(const struct atr_endpoint *ep, char *line, const struct 
 	return true;
 }
 
+/* Takes out what was added under that name, in whatever case: the last one wins. */
+static void forget(struct atr_endpoint *ep, const char *name, size_t len)
+{
+	struct curl_slist **at = &ep->headers, *old;
+
+	while ((old = *at)) {
+		if (strncasecmp(old->data, name, len) != 0 || !strchr(":;", old->data[len])) {
+			at = &old->next;
+			continue;
+		}
+		*at = old->next;
+		old->next = NULL;
+		curl_slist_free_all(old);
+	}
+}
+
 /* OTEL_EXPORTER_OTLP_HEADERS.  Their values are secrets more often than not: never shown. */
 static bool add_users(struct atr_endpoint *ep, const struct atr_host *host, const char *list,
 		      const char *variable)
@@ -141,11 +157,13 @@ static bool add_users(struct atr_endpoint *ep, const struct atr_host *host, cons
 	if (!line)
 		return false;
 	while (ok && atr_list_next(&list, &item)) {
-		if (header_line(ep, line, &item))
+		if (header_line(ep, line, &item)) {
+			forget(ep, item.key, item.key_len);
 			ok = add(ep, line);
-		else if (n_bad++ == 0)
+		} else if (n_bad++ == 0) {
 			(void)atr_escape(bad, sizeof(bad), item.key,
 					 item.has_value ? item.key_len : 0);
+		}
 	}
 	free(line);
 	if (n_bad)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: preload/authority.o */
 /* LINK: exporter/url.o exporter/list.o exporter/buf.o preload/target.o preload/sys.o */
 /* LINK: preload/utf8.o exporter/otlp.pb-c.o -lcurl -lprotobuf-c */
 #include "exporter/endpoint.c"
@@ -115,6 +116,24 @@ TEST(what_grpc_answers_for_is_not_the_users_to_set)
 	ep = made(ATR_SIGNAL_TRACES);
 	CHECK(!has(&ep, "te: gzip") && has(&ep, "x: y"));
 	CHECK(fake_said("OTEL_EXPORTER_OTLP_HEADERS: 3 bad headers left out, first \"te\"\n"));
+	atr_endpoint_finish(&ep);
+}
+
+TEST(of_headers_of_one_name_the_last_good_one_is_sent)
+{
+	struct atr_config *c = fresh();
+	struct atr_endpoint ep;
+	unsigned n = 0;
+
+	c->otlp_headers = "x-key=1,x=a,X-KEY=2,x-key=%zz,x-keys=b,y=1,y=,te=x,te=y";
+	ep = made(ATR_SIGNAL_TRACES);
+	for (const struct curl_slist *h = ep.headers; h; h = h->next)
+		n++;
+	CHECK_INT(n, 2 + 5); /* with Content-Type and Expect */
+	CHECK(has(&ep, "X-KEY: 2") && has(&ep, "x: a") && has(&ep, "x-keys: b"));
+	CHECK(has(&ep, "y;") && has(&ep, "te: y"));
+	CHECK(has(&ep, "Content-Type: application/x-protobuf") && has(&ep, "Expect:"));
+	CHECK_INT(fake_log_lines(), 1);
 	atr_endpoint_finish(&ep);
 }
 
