@@ -14,7 +14,7 @@
 
 #define NS_PER_S 1000000000ull
 
-/* The longest a collector may make us wait when no timeout does: five minutes. */
+/* The longest a collector may make us wait: five minutes. */
 #define RETRY_AFTER_MAX_NS (300 * NS_PER_S)
 
 #define LOOK_UP_EVERY_NS (2 * NS_PER_S)
@@ -41,25 +41,47 @@ int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host)
 
 /* ---- what is said ---- */
 
+/* What becomes of the spans meanwhile. */
+static const char *meanwhile(const struct atr_host *host, char *buf, size_t size)
+{
+	const struct atr_config *c = host->config;
+
+	if (host->orphans_only)
+		return "spans stay where they are";
+	if (c->exporters & ~(unsigned)(ATR_EXPORTER_OTLP | ATR_EXPORTER_NONE) || c->file)
+		return "what another exporter takes does not come there later";
+	if (!c->bsp_max_queue_size_set)
+		return "spans are kept until their rings are full (AUTOTRACE_RING_SIZE), "
+		       "then new ones are dropped";
+	(void)snprintf(
+		buf, size,
+		"up to %u spans are kept (OTEL_BSP_MAX_QUEUE_SIZE), then new ones are dropped",
+		c->bsp_max_queue_size);
+	return buf;
+}
+
 static void complain(struct atr_delivery *d, enum atr_delivery_haste haste)
 {
-	const char *url = d->endpoint.shown;
+	char kept[96], more[48] = "";
+	unsigned others;
 
 	atr_health_error(d->host->health, d->error);
-	if (d->down || haste == ATR_HASTE_STOP)
+	if (haste == ATR_HASTE_STOP || !atr_trouble_fails(&d->trouble, d->host->now(), &others))
 		return;
-	d->down = true;
-	d->host->log(ATR_LOG_WARN,
-		     "export to %s failed: %s; spans are kept up to %u and then dropped", url,
-		     d->error, d->host->config->bsp_max_queue_size);
+	if (others)
+		(void)snprintf(more, sizeof(more), " (and %u times before)", others);
+	d->host->log(ATR_LOG_WARN, "export to %s failed: %s%s; %s", d->endpoint.shown, d->error,
+		     more, meanwhile(d->host, kept, sizeof(kept)));
 }
 
 static void works(struct atr_delivery *d)
 {
-	if (d->down)
+	if (atr_trouble_ends(&d->trouble))
 		d->host->log(ATR_LOG_INFO, "export to %s works again", d->endpoint.shown);
-	d->down = d->lost = false;
-	d->said_code = 0;
+	d->lost = false;
+	d->patience = 0;
+	if (atr_trouble_old(d->refused_at, d->host->now()))
+		d->said_code = 0;
 }
 
 static void refused(struct atr_delivery *d, const struct atr_verdict *v)
@@ -70,6 +92,7 @@ static void refused(struct atr_delivery *d, const struct atr_verdict *v)
 	if (d->said_code == v->code)
 		return;
 	d->said_code = v->code;
+	d->refused_at = d->host->now();
 	d->host->log(ATR_LOG_WARN, "%s refused %zu spans: %s%s%s; they are dropped",
 		     d->endpoint.shown, atr_delivery_part(d), v->what, v->message[0] ? ", " : "",
 		     v->message);
@@ -241,11 +264,12 @@ static bool again(struct atr_delivery *d, uint64_t pause)
 {
 	uint64_t now = d->host->now();
 
+	if (pause > RETRY_AFTER_MAX_NS)
+		pause = RETRY_AFTER_MAX_NS;
+	d->patience = pause ? now + pause : 0;
 	if (d->attempts >= ATR_RETRY_ATTEMPTS)
 		return false;
 	d->told = pause > 0;
-	if (pause > RETRY_AFTER_MAX_NS)
-		pause = RETRY_AFTER_MAX_NS;
 	if (!d->told)
 		pause = atr_retry_backoff(d->attempts, random32());
 	/* Not beyond the batch's time: there it is given up, and the next one has its turn. */
@@ -299,8 +323,10 @@ static void accepted(struct atr_delivery *d, const struct atr_verdict *v)
 			d->host->log(ATR_LOG_WARN, "%s rejected %llu of %zu spans: %s",
 				     d->endpoint.shown, (unsigned long long)rejected, n,
 				     v->message);
+		if (!d->said_partial)
+			d->partial_at = d->host->now();
 		d->said_partial = true;
-	} else {
+	} else if (atr_trouble_old(d->partial_at, d->host->now())) {
 		d->said_partial = false;
 	}
 }

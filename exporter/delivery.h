@@ -11,6 +11,7 @@
 #include "exporter/gzip.h"
 #include "exporter/http.h"
 #include "exporter/otlp.h"
+#include "exporter/trouble.h"
 
 /* How a batch, or a part of one, ended, in the words of the semantic conventions. */
 struct atr_outcome {
@@ -54,6 +55,7 @@ struct atr_delivery {
 	uint64_t deadline; /* of the batch */
 	uint64_t next;	   /* attempt; UINT64_MAX while one is under way */
 	bool told;	   /* `next` is the collector's word, not ours */
+	uint64_t patience; /* it wants to be left alone until then, by any batch; 0: not */
 
 	bool lost;	 /* the last attempt found nobody */
 	uint64_t looked; /* when the collector's name was last looked up again */
@@ -61,10 +63,12 @@ struct atr_delivery {
 	char error[256];		 /* of the last attempt that failed */
 	struct atr_outcome outcome;	 /* of the part under way, in the end of the last one */
 	struct atr_outcome part_outcome; /* of the one before, which is done with */
-	bool down;			 /* the collector is known not to work, and that was said */
-	int said_code;			 /* of the last refusal that was said */
+	struct atr_trouble trouble;
+	int said_code;	     /* of the last refusal that was said */
+	uint64_t refused_at; /* when that was */
 	bool said_partial;
-	bool said_span; /* that a single one was too large */
+	uint64_t partial_at; /* when that was */
+	bool said_span;	     /* that a single one was too large */
 };
 
 enum atr_delivery_state {

@@ -268,15 +268,27 @@ static uint64_t patience(void)
 /* Its retries were in vain: the next attempt is a while away. */
 static void hold(struct exporter *x)
 {
+	uint64_t now = x->host->now();
+
 	x->hold_ns = x->hold_ns ? 2 * x->hold_ns : HOLD_MIN_NS;
 	if (x->hold_ns > HOLD_MAX_NS)
 		x->hold_ns = HOLD_MAX_NS;
-	x->hold_until = x->host->now() + x->hold_ns;
-	x->host->health->hold_until = atr_wall_clock() + x->hold_ns;
+	x->hold_until = now + x->hold_ns;
+	if (x->hold_until < atr_sink_patience(&x->sink))
+		x->hold_until = atr_sink_patience(&x->sink);
+	x->host->health->hold_until = atr_wall_clock() + (x->hold_until - now);
+}
+
+/* The collector named the time: that holds for a flush, and for other people's spans, too. */
+static bool told_to_wait(const struct exporter *x)
+{
+	return x->host->now() < atr_sink_patience(&x->sink);
 }
 
 static bool holds(const struct exporter *x)
 {
+	if (told_to_wait(x))
+		return true;
 	return x->hold_until && !(x->wake & ATR_WAKE_FLUSH) && x->host->now() < x->hold_until;
 }
 
@@ -386,6 +398,11 @@ static void send_batch(struct exporter *x)
 	begin_batch(x, atr_sink_start(&x->sink, spans, len, n));
 	if (atr_batch_len(&x->queue)) /* it was not put back */
 		atr_batch_pop(&x->queue, n, len);
+}
+
+static bool orphans_due(const struct exporter *x)
+{
+	return !x->sending && atr_orphans_any(&x->orphans) && !told_to_wait(x);
 }
 
 /* A batch of a dead process's. */
@@ -511,7 +528,7 @@ static unsigned rest(struct exporter *x)
 		until = metrics;
 	if (until > atr_jaeger_due(&x->jaeger))
 		until = atr_jaeger_due(&x->jaeger);
-	if (due(x) || until <= x->host->now() || (!x->sending && atr_orphans_any(&x->orphans)) ||
+	if (due(x) || until <= x->host->now() || orphans_due(x) ||
 	    (x->keep.ready && !x->kept_stuck))
 		return x->host->pending();
 	if (atr_batch_room(&x->queue))
@@ -545,7 +562,7 @@ static void begin_flush(struct exporter *x, unsigned wake)
 	x->wake = wake;
 	x->flush_by = deadline > MARGIN_NS ? deadline - MARGIN_NS : 0;
 	x->flush_to = UINT64_MAX;
-	x->given_up = false;
+	x->given_up = !x->sending && atr_sink_patience(&x->sink) >= x->flush_by;
 	atr_sink_hurry(&x->sink);
 }
 
@@ -568,8 +585,11 @@ static void flush(struct exporter *x)
 	x->send_to = x->queue.pushed;
 	while (due(x) && x->host->now() < x->flush_by)
 		send_batch(x);
-	if (!x->sending)
+	if (!x->sending) {
+		if (told_to_wait(x))
+			sleep_until(x, atr_sink_patience(&x->sink));
 		return;
+	}
 	deliver(x);
 	if (x->sending && atr_sink_due(&x->sink) < x->flush_by)
 		sleep_until(x, atr_sink_due(&x->sink));
@@ -582,7 +602,7 @@ static void send_orphans_until(struct exporter *x, uint64_t until)
 
 	if (until > now + ORPHANS_NS)
 		until = now + ORPHANS_NS;
-	while (x->host->now() < until && (x->sending || atr_orphans_any(&x->orphans))) {
+	while (x->host->now() < until && (x->sending || orphans_due(x))) {
 		if (!x->sending)
 			send_orphans(x);
 		else if (atr_sink_due(&x->sink) >= until)
@@ -719,11 +739,11 @@ static void loop(struct exporter *x)
 		tick(x);
 		atr_jaeger_step(&x->jaeger);
 		/* Taking turns: who always has something of its own sends theirs, too. */
-		if (!x->sending && !x->last_foreign && atr_orphans_any(&x->orphans))
+		if (!x->last_foreign && orphans_due(x))
 			send_orphans(x);
 		while (due(x))
 			send_batch(x);
-		if (!x->sending && atr_orphans_any(&x->orphans))
+		if (orphans_due(x))
 			send_orphans(x);
 		if (x->sending)
 			deliver(x);

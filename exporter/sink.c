@@ -177,6 +177,8 @@ static void hold(struct atr_sink *sink, struct atr_sink_form *f)
 	if (f->hold_ns > HOLD_MAX_NS)
 		f->hold_ns = HOLD_MAX_NS;
 	f->hold_until = sink->host->now() + f->hold_ns;
+	if (sink->delivery && f->self == sink->delivery && f->hold_until < sink->delivery->patience)
+		f->hold_until = sink->delivery->patience;
 }
 
 /* BUSY while anybody is; DONE when anybody took it. */
@@ -296,6 +298,11 @@ size_t atr_sink_part(struct atr_sink *sink, struct atr_outcome *ret)
 	return n;
 }
 
+uint64_t atr_sink_patience(const struct atr_sink *sink)
+{
+	return sink->n_forms == 1 && sink->delivery ? sink->delivery->patience : 0;
+}
+
 uint64_t atr_sink_due(const struct atr_sink *sink)
 {
 	uint64_t due = UINT64_MAX;
@@ -413,7 +420,7 @@ void atr_sink_say_unsent(struct atr_sink *sink, uint64_t n_spans)
 
 	if (!dir && sink->host->config->log_level >= ATR_LOG_INFO)
 		return; /* the process says what it dropped, and why, in one line */
-	if (n_spans && d && !d->down)
+	if (n_spans && d && !d->trouble.said)
 		sink->host->log(ATR_LOG_WARN, "export to %s failed: %s; %llu spans %s%s",
 				d->endpoint.shown, d->error[0] ? d->error : "no answer in time",
 				(unsigned long long)n_spans, dir ? "are left in " : "were not sent",

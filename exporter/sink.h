@@ -63,6 +63,9 @@ enum atr_delivery_state atr_sink_step(struct atr_sink *sink, uint64_t until,
 /* As atr_delivery_done(), with how it went. */
 size_t atr_sink_part(struct atr_sink *sink, struct atr_outcome *ret);
 
+/* When the collector, which is all there is, wants the next batch at the earliest; 0: at once. */
+uint64_t atr_sink_patience(const struct atr_sink *sink);
+
 /* As atr_delivery_due() and its like. */
 uint64_t atr_sink_due(const struct atr_sink *sink);
 void atr_sink_hurry(struct atr_sink *sink);

@@ -20,6 +20,7 @@
 #include "exporter/otlp.pb-c.h"
 #include "exporter/resource.h"
 #include "exporter/retry.h"
+#include "exporter/trouble.h"
 #include "exporter/url.h"
 #include "preload/host.h"
 #include "preload/sys.h"
@@ -44,8 +45,9 @@ struct zipkin {
 	char error[256];
 	bool lost;	 /* the last attempt found nobody */
 	uint64_t looked; /* when its name was last looked up again */
-	bool down;	 /* it does not answer, and that was said */
+	struct atr_trouble trouble;
 	int said_status; /* of the last refusal that was said */
+	uint64_t said_at;
 };
 
 /* ---- values ---- */
@@ -451,10 +453,14 @@ static void *zipkin_new(const struct atr_host *host)
 
 static enum atr_delivery_state give_up(struct zipkin *z, enum atr_delivery_haste haste)
 {
-	if (!z->down && haste != ATR_HASTE_STOP) {
-		z->down = true;
-		z->host->log(ATR_LOG_WARN, "export to %s failed: %s", z->endpoint.shown, z->error);
-	}
+	char more[48] = "";
+	unsigned others;
+
+	if (haste == ATR_HASTE_STOP || !atr_trouble_fails(&z->trouble, z->host->now(), &others))
+		return ATR_DELIVERY_FAILED;
+	if (others)
+		(void)snprintf(more, sizeof(more), " (and %u times before)", others);
+	z->host->log(ATR_LOG_WARN, "export to %s failed: %s%s", z->endpoint.shown, z->error, more);
 	return ATR_DELIVERY_FAILED;
 }
 
@@ -499,18 +505,21 @@ static enum atr_delivery_state judge(struct zipkin *z, const struct atr_http_rep
 		return again(z, false, haste);
 	}
 	if (reply->status / 100 != 2) {
-		if (z->said_status != reply->status)
+		if (z->said_status != reply->status) {
+			z->said_at = z->host->now();
 			z->host->log(ATR_LOG_WARN,
 				     "%s refused %zu spans: HTTP %d; they are dropped",
 				     z->endpoint.shown, z->batch.n_spans, reply->status);
+		}
 		z->said_status = reply->status;
 		atr_add(z->batch.refused, z->batch.n_spans);
 		return ATR_DELIVERY_DONE;
 	}
-	if (z->down)
+	if (atr_trouble_ends(&z->trouble))
 		z->host->log(ATR_LOG_INFO, "export to %s works again", z->endpoint.shown);
-	z->down = z->lost = false;
-	z->said_status = 0;
+	z->lost = false;
+	if (atr_trouble_old(z->said_at, z->host->now()))
+		z->said_status = 0;
 	atr_add(z->batch.delivered, z->batch.n_spans);
 	return ATR_DELIVERY_DONE;
 }

@@ -3,6 +3,7 @@
  * The whole exporter object but its entry's loader: atr_exporter_run() on a
  * thread, between a fake host and a fake collector.
  */
+/* LINK: exporter/trouble.o */
 /* LINK: preload/authority.o */
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
 /* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
@@ -290,25 +291,77 @@ TEST(a_date_named_by_retry_after_is_kept)
 	books_balance();
 }
 
-TEST(a_long_retry_after_is_capped_by_the_timeout)
+TEST(a_time_named_beyond_the_timeout_is_kept_by_the_next_batch)
 {
-	static const struct step steps[] = { { .status = 429, .headers = "Retry-After: 3600\r\n" },
+	static const struct step steps[] = { { .status = 429, .headers = "Retry-After: 2\r\n" },
 					     { .status = 200 } };
 
 	BEGIN(steps);
-	fake.config.otlp_timeout = 500;
+	fake.config.otlp_timeout = 200;
 	go();
 	fake_add(4);
-	CHECK(fake_wait_for(&col.accepted, 4)); /* kept, and tried again after a while */
-	CHECK(col.last_ns - col.first_ns >= 500 * 1000000ull);
+	CHECK(fake_wait_for(&col.accepted, 4)); /* kept, and tried again then */
+	CHECK(col.last_ns - col.first_ns >= 2000 * 1000000ull);
 	CHECK(fake_stop(2000) >= 0);
 	collector_stop();
+	CHECK_INT(fake.stats.requests, 2);
 	CHECK_INT(fake.stats.failed, 0);
 	CHECK_INT(fake.stats.exported, 4);
 	CHECK(collector_once(1, 4));
 	CHECK_INT(fake_log_lines(), 2);
-	CHECK(fake_said("failed: HTTP 429; spans are kept up to 2048"));
+	CHECK(fake_said("failed: HTTP 429; spans are kept until their rings are full"));
 	CHECK(fake_said("works again"));
+	books_balance();
+}
+
+TEST(a_time_named_beyond_the_end_leaves_all_where_it_is)
+{
+	static const struct step steps[] = { { .status = 503, .headers = "Retry-After: 3600\r\n" },
+					     { .status = 200 } };
+	uint64_t wall;
+
+	BEGIN(steps);
+	fake.config.otlp_timeout = 100;
+	fake.config.bsp_max_queue_size = 100;
+	fake.config.bsp_max_queue_size_set = true;
+	go();
+	fake_add(4);
+	for (int i = 0; i < 2000 && !fake.health.hold_until; i++)
+		usleep(1000);
+	wall = atr_wall_clock();
+	CHECK(fake.health.hold_until > wall + 295 * 1000000000ull); /* five minutes */
+	CHECK(fake.health.hold_until < wall + 301 * 1000000000ull);
+	CHECK(fake_flush(0, 1000) < 300);
+	fake_add(200);
+	CHECK(fake_stop(1000) < 300);
+	collector_stop();
+	CHECK_INT(col.requests, 1);
+	CHECK_INT(fake.stats.unsent, 204);
+	CHECK(fake_said("failed: HTTP 503; up to 100 spans are kept (OTEL_BSP_MAX_QUEUE_SIZE)"));
+	CHECK_INT(fake_log_lines(), 1);
+	books_balance();
+}
+
+TEST(what_flaps_is_said_once_a_minute)
+{
+	static const struct step steps[] = { { .how = ANSWER_CLOSE },
+					     { .status = 400 },
+					     { .how = ANSWER_CLOSE },
+					     { .status = 200 },
+					     { .status = 400 } };
+
+	BEGIN(steps);
+	fake.config.otlp_timeout = 100;
+	go();
+	fake_add(1);
+	CHECK(fake_wait_for(&fake.stats.rejected, 1));
+	fake_add(1);
+	CHECK(fake_wait_for(&fake.stats.exported, 1));
+	fake_add(1);
+	CHECK(fake_wait_for(&fake.stats.rejected, 2));
+	CHECK(fake_stop(1000) >= 0);
+	collector_stop();
+	CHECK_INT(fake_log_lines(), 3); /* it failed, it refused, it works again */
 	books_balance();
 }
 
@@ -597,7 +650,7 @@ TEST(an_unreachable_collector_is_said_once_and_again_when_it_works)
 	CHECK_INT(fake_log_lines(), 1);
 	CHECK(fake_said(base_url));
 	CHECK(fake_said("connect"));
-	CHECK(fake_said("spans are kept up to 2048 and then dropped"));
+	CHECK(fake_said("spans are kept until their rings are full"));
 	collector_start(always_ok, 1, port);
 	fake_add(1);
 	CHECK(fake_wait_for(&col.accepted, 4));
@@ -765,7 +818,7 @@ TEST(a_flush_with_nobody_there_ends_at_once_and_keeps_all)
 	took = fake_flush(0, 1000);
 	CHECK(took >= 0 && took < 500);
 	CHECK_INT(fake.stats.failed, 0);
-	CHECK(fake_said("spans are kept up to 2048"));
+	CHECK(fake_said("spans are kept until their rings are full"));
 	CHECK(fake_stop(1000) >= 0);
 	CHECK_INT(fake.stats.unsent, 20);
 	CHECK_INT(fake_log_lines(), 1);
@@ -858,7 +911,8 @@ TEST(a_name_that_was_not_resolved_is_not_looked_up_here)
 	CHECK(fake_stop(500) >= 0);
 	CHECK_STR(fake.log,
 		  "export to http://collector.invalid:4318/v1/traces failed: Name or service "
-		  "not known; spans are kept up to 2048 and then dropped\n");
+		  "not known; spans are kept until their rings are full (AUTOTRACE_RING_SIZE), "
+		  "then new ones are dropped\n");
 	CHECK_INT(fake.stats.requests, 0);
 	CHECK_INT(fake.stats.unsent, 2);
 }
@@ -1054,7 +1108,7 @@ TEST(what_is_kept_arrives_once_and_nothing_else_of_what_was_not_sampled)
 
 TEST(what_is_kept_is_put_back_and_sent_again_like_any_other)
 {
-	static const struct step steps[] = { { .status = 503, .headers = "Retry-After: 3600\r\n" },
+	static const struct step steps[] = { { .status = 503, .headers = "Retry-After: 1\r\n" },
 					     { .status = 200 } };
 
 	BEGIN(steps);

@@ -4,6 +4,7 @@
  * nothing is leaked (the sanitizer build sees to that), every span is counted.
  * What the libraries allocate inside is theirs; that their calls fail is tried.
  */
+/* LINK: exporter/trouble.o */
 /* LINK: preload/authority.o */
 /* LINK: exporter/file.o exporter/jsonl.o exporter/otlp-json.o exporter/zipkin.o -lm */
 /* LINK: exporter/replay.o exporter/otlp-read.o exporter/batch.o exporter/buf.o */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* LINK: exporter/trouble.o */
 /* LINK: preload/authority.o */
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
 /* LINK: exporter/list.o exporter/buf.o exporter/line.o exporter/otlp.pb-c.o exporter/url.o */
