@@ -428,7 +428,7 @@ static bool counts(const struct atr_http *http, CURLcode code, long status)
 {
 	if (code == CURLE_OK || http->too_long)
 		return true;
-	return http->headed && (status / 100 != 2 || http->grpc.code != ATR_GRPC_NONE);
+	return http->headed && (status >= 300 || http->grpc.code != ATR_GRPC_NONE);
 }
 
 static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_reply *reply)
