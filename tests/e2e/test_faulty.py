@@ -663,6 +663,10 @@ def grpc_losses():
                   CALL + ("Errors: UNAVAILABLE, CANCELLED" if retry else "Errors; " + OPEN))
     yield Row("RST_STREAM behind headers", [g.rst(g.INTERNAL_ERROR, [lambda t: t.fields(g.GRPC)])], (AGAIN, REFUSED),
               CALL + "Errors; " + OPEN)
+    yield Row("RST_STREAM behind a 400", [g.steps(("fields", [(":status", "400")]), ("rst", g.INTERNAL_ERROR))], REFUSED,
+              MAPPED + "INTERNAL; what was said before counts", says="400")
+    yield Row("RST_STREAM behind a 503", [g.steps(("fields", [(":status", "503"), ("retry-after", "2")]),
+              ("rst", g.INTERNAL_ERROR))], AGAIN, MAPPED + "UNAVAILABLE; what was said before counts", gap=1.7)
     yield Row("RST_STREAM before the body", [g.unread(g.rst(g.REFUSED_STREAM))], AGAIN, CALL + "Errors: UNAVAILABLE")
     yield Row("RST_STREAM behind the status", [g.steps(("fields", g.GRPC), ("data", http2.message(message())),
               ("trailers", 0), ("rst", 0), take=True)], TAKEN, RFC9113 + "8.1")

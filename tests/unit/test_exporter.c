@@ -1054,7 +1054,7 @@ TEST(who_cannot_be_reached_is_named)
 {
 	int fd = collector_listen(0, 1), port = collector_port(fd);
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	char proxy[64], said[80], url[96];
+	char proxy[64], said[80], url[128];
 
 	close(fd);
 	(void)snprintf(proxy, sizeof(proxy), "http://u:secret@127.0.0.1:%d", port);
