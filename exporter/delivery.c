@@ -50,13 +50,10 @@ static const char *meanwhile(const struct atr_host *host, char *buf, size_t size
 		return "spans stay where they are";
 	if (c->exporters & ~(unsigned)(ATR_EXPORTER_OTLP | ATR_EXPORTER_NONE) || c->file)
 		return "what another exporter takes does not come there later";
-	if (!c->bsp_max_queue_size_set)
-		return "spans are kept until their rings are full (AUTOTRACE_RING_SIZE), "
-		       "then new ones are dropped";
-	(void)snprintf(
-		buf, size,
-		"up to %u spans are kept (OTEL_BSP_MAX_QUEUE_SIZE), then new ones are dropped",
-		c->bsp_max_queue_size);
+	(void)snprintf(buf, size, "spans are kept until %u wait%s, then new ones are dropped",
+		       c->bsp_max_queue_size,
+		       c->bsp_max_queue_size_set ? " (OTEL_BSP_MAX_QUEUE_SIZE)"
+						 : " and their rings are full");
 	return buf;
 }
 

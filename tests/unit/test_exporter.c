@@ -309,7 +309,8 @@ TEST(a_time_named_beyond_the_timeout_is_kept_by_the_next_batch)
 	CHECK_INT(fake.stats.exported, 4);
 	CHECK(collector_once(1, 4));
 	CHECK_INT(fake_log_lines(), 2);
-	CHECK(fake_said("failed: HTTP 429; spans are kept until their rings are full"));
+	CHECK(fake_said(
+		"failed: HTTP 429; spans are kept until 2048 wait and their rings are full"));
 	CHECK(fake_said("works again"));
 	books_balance();
 }
@@ -337,7 +338,8 @@ TEST(a_time_named_beyond_the_end_leaves_all_where_it_is)
 	collector_stop();
 	CHECK_INT(col.requests, 1);
 	CHECK_INT(fake.stats.unsent, 204);
-	CHECK(fake_said("failed: HTTP 503; up to 100 spans are kept (OTEL_BSP_MAX_QUEUE_SIZE)"));
+	CHECK(fake_said(
+		"failed: HTTP 503; spans are kept until 100 wait (OTEL_BSP_MAX_QUEUE_SIZE)"));
 	CHECK_INT(fake_log_lines(), 1);
 	books_balance();
 }
@@ -650,7 +652,7 @@ TEST(an_unreachable_collector_is_said_once_and_again_when_it_works)
 	CHECK_INT(fake_log_lines(), 1);
 	CHECK(fake_said(base_url));
 	CHECK(fake_said("connect"));
-	CHECK(fake_said("spans are kept until their rings are full"));
+	CHECK(fake_said("spans are kept until 2048 wait and their rings are full"));
 	collector_start(always_ok, 1, port);
 	fake_add(1);
 	CHECK(fake_wait_for(&col.accepted, 4));
@@ -818,7 +820,7 @@ TEST(a_flush_with_nobody_there_ends_at_once_and_keeps_all)
 	took = fake_flush(0, 1000);
 	CHECK(took >= 0 && took < 500);
 	CHECK_INT(fake.stats.failed, 0);
-	CHECK(fake_said("spans are kept until their rings are full"));
+	CHECK(fake_said("spans are kept until 2048 wait and their rings are full"));
 	CHECK(fake_stop(1000) >= 0);
 	CHECK_INT(fake.stats.unsent, 20);
 	CHECK_INT(fake_log_lines(), 1);
@@ -911,7 +913,7 @@ TEST(a_name_that_was_not_resolved_is_not_looked_up_here)
 	CHECK(fake_stop(500) >= 0);
 	CHECK_STR(fake.log,
 		  "export to http://collector.invalid:4318/v1/traces failed: Name or service "
-		  "not known; spans are kept until their rings are full (AUTOTRACE_RING_SIZE), "
+		  "not known; spans are kept until 2048 wait and their rings are full, "
 		  "then new ones are dropped\n");
 	CHECK_INT(fake.stats.requests, 0);
 	CHECK_INT(fake.stats.unsent, 2);
