@@ -27,7 +27,7 @@
  * in memory it hangs from there, and what a former run held is abandoned, never
  * freed.
  */
-#define ATR_HOST_ABI 9
+#define ATR_HOST_ABI 10
 
 /* Why wait() came back; bits. */
 enum atr_wake {
