@@ -775,7 +775,7 @@ static void loop(struct exporter *x)
 }
 
 /* What is to stop goes on with a batch that is wholly on its way, for as long as an answer may
- * take: let go of it would be sent again by the next who drains. */
+ * take: what is let go of will be sent again by the next who drains. */
 static bool lets_go(const struct exporter *x, uint64_t *since)
 {
 	uint64_t now = x->host->now();

@@ -50,12 +50,14 @@ bool atr_io_begin(struct atr_io *io, int fd, enum atr_direction direction)
 {
 	struct atr_conn *c = atr_conn_get(fd);
 	bool spans, talks;
+	uint8_t role;
 
 	if (atr_unlikely(atr_load(&atr_context_watched)) && direction == ATR_RECV && hands(c, fd))
 		atr_context_may_be_handed(fd);
 	if (atr_likely(!c))
 		return false;
-	if (atr_unlikely(atr_load(&c->role) >= ATR_ROLE_EPOLL))
+	role = atr_load(&c->role);
+	if (atr_unlikely(role >= ATR_ROLE_EPOLL))
 		return begin_other(c, direction);
 	spans = atr_socket_spans(c);
 	talks = atr_talks(c);
@@ -67,12 +69,14 @@ bool atr_io_begin(struct atr_io *io, int fd, enum atr_direction direction)
 	io->told = !talks && !atr_load(&c->loop);
 	io->of = NULL;
 	io->since = NULL;
-	if (atr_load(&c->role) == ATR_ROLE_UNKNOWN && c->type == SOCK_DGRAM && !c->paired &&
-	    direction == ATR_SEND)
-		atr_store(&c->role, ATR_ROLE_CLIENT); /* it speaks first */
+	if (role == ATR_ROLE_UNKNOWN && c->type == SOCK_DGRAM && !c->paired &&
+	    direction == ATR_SEND) {
+		role = ATR_ROLE_CLIENT; /* it speaks first */
+		atr_store(&c->role, role);
+	}
 	io->op.recording = false;
 	if (spans)
-		atr_op_begin(&io->op, kinds[atr_load(&c->role)]);
+		atr_op_begin(&io->op, kinds[role]);
 	if (atr_unlikely(io->op.recording && talks)) {
 		io->of = &io->of_room;
 		io->of_room.valid = false;

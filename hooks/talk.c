@@ -51,10 +51,12 @@ static void listen_to(struct atr_conn *c, const char *p, size_t n, bool client)
  */
 static bool asks(const struct atr_conn *c, bool sends)
 {
+	uint8_t role = atr_load(&c->role);
+
 	if (sends)
-		return atr_load(&c->role) == ATR_ROLE_CLIENT;
-	return atr_load(&c->role) == ATR_ROLE_SERVER ||
-	       (atr_load(&c->role) == ATR_ROLE_UNKNOWN && c->inherited && c->family != AF_UNIX);
+		return role == ATR_ROLE_CLIENT;
+	return role == ATR_ROLE_SERVER ||
+	       (role == ATR_ROLE_UNKNOWN && c->inherited && c->family != AF_UNIX);
 }
 
 /* How long the header is that a load balancer puts before everything else. */

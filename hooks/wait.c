@@ -47,6 +47,16 @@ struct set {
 	bool accepted;
 };
 
+/* What brings new work: a listener, an accepted connection, another such epoll instance. */
+static bool brings_work(const struct atr_conn *c)
+{
+	uint8_t role = atr_load(&c->role);
+
+	return role == ATR_ROLE_LISTEN || role == ATR_ROLE_SERVER ||
+	       (role == ATR_ROLE_UNKNOWN && c->inherited) ||
+	       (role == ATR_ROLE_EPOLL && c->dispatches);
+}
+
 static void look(struct set *s, int fd)
 {
 	struct atr_conn *c = fd >= 0 ? atr_conn_known(fd) : NULL;
@@ -57,9 +67,7 @@ static void look(struct set *s, int fd)
 	s->only = c;
 	if (atr_load(&c->role) == ATR_ROLE_LISTEN)
 		s->listening = true;
-	else if (atr_load(&c->role) == ATR_ROLE_SERVER ||
-		 (atr_load(&c->role) == ATR_ROLE_EPOLL && c->dispatches) ||
-		 (c->inherited && atr_load(&c->role) == ATR_ROLE_UNKNOWN))
+	else if (brings_work(c))
 		s->accepted = true;
 }
 
@@ -86,8 +94,9 @@ static struct atr_conn *waited_for(int fd);
 /* Other threads may serve it already, and wait for it. */
 static void waited_by(struct atr_conn *c, const void *loop)
 {
-	if (atr_load(&c->role) < ATR_ROLE_EPOLL && atr_load(&c->role) != ATR_ROLE_LISTEN &&
-	    atr_load(&c->loop) != loop)
+	uint8_t role = atr_load(&c->role);
+
+	if (role < ATR_ROLE_EPOLL && role != ATR_ROLE_LISTEN && atr_load(&c->loop) != loop)
 		atr_store(&c->loop, loop);
 }
 
@@ -222,14 +231,6 @@ atr_export int epoll_create1(int flags)
 {
 	ATR_ENTER(epoll_create1, flags);
 	return made(atr_real.epoll_create1(flags), ATR_ROLE_EPOLL);
-}
-
-/* What brings new work: a listener, an accepted connection, another such epoll instance. */
-static bool brings_work(const struct atr_conn *c)
-{
-	return atr_load(&c->role) == ATR_ROLE_LISTEN || atr_load(&c->role) == ATR_ROLE_SERVER ||
-	       (atr_load(&c->role) == ATR_ROLE_UNKNOWN && c->inherited) ||
-	       (atr_load(&c->role) == ATR_ROLE_EPOLL && c->dispatches);
 }
 
 /* What is no socket hands something over when it is read: from another thread, or a timer. */
