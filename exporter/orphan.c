@@ -304,19 +304,21 @@ static const struct atr_record *look(struct atr_orphans *o, struct reading *g, u
 				     size_t want)
 {
 	size_t len = avail < WINDOW ? (size_t)avail : WINDOW;
+	uint64_t at = g->pos - g->from; /* positions wrap, differences do not */
 	uint8_t *to;
 
-	if (g->pos < g->from || g->pos + want > g->from + o->window.len) {
+	if (at > o->window.len || o->window.len - at < want) {
 		atr_buf_reset(&o->window);
 		to = atr_buf_reserve(&o->window, len);
 		if (!to)
 			return NULL;
 		o->window.len = read_at(o->file, to, len, g->data + (g->pos & (g->size - 1)));
 		g->from = g->pos;
+		at = 0;
 		if (o->window.len < want)
 			return NULL;
 	}
-	return (const struct atr_record *)(const void *)(o->window.bytes + (g->pos - g->from));
+	return (const struct atr_record *)(const void *)(o->window.bytes + at);
 }
 
 /* The next record that is whole; NULL: no more. */

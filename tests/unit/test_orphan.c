@@ -144,6 +144,25 @@ TEST(over_the_end_of_a_ring_and_round_again)
 	finish();
 }
 
+/* No ring lives that long; a hostile file says so at once. */
+TEST(positions_wrap)
+{
+	for (uint64_t before = 8; before < 2 * (uint64_t)ATR_RECORD_MAX;
+	     before += before < 256 ? 8 : before) {
+		struct atr_ring *ring;
+
+		begin();
+		ring = spool_ring(file, 0);
+		ring->head = ring->tail = ring->shipped = -before;
+		for (unsigned i = 0; i < 9; i++)
+			(void)spool_record(ring, 3000, (uint8_t)i);
+		put(file, sizeof(file), dead_pid);
+		CHECK_INT(drain(1000), 9);
+		CHECK_INT(stats.corrupt, 0);
+		finish();
+	}
+}
+
 TEST(its_resource_is_its_own)
 {
 	struct atr_orphans o;
