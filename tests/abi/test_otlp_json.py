@@ -149,6 +149,28 @@ for line in sys.stdin:             # "make", our JSON of the last one, or what w
 """
 
 
+# The compiler checks how they are called; ctypes would not.
+CALLS = """
+#include "exporter/otlp-json.h"
+#include "exporter/otlp-read.h"
+#include "exporter/otlp.pb-c.h"
+
+#define TYPE &atr__otlp__export_trace_service_request__descriptor
+
+bool write_json(struct atr_buf *out, const uint8_t *wire, size_t len, uint64_t *lost)
+{
+	return atr_otlp_json_message(out, TYPE, wire, len, lost);
+}
+
+bool read_json(struct atr_buf *out, const char *text, size_t len, uint64_t *lost)
+{
+	uint64_t wrong = 0;
+
+	return atr_otlp_read(out, TYPE, text, len, lost, &wrong) && !wrong;
+}
+"""
+
+
 class Buf(ctypes.Structure):
     _fields_ = [("bytes", ctypes.c_void_p), ("len", ctypes.c_size_t), ("room", ctypes.c_size_t),
                 ("failed", ctypes.c_bool)]
@@ -166,6 +188,9 @@ def library(folder, change=None):
         with open(objects[-1], "w") as f:
             f.write(source)
     assert changed, change
+    objects.append(os.path.join(folder, "calls.c"))
+    with open(objects[-1], "w") as f:
+        f.write(CALLS)
     objects += [os.path.join(ROOT, p) for p in (
         "exporter/json.c", "exporter/line.c", "exporter/buf.c", "preload/utf8.c", "preload/sys.c")]
     objects.append(os.path.join(B, "exporter", "otlp.pb-c.c"))
@@ -173,24 +198,20 @@ def library(folder, change=None):
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-I" + ROOT, "-I" + B,
                     "-o", so] + objects + ["-lprotobuf-c", "-lm"], check=True, timeout=120)
     lib = ctypes.CDLL(so)
-    lib.atr_otlp_json_message.restype = ctypes.c_bool
-    lib.atr_otlp_json_message.argtypes = [ctypes.POINTER(Buf), ctypes.c_void_p, ctypes.c_char_p,
-                                          ctypes.c_size_t, ctypes.POINTER(ctypes.c_uint64)]
-    lib.atr_otlp_read.restype = ctypes.c_bool
-    lib.atr_otlp_read.argtypes = lib.atr_otlp_json_message.argtypes
+    for function in lib.write_json, lib.read_json:
+        function.restype = ctypes.c_bool
+        function.argtypes = [ctypes.POINTER(Buf), ctypes.c_char_p, ctypes.c_size_t,
+                             ctypes.POINTER(ctypes.c_uint64)]
     lib.atr_buf_free.argtypes = [ctypes.POINTER(Buf)]
-    kind = ctypes.addressof(ctypes.c_char.in_dll(
-        lib, "atr__otlp__export_trace_service_request__descriptor"))
 
     def call(function, data):
         out, lost = Buf(), ctypes.c_uint64()
-        good = function(ctypes.byref(out), kind, data, len(data), ctypes.byref(lost))
+        good = function(ctypes.byref(out), data, len(data), ctypes.byref(lost))
         made = ctypes.string_at(out.bytes, out.len) if out.len else b""
         lib.atr_buf_free(ctypes.byref(out))
         return made if good else None, lost.value
 
-    return (lambda data: call(lib.atr_otlp_json_message, data),
-            lambda text: call(lib.atr_otlp_read, text))
+    return (lambda data: call(lib.write_json, data), lambda text: call(lib.read_json, text))
 
 
 class Official:
