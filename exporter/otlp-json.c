@@ -65,16 +65,8 @@ static bool read_fixed(struct reading *r, unsigned size, uint64_t *ret)
 	return true;
 }
 
-/* The next field; false: that is none. */
-static bool read_part(struct reading *r, struct part *p)
+static bool read_value(struct reading *r, struct part *p)
 {
-	uint64_t tag;
-
-	*p = (struct part){ .start = r->at };
-	if (!read_varint(r, &tag) || tag > UINT32_MAX || tag >> 3 == 0)
-		return false;
-	p->number = (uint32_t)(tag >> 3);
-	p->wire = (enum wire)(tag & 7);
 	switch (p->wire) {
 	case VARINT:
 		return read_varint(r, &p->value);
@@ -92,6 +84,19 @@ static bool read_part(struct reading *r, struct part *p)
 	default: /* groups */
 		return false;
 	}
+}
+
+/* The next field; false: that is none. */
+static bool read_part(struct reading *r, struct part *p)
+{
+	uint64_t tag;
+
+	*p = (struct part){ .start = r->at };
+	if (!read_varint(r, &tag) || tag > UINT32_MAX || tag >> 3 == 0)
+		return false;
+	p->number = (uint32_t)(tag >> 3);
+	p->wire = (enum wire)(tag & 7);
+	return read_value(r, p);
 }
 
 /* ---- JSON ---- */
@@ -307,6 +312,7 @@ static bool put_value(struct walk *w, const ProtobufCFieldDescriptor *field, con
 		atr_json_double(w->out, v);
 		break;
 	case PROTOBUF_C_TYPE_INT64:
+	case PROTOBUF_C_TYPE_SFIXED64:
 		put_signed(w->out, "\"", (int64_t)p->value);
 		break;
 	case PROTOBUF_C_TYPE_FIXED64:
@@ -332,6 +338,7 @@ static enum wire wire_of(const ProtobufCFieldDescriptor *field)
 		return LEN;
 	case PROTOBUF_C_TYPE_DOUBLE:
 	case PROTOBUF_C_TYPE_FIXED64:
+	case PROTOBUF_C_TYPE_SFIXED64:
 		return I64;
 	case PROTOBUF_C_TYPE_FIXED32:
 		return I32;
@@ -340,14 +347,21 @@ static enum wire wire_of(const ProtobufCFieldDescriptor *field)
 	}
 }
 
+/* Numbers, several in one part. */
+static bool is_packed(const ProtobufCFieldDescriptor *field, const struct part *p)
+{
+	return field->label == PROTOBUF_C_LABEL_REPEATED && p->wire == LEN && wire_of(field) != LEN;
+}
+
 static const ProtobufCFieldDescriptor *field_of(const ProtobufCMessageDescriptor *type,
 						const struct part *p)
 {
 	const ProtobufCFieldDescriptor *field =
 		protobuf_c_message_descriptor_get_field(type, p->number);
 
-	return field && wire_of(field) == p->wire && field - type->fields < FIELDS_MAX ? field
-										       : NULL;
+	if (!field || field - type->fields >= FIELDS_MAX)
+		return NULL;
+	return wire_of(field) == p->wire || is_packed(field, p) ? field : NULL;
 }
 
 /* Where the fields of one number lie. */
@@ -385,6 +399,22 @@ static bool find(struct walk *w, const ProtobufCMessageDescriptor *type, struct 
 	return true;
 }
 
+static bool put_packed(struct walk *w, const ProtobufCFieldDescriptor *field, struct reading r,
+		       bool *any)
+{
+	while (r.at < r.end) {
+		struct part p = { .wire = wire_of(field) };
+
+		if (!read_value(&r, &p))
+			return false;
+		if (*any)
+			put(w->out, ",");
+		*any = true;
+		(void)put_value(w, field, &p, 0);
+	}
+	return true;
+}
+
 static bool put_array(struct walk *w, const ProtobufCFieldDescriptor *field, struct reading r,
 		      const uint8_t *last, unsigned depth)
 {
@@ -393,7 +423,14 @@ static bool put_array(struct walk *w, const ProtobufCFieldDescriptor *field, str
 
 	put(w->out, "[");
 	while (good && r.at <= last && read_part(&r, &p)) {
-		if (p.number != field->id || p.wire != wire_of(field))
+		if (p.number != field->id)
+			continue;
+		if (is_packed(field, &p)) {
+			good = put_packed(w, field, (struct reading){ p.bytes, p.bytes + p.len },
+					  &any);
+			continue;
+		}
+		if (p.wire != wire_of(field))
 			continue;
 		if (any)
 			put(w->out, ",");

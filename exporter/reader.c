@@ -7,6 +7,8 @@
 
 #include "exporter/grpc.h"
 #include "exporter/health.h"
+#include "exporter/otlp-json.h"
+#include "exporter/otlp.pb-c.h"
 #include "exporter/verdict.h"
 #include "preload/host.h"
 
@@ -45,21 +47,6 @@ static void set_server(struct atr_metrics *m, const char *url)
 	(void)snprintf(m->server, sizeof(m->server), "%.*s", (int)(end - host), host);
 }
 
-/* There is no JSON of metrics here: they go to the same place as protobuf. */
-static int init_endpoint(struct atr_reader *r)
-{
-	struct atr_host host = *r->host;
-	struct atr_config config = *host.config;
-
-	host.config = &config;
-	if (atr_target_protocol(&config, ATR_SIGNAL_METRICS) == ATR_PROTOCOL_HTTP_JSON) {
-		host.log(ATR_LOG_WARN, "metrics are sent as http/protobuf, not as http/json");
-		config.otlp_metrics_protocol = ATR_PROTOCOL_HTTP_PROTOBUF;
-		config.otlp_metrics_protocol_set = true;
-	}
-	return atr_endpoint_init(&r->endpoint, &host, ATR_SIGNAL_METRICS);
-}
-
 bool atr_reader_init(struct atr_reader *r, const struct atr_host *host,
 		     enum atr_METRICS_EXPORTERS which, const char *type, const char *url)
 {
@@ -79,7 +66,8 @@ bool atr_reader_init(struct atr_reader *r, const struct atr_host *host,
 		r->to = ATR_READER_CONSOLE;
 		return true;
 	}
-	if (init_endpoint(r) != 0 || atr_http_init(&r->http, host, &r->endpoint) != 0)
+	if (atr_endpoint_init(&r->endpoint, host, ATR_SIGNAL_METRICS) != 0 ||
+	    atr_http_init(&r->http, host, &r->endpoint) != 0)
 		return false;
 	if (r->timeout > r->endpoint.timeout)
 		r->timeout = r->endpoint.timeout;
@@ -95,6 +83,7 @@ void atr_reader_finish(struct atr_reader *r)
 	atr_buf_free(&r->fields);
 	atr_buf_free(&r->request);
 	atr_buf_free(&r->packed);
+	atr_buf_free(&r->json);
 }
 
 /* ---- one export ---- */
@@ -116,24 +105,41 @@ static void print(struct atr_reader *r, const struct atr_numbers *numbers)
 		atr_metrics_delivered(&r->metrics, numbers, atr_wall_clock());
 }
 
-/* The body is in r->packed if it is packed, else in r->request. */
+/* As JSON, into r->json. */
+static bool write_json(struct atr_reader *r)
+{
+	uint64_t lost = 0;
+
+	atr_buf_reset(&r->json);
+	return atr_otlp_json_message(&r->json,
+				     &atr__otlp__export_metrics_service_request__descriptor,
+				     r->request.bytes, r->request.len, &lost);
+}
+
+/* What is to be sent becomes r->body. */
 static bool write_body(struct atr_reader *r, const struct atr_otlp_head *head)
 {
 	const bool grpc = r->endpoint.protocol == ATR_PROTOCOL_GRPC, gzip = r->endpoint.gzip;
-	struct atr_buf *out = gzip ? &r->packed : &r->request;
+	struct atr_buf *plain = &r->request, *out;
 
 	atr_buf_reset(&r->request);
 	atr_buf_reset(&r->packed);
+	out = gzip ? &r->packed : plain;
 	if (grpc)
 		atr_grpc_begin(out, gzip);
 	/* A ResourceMetrics has the same fields as a ResourceSpans, under the same numbers. */
 	atr_otlp_request(&r->request, head, r->fields.bytes, r->fields.len);
-	if (gzip && !atr_gzip(&r->gz, &r->packed, r->request.bytes, r->request.len))
+	if (r->endpoint.protocol == ATR_PROTOCOL_HTTP_JSON) {
+		if (!write_json(r))
+			return false;
+		plain = &r->json;
+	}
+	if (gzip && !atr_gzip(&r->gz, &r->packed, plain->bytes, plain->len))
 		return false;
 	if (grpc)
 		atr_grpc_end(out, 0);
-	r->body = out;
-	return !out->failed && !r->request.failed;
+	r->body = gzip ? out : plain;
+	return !r->body->failed && !r->request.failed;
 }
 
 static void begin(struct atr_reader *r, const struct atr_otlp_head *head,

@@ -24,8 +24,8 @@ struct atr_reader {
 	struct atr_endpoint endpoint;
 	struct atr_http http;
 	struct atr_gzip gz;
-	struct atr_buf fields, request, packed;
-	const struct atr_buf *body; /* one of the last two */
+	struct atr_buf fields, request, packed, json;
+	const struct atr_buf *body; /* one of the last three */
 	struct atr_numbers sent;    /* those under way, */
 	uint64_t sent_time;	    /* of this time */
 	uint64_t interval, timeout;

@@ -18,6 +18,8 @@ import tempfile
 import threading
 import time
 
+from google.protobuf import json_format
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCHEMA_URL = "https://opentelemetry.io/schemas/"
 KINDS = {1: "INTERNAL", 2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
@@ -206,7 +208,7 @@ class Receiver:
         self.connections = self.requests = 0
         self.request_headers, self.request_times = [], []
         self.rejected = 0
-        self.metrics, self.metric_script = [], collections.deque()
+        self.metrics, self.metric_types, self.metric_script = [], [], collections.deque()
         self.seen = set()
         self.lock = threading.Lock()
         self.stopping = threading.Event()
@@ -278,7 +280,10 @@ class Receiver:
             if handler.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             request = load_proto().ExportMetricsServiceRequest()
-            request.ParseFromString(body)
+            if handler.headers["Content-Type"] == "application/json":
+                json_format.Parse(body, request)
+            else:
+                request.ParseFromString(body)
             no_unknown_fields(request, "request")
             points = check_metrics(request)
         except Exception as e:  # DecodeError, KeyError: whatever the runtime raises
@@ -288,6 +293,7 @@ class Receiver:
         if answer is None:
             with self.lock:
                 self.metrics.append(points)
+                self.metric_types.append(handler.headers["Content-Type"])
             handler.answer(200)
         elif answer.what == "hang":
             self.stopping.wait(30)

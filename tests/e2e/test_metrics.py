@@ -259,10 +259,16 @@ def test_over_grpc(shim, echo, compression):
     assert value(points, "otel.sdk.exporter.operation.duration", rpc__response__status_code="OK") == 1
 
 
-def test_json_is_protobuf(receiver, shim, echo):
-    r = run(client(echo, 1, 5), shim(OTEL_METRICS_EXPORTER="otlp", OTEL_EXPORTER_OTLP_PROTOCOL="http/json",
-                                     OTEL_EXPORTER_OTLP_TRACES_PROTOCOL="http/protobuf")).ok()
-    assert len(receiver.metrics) == 1 and "not as http/json" in r.err
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_as_json(receiver, shim, echo, compression):
+    """What protobuf's own JSON reader makes of it is what is sent as protobuf."""
+    r = run(client(echo, 1, 5), shim(OTEL_METRICS_EXPORTER="otlp", OTEL_EXPORTER_OTLP_METRICS_PROTOCOL="http/json",
+                                     OTEL_EXPORTER_OTLP_COMPRESSION=compression)).ok()
+    assert len(receiver.metrics) == 1 and r.err == ""
+    assert receiver.metric_types == ["application/json"]
+    n = r.total("exported")
+    assert value(receiver.metrics[0], "otel.sdk.exporter.span.exported") == n == len(receiver.spans) > 0
+    assert value(receiver.metrics[0], "otel.sdk.exporter.operation.duration") == 1
 
 
 def test_nothing_waits_for_them(receiver, shim, echo):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as a span, and as spans of a request, through the JSON writer: what is written is
- * one line of valid UTF-8 with as many brackets closed as opened outside of its strings.
+ * Any bytes as a span, as spans of a request and as a metric, through the JSON writer: what is
+ * written is one line of valid UTF-8 with as many brackets closed as opened outside of its strings.
  */
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
 /* LINK: exporter/list.o exporter/buf.o exporter/line.o exporter/otlp.pb-c.o */
@@ -32,18 +32,25 @@ static void check(const uint8_t *s, size_t len)
 		abort();
 }
 
+static void message(const ProtobufCMessageDescriptor *type, const uint8_t *data, size_t size)
+{
+	struct atr_buf out = { 0 };
+	uint64_t lost = 0;
+
+	if (atr_otlp_json_message(&out, type, data, size, &lost))
+		check(out.bytes, out.len);
+	else if (out.len)
+		abort();
+	atr_buf_free(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct atr_otlp_head none = { 0 };
 	struct atr_buf out = { 0 };
-	uint64_t lost = 0;
 
-	if (atr_otlp_json_message(&out, &atr__otlp__span__descriptor, data, size, &lost)) {
-		check(out.bytes, out.len);
-	} else if (out.len) {
-		abort();
-	}
-	atr_buf_reset(&out);
+	message(&atr__otlp__span__descriptor, data, size);
+	message(&atr__otlp__metric__descriptor, data, size);
 	if (atr_otlp_json(&out, &none, data, size))
 		check(out.bytes, out.len);
 	atr_buf_free(&out);
