@@ -25,7 +25,9 @@
 #include "preload/host.h"
 #include "preload/sys.h"
 
-#define LOOK_UP_EVERY_NS 2000000000u
+#define NS_PER_S 1000000000ull
+#define LOOK_UP_EVERY_NS (2 * NS_PER_S)
+#define RETRY_AFTER_MAX_S 300
 #define DEPTH_MAX 32 /* of lists within lists */
 #define DEFAULT_URL "http://localhost:9411/api/v2/spans"
 
@@ -42,6 +44,7 @@ struct zipkin {
 	struct atr_form_batch batch;
 	unsigned attempts;
 	uint64_t next, deadline;
+	uint64_t patience; /* not before this, it said (Retry-After) */
 	char error[256];
 	bool lost;	 /* the last attempt found nobody */
 	uint64_t looked; /* when its name was last looked up again */
@@ -474,6 +477,8 @@ static enum atr_delivery_state again(struct zipkin *z, bool nobody, enum atr_del
 	z->lost = nobody;
 	(void)atr_sys_getrandom(&random, sizeof(random), 0);
 	z->next = now + atr_retry_backoff(z->attempts, random);
+	if (z->next < z->patience)
+		z->next = z->patience;
 	if (z->attempts >= ATR_RETRY_ATTEMPTS || z->next >= z->deadline ||
 	    (haste != ATR_HASTE_NONE && (nobody || z->next >= z->host->deadline())))
 		return give_up(z, haste);
@@ -521,7 +526,11 @@ static enum atr_delivery_state judge(struct zipkin *z, const struct atr_http_rep
 		return again(z, reply->nobody, haste);
 	}
 	if (atr_retry_status(reply->status)) {
+		uint64_t s = reply->retry_after;
+
 		(void)snprintf(z->error, sizeof(z->error), "HTTP %d", reply->status);
+		z->patience =
+			z->host->now() + (s < RETRY_AFTER_MAX_S ? s : RETRY_AFTER_MAX_S) * NS_PER_S;
 		return again(z, false, haste);
 	}
 	if (reply->status / 100 != 2)
@@ -589,7 +598,7 @@ static enum atr_delivery_state zipkin_start(void *self, const struct atr_form_ba
 		return ATR_DELIVERY_DONE;
 	}
 	z->attempts = 0;
-	z->next = now;
+	z->next = now < z->patience ? z->patience : now;
 	z->deadline =
 		z->endpoint.timeout < UINT64_MAX - now ? now + z->endpoint.timeout : UINT64_MAX;
 	z->error[0] = '\0';
@@ -608,7 +617,7 @@ static void zipkin_hurry(void *self)
 	struct zipkin *z = self;
 
 	if (!z->http.in_flight)
-		z->next = 0;
+		z->next = z->patience;
 }
 
 static bool zipkin_refused(const void *self)

@@ -311,6 +311,33 @@ TEST(an_answer_decides_and_one_that_may_change_is_asked_for_again)
 	end();
 }
 
+TEST(it_is_not_asked_before_the_time_it_named)
+{
+	begin();
+	way.answers = true;
+	way.reply.status = 429;
+	way.reply.retry_after = 60;
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_FAILED); /* longer than the batch has */
+	CHECK_INT(way.started, 1);
+	way.shift += 45000000000u;
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	zipkin_hurry(z);
+	CHECK(zipkin_due(z) > shifted_now() + 14000000000u);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(way.started, 1);
+	way.shift += 11000000000u;
+	CHECK_INT(step(), ATR_DELIVERY_FAILED);
+	way.shift += 5000000000u;
+	way.reply.status = 202;
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_DONE);
+	CHECK_INT(way.started, 2);
+	end();
+}
+
 TEST(what_is_refused_of_another_process_is_kept)
 {
 	begin();
