@@ -94,12 +94,11 @@ static void become(struct atr_rate *rate, uint64_t threshold)
 	struct atr_carrier *was = rate->told.carrier, *carrier = new_carrier(threshold);
 
 	atr_store(&rate->change, rate->change | 1);
-	/* Pairs with the fence in atr_rate_told(): who sees any of it sees that it is odd. */
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-	atr_store(&rate->told.threshold, threshold);
-	atr_store(&rate->told.carrier, carrier);
-	atr_store(&rate->told.carrier_gen, carrier ? carrier->gen : 0);
-	/* Pairs with the acquire there: what is even is whole. */
+	/* Pairs with the acquires in atr_rate_told(): who sees any of it sees that it is odd. */
+	atr_store_release(&rate->told.threshold, threshold);
+	atr_store_release(&rate->told.carrier, carrier);
+	atr_store_release(&rate->told.carrier_gen, carrier ? carrier->gen : 0);
+	/* Pairs with the first acquire there: what is even is whole. */
 	atr_store_release(&rate->change, rate->change + 1);
 	atr_carrier_release(was); /* contexts that have it find that it is gone */
 }
@@ -157,11 +156,10 @@ struct atr_told atr_rate_told(struct atr_rate *const *at)
 		if (!rate)
 			return (struct atr_told){ .known = false };
 		change = atr_load_acquire(&rate->change);
-		told.threshold = atr_load(&rate->told.threshold);
-		told.carrier = atr_load(&rate->told.carrier);
-		told.carrier_gen = atr_load(&rate->told.carrier_gen);
-		/* Pairs with the fence in become(). */
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		/* Pair with the releases in become(). */
+		told.threshold = atr_load_acquire(&rate->told.threshold);
+		told.carrier = atr_load_acquire(&rate->told.carrier);
+		told.carrier_gen = atr_load_acquire(&rate->told.carrier_gen);
 		/* Else it was replaced before it became another: *at is a whole one by now. */
 		if (!(change & 1) && atr_load(&rate->change) == change)
 			return told;

@@ -117,6 +117,11 @@ void atr_op_begin(struct atr_op *op, enum atr_kind kind)
 	atr_op_none(op);
 }
 
+void atr_op_not_live(struct atr_op *op)
+{
+	MUST(!op);
+}
+
 bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size_t len)
 {
 	return span && name && len && op->recording;
