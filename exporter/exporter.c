@@ -267,7 +267,7 @@ static void hold(struct exporter *x)
 	x->hold_until = now + x->hold_ns;
 	if (x->hold_until < atr_sink_patience(&x->sink))
 		x->hold_until = atr_sink_patience(&x->sink);
-	x->host->health->hold_until = atr_wall_clock() + (x->hold_until - now);
+	atr_store(&x->host->health->hold_until, atr_wall_clock() + (x->hold_until - now));
 }
 
 /* The collector named the time: that holds for a flush, and for other people's spans, too. */
@@ -315,7 +315,7 @@ static void tell_outcome(struct exporter *x, bool lost, bool back)
 		atr_health_error(x->host->health, "it cannot be written to");
 	else if (!x->sink.delivery)
 		atr_health_ok(x->host->health);
-	x->host->health->hold_until = 0;
+	atr_store(&x->host->health->hold_until, 0);
 }
 
 /* One that is refused does not keep those behind it waiting; with nobody there all wait. */

@@ -157,11 +157,12 @@ static bool collector_answer(struct conn *c, const uint8_t *body, size_t len)
 	uint64_t n = __atomic_load_n(&col.requests, __ATOMIC_RELAXED);
 	const struct step *s = &col.steps[n < col.n_steps ? n : col.n_steps - 1];
 	static const struct step too_large = { .status = 413 };
+	size_t limit = __atomic_load_n(&col.limit, __ATOMIC_RELAXED);
 	bool ok;
 	char head[512];
 	int head_len;
 
-	if (col.limit && len > col.limit)
+	if (limit && len > limit)
 		s = &too_large;
 	ok = s->how == ANSWER && s->status / 100 == 2;
 	col.last_ns = collector_now();

@@ -160,7 +160,8 @@ static void fake_keep(const struct atr_record *record, const uint8_t *attr, size
 		r->span_len += (uint32_t)len;
 		r->flags = 0;
 		fake.kept[fake.n_kept++] =
-			(struct fake_kept){ .number = ++fake.added, .record = r };
+			(struct fake_kept){ .number = fake.added + 1, .record = r };
+		__atomic_fetch_add(&fake.added, 1, __ATOMIC_RELEASE); /* a test waits for it */
 	} else {
 		free(r);
 		fake.stats.queue_full++;
