@@ -76,7 +76,7 @@ bool atr_io_begin(struct atr_io *io, int fd, enum atr_direction direction)
 	}
 	io->op.recording = false;
 	if (spans)
-		atr_op_begin(&io->op, kinds[role]);
+		atr_op_begin_call(&io->op, kinds[role]);
 	if (atr_unlikely(io->op.recording && talks)) {
 		io->of = &io->of_room;
 		io->of_room.valid = false;

@@ -103,7 +103,7 @@ static int connect_first(struct atr_conn *c, int fd, const struct sockaddr *addr
 	op.recording = false;
 	op.end = 0;
 	if (spans)
-		atr_op_begin(&op, ATR_KIND_INTERNAL);
+		atr_op_begin_call(&op, ATR_KIND_INTERNAL);
 	ret = atr_real.connect(fd, addr, len);
 	err = ret < 0 ? errno : 0;
 	/* Only now is it known that the address can be read. */
@@ -302,7 +302,7 @@ static void accept_begin(struct accepting *a)
 	a->peer_len = sizeof(a->peer);
 	atr_context_finish(); /* whoever waits for new work is done with the old */
 	if (atr_config.socket_spans != ATR_SOCKET_SPANS_NONE)
-		atr_op_begin(&a->op, ATR_KIND_SERVER);
+		atr_op_begin_call(&a->op, ATR_KIND_SERVER);
 }
 
 static void accept_span(struct atr_op *op, struct atr_conn *c, int fd, const char *error)

@@ -188,6 +188,10 @@ static void decided(struct atr_op *op, const struct atr_sampling *s)
 		c->carrier_gen = s->told.carrier_gen;
 	}
 	op->recording = atr_sampler_recorded;
+}
+
+static void take_site(struct atr_op *op)
+{
 	if (op->recording && atr_config.call_sites == ATR_CALL_SITES_ON)
 		op->site = atr_stack_site();
 }
@@ -208,9 +212,48 @@ void atr_op_begin(struct atr_op *op, enum atr_kind kind)
 		const struct atr_sampling s = decide(op, parent, (struct atr_slice){ NULL, 0 }, 0);
 
 		decided(op, &s);
+		take_site(op);
 	}
 	op->start = op->recording ? atr_now() : 0;
 	atr_self_leave(was);
+}
+
+void atr_op_begin_call(struct atr_op *op, enum atr_kind kind)
+{
+	const struct atr_context *parent = atr_context_parent();
+	bool inherits = parent && !parent->remote;
+	uint32_t was;
+
+	if (atr_likely(atr_config.metrics_exporters == ATR_METRICS_NONE &&
+		       (inherits || !atr_sampler_spends()))) {
+		atr_op_begin(op, kind);
+		return;
+	}
+	was = atr_self_enter();
+	if (begin(op, kind, parent, NULL) && !atr_sampler_passive) {
+		op->undecided = op->recording = true;
+		if (inherits)
+			op->context.flags |= parent->flags & ATR_FLAG_SAMPLED;
+		take_site(op);
+		op->start = atr_now();
+	}
+	atr_self_leave(was);
+}
+
+/* What atr_op_begin_call() left to be decided.  False: it is not recorded. */
+static bool decide_late(struct atr_op *op)
+{
+	const struct atr_context *parent = &op->context; /* has the decision of a local one */
+	struct atr_sampling s;
+
+	if (!op->has_parent)
+		parent = NULL;
+	else if (op->parent_remote)
+		parent = atr_context_of_process();
+	s = decide(op, parent, (struct atr_slice){ NULL, 0 }, 0);
+	op->undecided = op->recording = false;
+	decided(op, &s);
+	return op->recording;
 }
 
 void atr_op_begin_under(struct atr_op *op, enum atr_kind kind, const struct atr_op_origin *from)
@@ -223,6 +266,7 @@ void atr_op_begin_under(struct atr_op *op, enum atr_kind kind, const struct atr_
 				       : decide(op, from->parent, from->name, from->start);
 
 		decided(op, &s);
+		take_site(op);
 		op->start = from->start;
 	}
 	atr_self_leave(was);
@@ -241,6 +285,7 @@ void atr_op_move_under(struct atr_op *op, const struct atr_context *parent, uint
 	if (op->live)
 		atr_op_not_live(op);
 	op->has_parent = true;
+	op->undecided = false;
 	new_child(op, parent);
 	op->context.flags |= parent->flags & ATR_FLAG_SAMPLED;
 	memcpy(op->context.local_root, parent->local_root, 8);
@@ -332,13 +377,21 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 
 	if (!op->recording)
 		return false;
-	atr_op_drop(op);
-	if (op->epoch != atr_process.epoch)
+	if (op->epoch != atr_process.epoch) {
+		atr_op_drop(op);
 		return false; /* our parent's, and the parent ends it */
-	t = atr_thread_self();
-	if (!t)
-		return false;
+	}
 	span->inside = atr_self_enter();
+	if (atr_unlikely(op->undecided) && !decide_late(op)) {
+		atr_self_leave(span->inside);
+		return false;
+	}
+	atr_op_drop(op);
+	t = atr_thread_self();
+	if (!t) {
+		atr_self_leave(span->inside);
+		return false;
+	}
 	count_started(t, op->has_parent, op->parent_remote,
 		      op->context.candidate ? ATR_RESULT_RECORD_ONLY : ATR_RESULT_SAMPLE);
 	span->record = atr_thread_reserve(t, op->context.candidate ? ATR_RING_CANDIDATES

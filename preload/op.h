@@ -47,6 +47,7 @@ struct atr_op {
 	bool has_parent;
 	bool parent_remote;
 	bool recording; /* begun and sampled: will be a span */
+	bool undecided; /* the sampler is asked at its end: atr_op_begin_call() */
 	bool live;	/* counted among those of otel.sdk.span.live */
 	bool entered;
 	uint8_t kind;
@@ -73,12 +74,19 @@ struct atr_span {
 /* One that is not begun: what the calls here read of it. */
 static inline void atr_op_none(struct atr_op *op)
 {
-	op->recording = op->live = op->entered = op->context.valid = false;
+	op->recording = op->undecided = op->live = op->entered = op->context.valid = false;
 	op->start = op->end = op->site = 0;
 }
 
 /* Begins now, as a child of the thread's context. */
 void atr_op_begin(struct atr_op *op, enum atr_kind kind);
+
+/*
+ * The same for a single call that may turn out to be no span (it moves nothing, or belongs to a
+ * protocol).  Where a sampler's decision is paid for by the traces behind it, or is counted,
+ * it is made at the end, when there is a span.  Not to be entered.
+ */
+void atr_op_begin_call(struct atr_op *op, enum atr_kind kind);
 
 /* Where a span comes from that does not simply continue what its thread does. */
 struct atr_op_origin {

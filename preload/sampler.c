@@ -220,7 +220,6 @@ struct atr_sampling atr_sampler_decided(bool sampled)
 
 struct atr_sampling atr_sampler_decide(const struct atr_sampler_ask *ask)
 {
-	bool timed = extras.most_per_second || root >= ADAPTIVE;
 	struct atr_sampling s;
 	uint64_t now = 0;
 
@@ -229,7 +228,7 @@ struct atr_sampling atr_sampler_decide(const struct atr_sampler_ask *ask)
 		s.inherited = true;
 		return s;
 	}
-	if (timed)
+	if (atr_sampler_spends())
 		now = ask->now ? ask->now : atr_now();
 	s = root_decides(ask, now);
 	if (s.sampled && extras.most_per_second)
@@ -274,6 +273,11 @@ size_t atr_sampler_environment(const struct atr_context *c, char *tracestate, si
 bool atr_sampler_roots_off(void)
 {
 	return (root == ALWAYS_OFF && !candidates) || !atr_sampler_recorded;
+}
+
+bool atr_sampler_spends(void)
+{
+	return extras.most_per_second || root >= ADAPTIVE;
 }
 
 bool atr_sampler_wants_name(void)

@@ -70,6 +70,9 @@ size_t atr_sampler_environment(const struct atr_context *c, char *tracestate, si
 /* True when no root is ever recorded, so that one that nobody is told of needs no id. */
 bool atr_sampler_roots_off(void);
 
+/* Does a decision leave less for those behind it (tokens, the steered ratio)? */
+bool atr_sampler_spends(void);
+
 /* Does a decision depend on the name of the operation? */
 bool atr_sampler_wants_name(void);
 

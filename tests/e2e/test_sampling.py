@@ -53,7 +53,7 @@ def relay(receiver, shim, upstream):
     upstream.take()
 
     def start(**settings):
-        running.append(Sampled(shim(AUTOTRACE_SOCKET_SPANS="none", **settings)))
+        running.append(Sampled(shim(**{"AUTOTRACE_SOCKET_SPANS": "none", **settings})))
         return running[-1]
 
     yield start
@@ -219,6 +219,28 @@ def test_the_ceiling(relay, upstream):
     assert TRACE in taken, "which did not begin here"
     assert min(n, 5 + 5 * (seconds - 0.5) - 1) <= len(taken) - 1 <= 5 + 5 * seconds + 1
     assert {t for t, sampled, _ in told(upstream, n + 1) if sampled} == set(taken)
+
+
+@pytest.mark.parametrize("name, most", [
+    ("AUTOTRACE_MAX_TRACES_PER_SECOND", 5), ("AUTOTRACE_TARGET_TRACES_PER_SECOND", 20)])
+def test_a_connection_takes_nothing_from_its_requests(relay, upstream, name, most):
+    """Each is accepted, and read from, before it is known that it is HTTP."""
+    r = relay(**{"AUTOTRACE_SOCKET_SPANS": "auto", name: str(most), "OTEL_METRICS_EXPORTER": "console"})
+    began, n = time.monotonic(), 40
+    for _ in range(n):
+        r.call()
+        time.sleep(0.02)
+    seconds = time.monotonic() - began
+    result = r.stop()
+    sampled = sum(1 for _, sampled, _ in told(upstream, n) if sampled)
+    if name == "AUTOTRACE_MAX_TRACES_PER_SECOND":
+        # One token may have gone to the connection that only looked whether it listens.
+        assert 5 + 5 * (seconds - 0.5) - 2 <= sampled <= 5 + 5 * seconds + 1
+        assert result.total("limited") == n - sampled
+    else:
+        assert sampled > 0.6 * n, "fewer than the target came"
+    started = sum(int(m) for m in re.findall(r"otel.sdk.span.started .*origin=none.* (\d+)", result.err))
+    assert n <= started <= n + 1, result.err
 
 
 def test_the_ceiling_hides_the_threshold_when_it_is_reached(relay, upstream):

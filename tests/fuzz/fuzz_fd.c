@@ -111,7 +111,7 @@ void atr_log_follow(int fd)
 	(void)fd;
 }
 
-void atr_op_begin(struct atr_op *op, enum atr_kind kind)
+void atr_op_begin_call(struct atr_op *op, enum atr_kind kind)
 {
 	op->kind = (uint8_t)kind;
 	atr_op_none(op);

@@ -230,6 +230,75 @@ TEST(the_unsampled_leave_nothing_and_hand_on_their_trace)
 	CHECK(span_of(&op, "op", NULL) == NULL);
 }
 
+static bool is_span(struct atr_op *op)
+{
+	Atr__Otlp__Span *s = span_of(op, "call", NULL);
+
+	if (s)
+		atr__otlp__span__free_unpacked(s, NULL);
+	return s != NULL;
+}
+
+/* The first thing that a call of a protocol does is a call of a socket. */
+TEST(a_call_that_is_no_span_takes_no_token)
+{
+	static const struct atr_sampler_extras one = { .most_per_second = 1 };
+	struct atr_op op;
+	uint64_t limited;
+
+	fresh(ATR_SAMPLER_ALWAYS_ON);
+	atr_sampler_add(&one, NULL);
+	limited = atr_stats.limited;
+	for (int i = 0; i < 10; i++) {
+		atr_op_begin_call(&op, ATR_KIND_SERVER);
+		CHECK(op.recording);
+		atr_op_drop(&op);
+	}
+	CHECK_INT(atr_stats.limited, limited);
+	atr_op_begin_call(&op, ATR_KIND_SERVER);
+	CHECK(is_span(&op));
+	atr_op_begin_call(&op, ATR_KIND_SERVER);
+	CHECK(!is_span(&op));
+	CHECK_INT(atr_stats.limited, limited + 1);
+}
+
+TEST(a_call_counts_when_it_is_a_span)
+{
+	struct atr_op op, call;
+	struct atr_thread *t;
+
+	fresh(ATR_SAMPLER_ALWAYS_OFF);
+	atr_config.metrics_exporters = ATR_METRICS_OTLP;
+	t = atr_tls.thread = atr_thread_self();
+	memset(t->started, 0, sizeof(t->started));
+	for (int i = 0; i < 3; i++) {
+		atr_op_begin_call(&call, ATR_KIND_SERVER);
+		if (i)
+			CHECK(!is_span(&call));
+		else
+			atr_op_drop(&call);
+	}
+	CHECK_INT(t->started[ATR_ORIGIN_NONE][ATR_RESULT_DROP], 2);
+	atr_op_begin_under(&op, ATR_KIND_SERVER, &(struct atr_op_origin){ .start = 1 });
+	CHECK_INT(t->started[ATR_ORIGIN_NONE][ATR_RESULT_DROP], 3);
+	atr_op_enter(&op);
+	atr_op_begin_call(&call, ATR_KIND_SERVER);
+	atr_op_drop(&call);
+	atr_op_begin_call(&call, ATR_KIND_SERVER);
+	CHECK(!is_span(&call));
+	atr_op_leave(&op);
+	CHECK_INT(t->started[ATR_ORIGIN_LOCAL][ATR_RESULT_DROP], 1);
+
+	atr_sampler_init(ATR_SAMPLER_ALWAYS_ON, 1, true);
+	atr_op_begin_under(&op, ATR_KIND_SERVER, &(struct atr_op_origin){ .start = 1 });
+	atr_op_enter(&op);
+	atr_op_begin_call(&call, ATR_KIND_SERVER);
+	CHECK(is_span(&call));
+	atr_op_leave(&op);
+	CHECK_INT(t->started[ATR_ORIGIN_LOCAL][ATR_RESULT_SAMPLE], 1);
+	CHECK_INT(t->started[ATR_ORIGIN_LOCAL][ATR_RESULT_DROP], 1);
+}
+
 TEST(without_an_sdk_a_context_is_handed_on_as_it_came)
 {
 	struct atr_op_origin from = { .parent = &atr_context_process };
