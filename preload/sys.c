@@ -45,11 +45,14 @@ uint64_t atr_sys_pid_namespace(void)
 	return ns;
 }
 
-/* ThreadSanitizer must be told that memory is new: what was there before is no race. */
+/* ThreadSanitizer must be told that memory is new, and that it is gone: what was there before, and
+ * what the loader puts there behind it, is no race. */
 #ifdef __SANITIZE_THREAD__
 #define MAP(...) ((long)mmap(__VA_ARGS__))
+#define UNMAP(p, len) ((void)munmap(p, len))
 #else
 #define MAP(...) atr_sys(SYS_mmap, __VA_ARGS__)
+#define UNMAP(p, len) ((void)atr_sys(SYS_munmap, p, len, 0, 0, 0, 0))
 #endif
 
 void *atr_sys_map(size_t len)
@@ -74,7 +77,7 @@ void *atr_sys_map_file(int fd, uint64_t at, size_t len, int *err)
 void atr_sys_unmap(void *p, size_t len)
 {
 	if (p)
-		(void)atr_sys(SYS_munmap, p, len, 0, 0, 0, 0);
+		UNMAP(p, len);
 }
 
 int atr_sys_futex_wait(const uint32_t *word, uint32_t value, uint64_t timeout_ns)
