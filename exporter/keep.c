@@ -33,8 +33,9 @@ struct atr_kept_trace {
 	uint8_t root[8];
 	uint8_t state;
 	const char *why;
-	uint64_t since; /* monotonic ns */
-	uint64_t round; /* when it ended */
+	uint64_t *dropped; /* where its spans are counted, also those that come late */
+	uint64_t since;	   /* monotonic ns */
+	uint64_t round;	   /* when it ended */
 };
 
 /* ---- lists ---- */
@@ -98,6 +99,7 @@ static size_t empty(struct atr_keep *k, struct atr_kept_trace *t)
 static void drop(struct atr_keep *k, struct atr_kept_trace *t, uint64_t *counter)
 {
 	atr_add(counter, empty(k, t));
+	t->dropped = counter;
 	move(k, t, DROPPED);
 }
 
@@ -281,7 +283,7 @@ void atr_keep_take(struct atr_keep *k, const struct atr_record *r, uint64_t now)
 		return;
 	}
 	if (t->state == DROPPED) {
-		atr_add(&k->stats->unkept, 1);
+		atr_add(t->dropped, 1);
 		return;
 	}
 	s = copy(k, r);
@@ -289,7 +291,7 @@ void atr_keep_take(struct atr_keep *k, const struct atr_record *r, uint64_t now)
 	if (s && t->state == DROPPED) {
 		k->bytes -= size_of(r);
 		free(s);
-		atr_add(&k->stats->keep_overflow, 1);
+		atr_add(t->dropped, 1);
 	} else if (s) {
 		add(k, t, s);
 	}

@@ -132,6 +132,8 @@ static void write_span(struct atr_io *io, ssize_t bytes, int err, const union at
 
 	if (!atr_op_end(&io->op, &span, sent ? "send" : "recv", 4))
 		return;
+	if (!sent && io->op.kind != ATR_KIND_CLIENT)
+		atr_span_waited(&span);
 	if (peer_len)
 		atr_conn_addr_attrs(io->conn, io->fd, peer, peer_len, &span.pb);
 	else

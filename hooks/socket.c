@@ -311,6 +311,7 @@ static void accept_span(struct atr_op *op, struct atr_conn *c, int fd, const cha
 
 	if (!atr_op_end(op, &span, "accept", 6))
 		return;
+	atr_span_waited(&span);
 	if (c)
 		atr_conn_attrs(c, fd, &span.pb);
 	if (error)

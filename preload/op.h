@@ -144,6 +144,13 @@ bool atr_op_end(struct atr_op *op, struct atr_span *span, const char *name, size
 /* Sets status Error and error.type (a string that lives until the commit). */
 void atr_span_error(struct atr_span *span, const char *error_type, size_t len);
 
+/* What it took was waiting until somebody comes, or says something: that is not slow. */
+static inline void atr_span_waited(struct atr_span *span)
+{
+	span->ns = 0;
+	span->slow = false;
+}
+
 /*
  * What else there is to say about the error; lives until the commit.  Nothing that may
  * hold data of the program's or the server's.

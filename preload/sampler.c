@@ -169,7 +169,7 @@ static struct atr_sampling by_rate(const struct atr_rate *rate, uint64_t r)
 
 static struct atr_sampling root_decides(const struct atr_sampler_ask *ask, uint64_t now)
 {
-	struct atr_sampling s = { .sampled = root == ALWAYS_ON, .inherited = true };
+	struct atr_sampling s = { .sampled = root == ALWAYS_ON };
 
 	switch (root) {
 	case ALWAYS_ON: /* a parent that said no is overruled */
@@ -184,7 +184,6 @@ static struct atr_sampling root_decides(const struct atr_sampler_ask *ask, uint6
 		return s;
 	case REMOTE:
 		want_strategy();
-		s.inherited = false;
 		s.sampled = atr_strategy_decide(randomness(ask), ask->name, now, &s.told);
 		return s;
 	default:
