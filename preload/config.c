@@ -422,6 +422,13 @@ static void read_jaeger(const struct reader *r, struct atr_config *c)
 	}
 }
 
+/* The specification has it so; who sets nothing else means something by it. */
+static void miss_sampler(const struct reader *r)
+{
+	if (!value_of(r, "OTEL_TRACES_SAMPLER") && value_of(r, "OTEL_TRACES_SAMPLER_ARG"))
+		r->warn("OTEL_TRACES_SAMPLER_ARG is not used: OTEL_TRACES_SAMPLER is not set");
+}
+
 static void set_defaults(struct atr_config *config)
 {
 	*config = (struct atr_config){
@@ -442,6 +449,7 @@ void atr_config_read(struct atr_config *config, const char *(*get)(const char *n
 #include "preload/config.def"
 	use_exporters(config, r);
 	read_jaeger(r, config);
+	miss_sampler(r);
 }
 
 /* ---- for people ---- */
