@@ -51,8 +51,8 @@ static bool change_begin(struct atr_status *page)
 	if (!__atomic_compare_exchange_n(&page->change, &even, even + 1, 0, __ATOMIC_ACQUIRE,
 					 __ATOMIC_RELAXED))
 		return false;
-	/* Whoever sees anything of what follows sees that it is odd.  They are other processes: the
-	 * sanitizer, which knows no fences, has nothing to learn here. */
+		/* Whoever sees anything of what follows sees that it is odd.  They are other
+		 * processes: the sanitizer, which knows no fences, has nothing to learn here. */
 #ifndef __SANITIZE_THREAD__
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 #endif
