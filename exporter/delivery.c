@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "exporter/form.h"
 #include "exporter/health.h"
 #include "exporter/otlp-json.h"
 #include "exporter/retry.h"
@@ -30,16 +31,37 @@ int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host)
 {
 	int err;
 
-	*d = (struct atr_delivery){ .host = host, .too_large = SIZE_MAX };
+	*d = (struct atr_delivery){ 0 };
 	err = atr_endpoint_init(&d->endpoint, host, ATR_SIGNAL_TRACES);
 	if (!err)
-		err = atr_http_init(&d->http, host, &d->endpoint);
+		err = atr_delivery_init_to(d, host);
 	if (err == -ENOTSUP)
 		host->log(ATR_LOG_ERROR, "this libcurl speaks no HTTP/2: grpc cannot be used");
 	return err;
 }
 
+int atr_delivery_init_to(struct atr_delivery *d, const struct atr_host *host)
+{
+	d->host = host;
+	d->too_large = SIZE_MAX;
+	return atr_http_init(&d->http, host, &d->endpoint);
+}
+
 /* ---- what is said ---- */
+
+static bool several(const struct atr_config *c)
+{
+	unsigned others = c->exporters & ~(unsigned)ATR_EXPORTER_NONE;
+
+	return __builtin_popcount(others) + (c->file != NULL) > 1;
+}
+
+/* For `autotrace status`. */
+static void tell(const struct atr_delivery *d)
+{
+	if (!d->beside)
+		atr_health_error(d->host->health, d->error);
+}
 
 /* What becomes of the spans meanwhile. */
 static const char *meanwhile(const struct atr_host *host, char *buf, size_t size)
@@ -48,7 +70,7 @@ static const char *meanwhile(const struct atr_host *host, char *buf, size_t size
 
 	if (host->orphans_only)
 		return "spans stay where they are";
-	if (c->exporters & ~(unsigned)(ATR_EXPORTER_OTLP | ATR_EXPORTER_NONE) || c->file)
+	if (several(c))
 		return "what another exporter takes does not come there later";
 	(void)snprintf(buf, size, "spans are kept until %u wait%s, then new ones are dropped",
 		       c->bsp_max_queue_size,
@@ -62,7 +84,7 @@ static void complain(struct atr_delivery *d, enum atr_delivery_haste haste)
 	char kept[96], more[48] = "";
 	unsigned others;
 
-	atr_health_error(d->host->health, d->error);
+	tell(d);
 	if (haste == ATR_HASTE_STOP || !atr_trouble_fails(&d->trouble, d->host->now(), &others))
 		return;
 	if (others)
@@ -85,7 +107,7 @@ static void refused(struct atr_delivery *d, const struct atr_verdict *v)
 {
 	(void)snprintf(d->error, sizeof(d->error), "refused: %.60s%s%.180s", v->what,
 		       v->message[0] ? ", " : "", v->message);
-	atr_health_error(d->host->health, d->error);
+	tell(d);
 	if (d->said_code == v->code)
 		return;
 	d->said_code = v->code;
@@ -106,7 +128,7 @@ static void span_too_large(struct atr_delivery *d, const char *what)
 	d->said_span = true;
 	(void)snprintf(d->error, sizeof(d->error), "a span of %zu bytes is too large: %.60s",
 		       d->part_len, what);
-	atr_health_error(d->host->health, d->error);
+	tell(d);
 }
 
 /* ---- parts ---- */
@@ -140,13 +162,6 @@ static bool halve(struct atr_delivery *d)
 	return true;
 }
 
-static void count_rejected(struct atr_delivery *d, uint64_t n_spans)
-{
-	struct atr_stats *stats = d->host->stats;
-
-	atr_add(d->foreign ? &stats->adopted_refused : &stats->rejected, n_spans);
-}
-
 /* It was taken or refused; the next one has its turn. */
 static void part_done(struct atr_delivery *d)
 {
@@ -164,6 +179,8 @@ static bool write_message(struct atr_delivery *d, struct atr_buf *out)
 {
 	const uint8_t *spans = d->spans.bytes + d->at;
 
+	if (d->write)
+		return d->write(d, out, spans, d->part_len);
 	if (d->endpoint.protocol == ATR_PROTOCOL_HTTP_JSON)
 		return atr_otlp_json(out, d->head, spans, d->part_len);
 	atr_otlp_request(out, d->head, spans, d->part_len);
@@ -215,7 +232,7 @@ static int next_part(struct atr_delivery *d)
 		if (halve(d))
 			continue;
 		span_too_large(d, "more than 64 MiB");
-		count_rejected(d, 1);
+		atr_add(d->n_refused, 1);
 		part_done(d);
 	}
 	return 0;
@@ -300,19 +317,18 @@ static enum atr_delivery_state once_more(struct atr_delivery *d, const struct at
 
 static void accepted(struct atr_delivery *d, const struct atr_verdict *v)
 {
-	struct atr_stats *stats = d->host->stats;
 	const size_t n = atr_delivery_part(d);
 	uint64_t rejected = v->rejected < n ? v->rejected : n;
 
-	atr_add(d->foreign ? &stats->adopted : &stats->exported, n - rejected);
-	count_rejected(d, rejected);
+	atr_add(d->n_delivered, n - rejected);
+	atr_add(d->n_refused, rejected);
 	ended_by(d, v, rejected ? "rejected" : NULL, rejected);
 	if (rejected) {
 		(void)snprintf(d->error, sizeof(d->error), "rejected %llu of %zu spans: %.180s",
 			       (unsigned long long)rejected, n, v->message);
-		atr_health_error(d->host->health, d->error);
+		tell(d);
 	}
-	if (rejected < n)
+	if (rejected < n && !d->beside)
 		atr_health_ok(d->host->health);
 	works(d);
 	if (rejected || v->message[0]) {
@@ -346,7 +362,7 @@ static enum atr_delivery_state too_large(struct atr_delivery *d, const struct at
 
 	if (!halve(d)) {
 		span_too_large(d, v->what);
-		count_rejected(d, 1);
+		atr_add(d->n_refused, 1);
 		ended_by(d, v, NULL, 1);
 		return go_on(d);
 	}
@@ -361,7 +377,7 @@ static enum atr_delivery_state try_again(struct atr_delivery *d, const struct at
 {
 	(void)snprintf(d->error, sizeof(d->error), "%.60s%s%.150s", v->what,
 		       v->message[0] ? ", " : "", v->message);
-	atr_health_error(d->host->health, d->error);
+	tell(d);
 	ended_by(d, v, NULL, 0);
 	if (again(d, v->pause))
 		return ATR_DELIVERY_BUSY;
@@ -384,17 +400,19 @@ static enum atr_delivery_state not_taken(struct atr_delivery *d, const struct at
 	d->refused = d->foreign && !reply->too_long && !is_malformed(v);
 	ended_by(d, v, reply->too_long ? "response_too_long" : NULL, n);
 	if (!d->refused)
-		count_rejected(d, n);
+		atr_add(d->n_refused, n);
 	refused(d, v);
 	return d->refused ? ATR_DELIVERY_FAILED : go_on(d);
 }
 
-static enum atr_delivery_state judge(struct atr_delivery *d, const struct atr_http_reply *reply,
+static enum atr_delivery_state judge(struct atr_delivery *d, struct atr_http_reply *reply,
 				     enum atr_delivery_haste haste)
 {
 	struct atr_verdict v;
 
 	d->next = 0;
+	if (d->write && reply->type == ATR_BODY_PROTOBUF)
+		reply->type = ATR_BODY_OTHER; /* it did not say; who is no collector has none */
 	atr_verdict(&v, d->endpoint.protocol, reply);
 	switch (v.kind) {
 	case ATR_VERDICT_NONE:
@@ -469,22 +487,23 @@ static enum atr_delivery_state too_late(struct atr_delivery *d, enum atr_deliver
 
 /* ---- one batch ---- */
 
-int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
-		       const uint8_t *spans, size_t len, size_t n_spans, bool foreign)
+int atr_delivery_start(struct atr_delivery *d, const struct atr_form_batch *b)
 {
 	uint64_t now = d->host->now();
 
 	d->outcome = (struct atr_outcome){ .error = "no_memory" };
 	atr_buf_reset(&d->spans);
-	atr_buf_add(&d->spans, spans, len);
+	atr_buf_add(&d->spans, b->spans, b->len);
 	if (d->spans.failed)
 		return -ENOMEM;
-	d->head = head;
+	d->head = b->head;
+	d->n_delivered = b->delivered;
+	d->n_refused = b->refused;
 	d->at = d->done = 0;
-	d->parts[0] = d->n_spans = n_spans;
-	d->n_parts = n_spans > 0;
-	d->part_len = len;
-	d->foreign = foreign;
+	d->parts[0] = d->n_spans = b->n_spans;
+	d->n_parts = b->n_spans > 0;
+	d->part_len = b->len;
+	d->foreign = b->foreign;
 	d->refused = false;
 	d->deadline =
 		d->endpoint.timeout < UINT64_MAX - now ? now + d->endpoint.timeout : UINT64_MAX;

@@ -13,6 +13,8 @@
 #include "exporter/otlp.h"
 #include "exporter/trouble.h"
 
+struct atr_form_batch;
+
 /* How a batch, or a part of one, ended, in the words of the semantic conventions. */
 struct atr_outcome {
 	const char *error;   /* error.type: a word of ours, gRPC's or `number`; NULL: the collector
@@ -23,7 +25,7 @@ struct atr_outcome {
 };
 
 /*
- * One batch on its way to the collector: as many requests as it takes until it
+ * One batch on its way to the collector, or to a Zipkin: as many requests as it takes until it
  * is accepted, refused, or given up.  Says what went wrong, once per trouble.
  *
  * A batch is one part, which is one request, until that turns out to be too large: then its
@@ -33,6 +35,7 @@ struct atr_outcome {
 
 struct atr_delivery {
 	const struct atr_host *host;
+	bool beside; /* somebody else is the first exporter, whose health is told */
 	struct atr_endpoint endpoint;
 	struct atr_http http;
 	struct atr_gzip gz;
@@ -40,10 +43,16 @@ struct atr_delivery {
 	const uint8_t *body; /* one of the two */
 	size_t body_len;
 
+	/* Writes spans (ScopeSpans fields) as a request; NULL: in OTLP, as the protocol wants it.
+	 * False: they are none, or there is no memory. */
+	bool (*write)(struct atr_delivery *d, struct atr_buf *out, const uint8_t *spans,
+		      size_t len);
+
 	const struct atr_otlp_head *head;
-	struct atr_buf spans;		  /* the batch, as it was given */
-	size_t at;			  /* of its bytes are done with */
-	size_t parts[ATR_DELIVERY_PARTS]; /* spans in each, the one under way last */
+	uint64_t *n_delivered, *n_refused; /* where its spans are counted */
+	struct atr_buf spans;		   /* the batch, as it was given */
+	size_t at;			   /* of its bytes are done with */
+	size_t parts[ATR_DELIVERY_PARTS];  /* spans in each, the one under way last */
 	size_t n_parts;
 	size_t part_len;  /* bytes of the spans of the one under way */
 	size_t done;	  /* spans done with that the caller was not told of */
@@ -90,9 +99,11 @@ enum atr_delivery_haste {
  * connected before the first batch. */
 int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host);
 
-/* Begins with n_spans spans (ScopeSpans fields), which it copies; the head stays.  0 or -errno. */
-int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
-		       const uint8_t *spans, size_t len, size_t n_spans, bool foreign);
+/* The same with the endpoint and the writer that *d has, and nothing else. */
+int atr_delivery_init_to(struct atr_delivery *d, const struct atr_host *host);
+
+/* Begins with a batch, whose spans it copies; the head stays.  0 or -errno. */
+int atr_delivery_start(struct atr_delivery *d, const struct atr_form_batch *batch);
 
 /* Does what can be done now; waits only while a request is under way, shortly, at most until
  * `until`. */

@@ -32,7 +32,7 @@ struct atr_form {
 	const char *component; /* otel.component.type; NULL: as the collector's protocol says */
 	unsigned bit;	       /* of OTEL_TRACES_EXPORTER; 0: AUTOTRACE_FILE */
 	bool collects;	       /* it takes what dead processes left */
-	bool remote;	       /* it waits for somebody's answer */
+	bool remote; /* it waits for somebody's answer: its self begins with an atr_delivery */
 
 	/* NULL without memory. */
 	void *(*make)(const struct atr_host *host);

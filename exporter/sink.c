@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/sink.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "preload/host.h"
@@ -14,91 +13,6 @@
 /* The first one that is asked for is the one that counts. */
 static const struct atr_form *const all[ATR_FORMS_MAX] = {
 	&atr_form_otlp, &atr_form_zipkin, &atr_form_file, &atr_form_stdout, &atr_form_console,
-};
-
-/* ---- the collector ---- */
-
-static void *otlp_new(const struct atr_host *host)
-{
-	struct atr_delivery *d = calloc(1, sizeof(*d));
-
-	if (d && atr_delivery_init(d, host) != 0) {
-		atr_delivery_finish(d);
-		free(d);
-		d = NULL;
-	}
-	return d;
-}
-
-static enum atr_delivery_state otlp_start(void *self, const struct atr_form_batch *b)
-{
-	if (atr_delivery_start(self, b->head, b->spans, b->len, b->n_spans, b->foreign) == 0)
-		return ATR_DELIVERY_BUSY;
-	if (b->foreign)
-		return ATR_DELIVERY_FAILED;
-	atr_add(b->no_memory, b->n_spans);
-	return ATR_DELIVERY_DONE;
-}
-
-static enum atr_delivery_state otlp_step(void *self, uint64_t until, enum atr_delivery_haste haste)
-{
-	enum atr_delivery_state state = atr_delivery_step(self, until, haste);
-
-	if (state == ATR_DELIVERY_FAILED)
-		(void)atr_delivery_cancel(self);
-	return state;
-}
-
-static uint64_t otlp_due(const void *self)
-{
-	return atr_delivery_due(self);
-}
-
-static void otlp_hurry(void *self)
-{
-	atr_delivery_hurry(self);
-}
-
-static void otlp_cancel(void *self)
-{
-	(void)atr_delivery_cancel(self);
-}
-
-static void otlp_free(void *self)
-{
-	atr_delivery_finish(self);
-	free(self);
-}
-
-static size_t otlp_done(void *self)
-{
-	return atr_delivery_done(self);
-}
-
-static const char *otlp_shown(const void *self)
-{
-	return ((const struct atr_delivery *)self)->endpoint.shown;
-}
-
-static bool otlp_refused(const void *self)
-{
-	return ((const struct atr_delivery *)self)->refused;
-}
-
-const struct atr_form atr_form_otlp = {
-	.bit = ATR_EXPORTER_OTLP,
-	.collects = true,
-	.remote = true,
-	.make = otlp_new,
-	.start = otlp_start,
-	.step = otlp_step,
-	.due = otlp_due,
-	.hurry = otlp_hurry,
-	.cancel = otlp_cancel,
-	.done = otlp_done,
-	.free = otlp_free,
-	.refused = otlp_refused,
-	.shown = otlp_shown,
 };
 
 /* ---- the sink ---- */
@@ -144,8 +58,10 @@ bool atr_sink_init(struct atr_sink *sink, const struct atr_host *host)
 		};
 		if (!f->self)
 			return false;
-		if (all[i] == &atr_form_otlp)
+		if (all[i]->remote && !sink->delivery)
 			sink->delivery = f->self;
+		else if (all[i]->remote)
+			((struct atr_delivery *)f->self)->beside = true;
 		sink->n_forms++;
 	}
 	return true;
@@ -198,8 +114,8 @@ static void hold(struct atr_sink *sink, struct atr_sink_form *f)
 	if (f->hold_ns > HOLD_MAX_NS)
 		f->hold_ns = HOLD_MAX_NS;
 	f->hold_until = sink->host->now() + f->hold_ns;
-	if (sink->delivery && f->self == sink->delivery && f->hold_until < sink->delivery->patience)
-		f->hold_until = sink->delivery->patience;
+	if (f->form->remote && f->hold_until < ((struct atr_delivery *)f->self)->patience)
+		f->hold_until = ((struct atr_delivery *)f->self)->patience;
 }
 
 /* BUSY while anybody is; DONE when anybody took it. */
@@ -356,7 +272,7 @@ void atr_sink_cancel(struct atr_sink *sink)
 bool atr_sink_sent(const struct atr_sink *sink)
 {
 	for (unsigned i = 0; i < sink->n_forms; i++)
-		if (busy(sink, i) && sink->forms[i].form != &atr_form_otlp)
+		if (busy(sink, i) && sink->forms[i].self != sink->delivery)
 			return false;
 	return sink->delivery && atr_delivery_sent(sink->delivery);
 }

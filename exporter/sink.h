@@ -31,7 +31,7 @@ struct atr_sink {
 		uint64_t hold_until; /* beside others it is not asked before */
 	} forms[ATR_FORMS_MAX];
 	unsigned n_forms;
-	struct atr_delivery *delivery; /* of the collector; NULL: there is none */
+	struct atr_delivery *delivery; /* of the first who answers; NULL: there is none */
 
 	size_t n_spans; /* of the batch under way */
 	bool foreign;

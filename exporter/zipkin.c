@@ -5,29 +5,21 @@
  * and its word in config.def.
  *
  * What Zipkin has no place for is left out: trace state, flags, and links, which are counted.
+ * Spans go there as they go to a collector (delivery.c); only what they look like is different.
  */
 #include <curl/curl.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "exporter/endpoint.h"
-#include "exporter/form.h"
-#include "exporter/http.h"
+#include "exporter/collector.h"
 #include "exporter/line.h"
 #include "exporter/otlp-json.h"
 #include "exporter/otlp.pb-c.h"
 #include "exporter/resource.h"
-#include "exporter/retry.h"
-#include "exporter/trouble.h"
 #include "exporter/url.h"
 #include "preload/host.h"
-#include "preload/sys.h"
 
-#define NS_PER_S 1000000000ull
-#define LOOK_UP_EVERY_NS (2 * NS_PER_S)
-#define RETRY_AFTER_MAX_S 300
 #define DEPTH_MAX 32 /* of lists within lists */
 #define DEFAULT_URL "http://localhost:9411/api/v2/spans"
 
@@ -36,22 +28,10 @@ typedef Atr__Otlp__AnyValue otlp_value;
 typedef Atr__Otlp__KeyValue otlp_attr;
 
 struct zipkin {
-	const struct atr_host *host;
-	struct atr_endpoint endpoint;
-	struct atr_http http;
-	struct atr_buf body, text; /* of one value */
-
-	struct atr_form_batch batch;
-	unsigned attempts;
-	uint64_t next, deadline;
-	uint64_t patience; /* not before this, it said (Retry-After) */
-	char error[256];
-	bool lost;	 /* the last attempt found nobody */
-	uint64_t looked; /* when its name was last looked up again */
-	struct atr_trouble trouble;
-	bool refused;	 /* a dead process's batch was, and FAILED */
-	int said_status; /* of the last refusal that was said */
-	uint64_t said_at;
+	struct atr_delivery delivery; /* first: form.h */
+	const struct atr_resource *resource;
+	struct atr_buf *out, text; /* of one value */
+	size_t counted;		   /* bytes of the batch: what they lose is counted */
 };
 
 /* ---- values ---- */
@@ -145,7 +125,7 @@ static void put_tag_value(struct zipkin *z, const otlp_value *v)
 	size_t len;
 
 	if (v && v->value_case == ATR__OTLP__ANY_VALUE__VALUE_STRING_VALUE) {
-		put_quoted(&z->body, v->string_value);
+		put_quoted(z->out, v->string_value);
 		return;
 	}
 	atr_buf_reset(&z->text);
@@ -153,14 +133,14 @@ static void put_tag_value(struct zipkin *z, const otlp_value *v)
 	text = (const char *)z->text.bytes;
 	len = z->text.len;
 	if (z->text.failed) {
-		z->body.failed = true;
+		z->out->failed = true;
 		return;
 	}
 	if (len >= 2 && text[0] == '"') { /* NaN, bytes */
 		text++;
 		len -= 2;
 	}
-	atr_json_str(&z->body, text, len);
+	atr_json_str(z->out, text, len);
 }
 
 /* ---- spans ---- */
@@ -219,12 +199,12 @@ static void put_remote(struct zipkin *z, const otlp_span *span)
 			field = "ipv4";
 		else if (ranks[i].address && strchr(text, ':') && text[0] != '/')
 			field = "ipv6";
-		put(&z->body, ",\"remoteEndpoint\":{\"");
-		put(&z->body, field);
-		put(&z->body, "\":");
-		put_quoted(&z->body, text);
-		put_port(&z->body, span, ranks[i].port);
-		put(&z->body, "}");
+		put(z->out, ",\"remoteEndpoint\":{\"");
+		put(z->out, field);
+		put(z->out, "\":");
+		put_quoted(z->out, text);
+		put_port(z->out, span, ranks[i].port);
+		put(z->out, "}");
 		return;
 	}
 }
@@ -232,9 +212,9 @@ static void put_remote(struct zipkin *z, const otlp_span *span)
 /* "name": {attributes} */
 static void put_annotation(struct zipkin *z, const Atr__Otlp__Span__Event *e)
 {
-	put(&z->body, "{\"timestamp\":");
-	put_number(&z->body, e->time_unix_nano / 1000);
-	put(&z->body, ",\"value\":");
+	put(z->out, "{\"timestamp\":");
+	put_number(z->out, e->time_unix_nano / 1000);
+	put(z->out, ",\"value\":");
 	atr_buf_reset(&z->text);
 	if (e->n_attributes) {
 		put_quoted(&z->text, e->name);
@@ -244,28 +224,28 @@ static void put_annotation(struct zipkin *z, const Atr__Otlp__Span__Event *e)
 		put(&z->text, e->name);
 	}
 	if (z->text.failed)
-		z->body.failed = true;
+		z->out->failed = true;
 	else
-		atr_json_str(&z->body, (const char *)z->text.bytes, z->text.len);
-	put(&z->body, "}");
+		atr_json_str(z->out, (const char *)z->text.bytes, z->text.len);
+	put(z->out, "}");
 }
 
 static void put_annotations(struct zipkin *z, const otlp_span *span)
 {
 	for (size_t i = 0; i < span->n_events; i++) {
-		put(&z->body, i ? "," : ",\"annotations\":[");
+		put(z->out, i ? "," : ",\"annotations\":[");
 		put_annotation(z, span->events[i]);
 	}
 	if (span->n_events)
-		put(&z->body, "]");
+		put(z->out, "]");
 }
 
 static void begin_tag(struct zipkin *z, const char *key, bool *any)
 {
-	put(&z->body, *any ? "," : ",\"tags\":{");
+	put(z->out, *any ? "," : ",\"tags\":{");
 	*any = true;
-	put_quoted(&z->body, key);
-	put(&z->body, ":");
+	put_quoted(z->out, key);
+	put(z->out, ":");
 }
 
 static void put_tag(struct zipkin *z, const char *key, const char *value, bool *any)
@@ -273,7 +253,7 @@ static void put_tag(struct zipkin *z, const char *key, const char *value, bool *
 	if (!value || !value[0])
 		return;
 	begin_tag(z, key, any);
-	put_quoted(&z->body, value);
+	put_quoted(z->out, value);
 }
 
 static void put_count(struct zipkin *z, const char *key, uint32_t n, bool *any)
@@ -302,13 +282,13 @@ static void put_status(struct zipkin *z, const otlp_span *span, bool *any)
 	}
 	put_tag(z, "otel.status_code", "ERROR", any);
 	begin_tag(z, "error", any);
-	put_quoted(&z->body, s->message);
+	put_quoted(z->out, s->message);
 }
 
 static void put_tags(struct zipkin *z, const otlp_span *span,
 		     const Atr__Otlp__InstrumentationScope *scope)
 {
-	const struct atr_attr *space = atr_resource_get(z->batch.resource, "service.namespace");
+	const struct atr_attr *space = atr_resource_get(z->resource, "service.namespace");
 	bool any = false;
 
 	for (size_t i = 0; i < span->n_attributes; i++) {
@@ -327,14 +307,14 @@ static void put_tags(struct zipkin *z, const otlp_span *span,
 	put_count(z, "otel.dropped_events_count", span->dropped_events_count, &any);
 	put_count(z, "otel.dropped_links_count", span->dropped_links_count, &any);
 	if (any)
-		put(&z->body, "}");
+		put(z->out, "}");
 }
 
 static void put_id(struct zipkin *z, const char *name, const ProtobufCBinaryData *id)
 {
-	put(&z->body, name);
-	atr_line_hex(&z->body, id->data, id->len);
-	put(&z->body, "\"");
+	put(z->out, name);
+	atr_line_hex(z->out, id->data, id->len);
+	put(z->out, "\"");
 }
 
 static void put_span(struct zipkin *z, const otlp_span *span,
@@ -343,7 +323,7 @@ static void put_span(struct zipkin *z, const otlp_span *span,
 	static const char *const kinds[] = {
 		NULL, NULL, "SERVER", "CLIENT", "PRODUCER", "CONSUMER"
 	};
-	const struct atr_attr *service = atr_resource_get(z->batch.resource, "service.name");
+	const struct atr_attr *service = atr_resource_get(z->resource, "service.name");
 	uint64_t start = span->start_time_unix_nano, end = span->end_time_unix_nano;
 	uint64_t us = end > start ? (end - start) / 1000 : 0;
 	unsigned kind = (unsigned)span->kind;
@@ -352,45 +332,52 @@ static void put_span(struct zipkin *z, const otlp_span *span,
 	put_id(z, ",\"id\":\"", &span->span_id);
 	if (span->parent_span_id.len)
 		put_id(z, ",\"parentId\":\"", &span->parent_span_id);
-	put(&z->body, ",\"name\":");
-	put_quoted(&z->body, span->name);
+	put(z->out, ",\"name\":");
+	put_quoted(z->out, span->name);
 	if (kind < ATR_ARRAY_LEN(kinds) && kinds[kind]) {
-		put(&z->body, ",\"kind\":");
-		put_quoted(&z->body, kinds[kind]);
+		put(z->out, ",\"kind\":");
+		put_quoted(z->out, kinds[kind]);
 	}
-	put(&z->body, ",\"timestamp\":");
-	put_number(&z->body, start / 1000);
-	put(&z->body, ",\"duration\":");
-	put_number(&z->body, us ? us : 1); /* to Zipkin 0 is "not known" */
-	put(&z->body, ",\"localEndpoint\":{\"serviceName\":");
-	put_quoted(&z->body, service && service->text ? service->text : "unknown_service");
-	put(&z->body, "}");
+	put(z->out, ",\"timestamp\":");
+	put_number(z->out, start / 1000);
+	put(z->out, ",\"duration\":");
+	put_number(z->out, us ? us : 1); /* to Zipkin 0 is "not known" */
+	put(z->out, ",\"localEndpoint\":{\"serviceName\":");
+	put_quoted(z->out, service && service->text ? service->text : "unknown_service");
+	put(z->out, "}");
 	put_remote(z, span);
 	put_annotations(z, span);
 	put_tags(z, span, scope);
-	put(&z->body, "}");
-	atr_add(&z->host->stats->fields_lost, span->n_links);
+	put(z->out, "}");
 }
 
-/* Writes the batch to z->body; false: it is no protobuf, or there is no memory. */
-static bool put_batch(struct zipkin *z, const struct atr_form_batch *b)
+/*
+ * Spans as the body of a request.  One that turns out to be too large is written again in parts:
+ * what is left out of it is counted once.
+ */
+static bool put_spans(struct atr_delivery *d, struct atr_buf *out, const uint8_t *bytes, size_t len)
 {
-	const struct atr_buf *head = &b->head->scope;
+	struct zipkin *z = (struct zipkin *)d;
+	const struct atr_buf *head = &d->head->scope;
 	Atr__Otlp__ScopeSpans *scope = atr__otlp__scope_spans__unpack(NULL, head->len, head->bytes);
-	Atr__Otlp__ScopeSpans *spans = atr__otlp__scope_spans__unpack(NULL, b->len, b->spans);
+	Atr__Otlp__ScopeSpans *spans = atr__otlp__scope_spans__unpack(NULL, len, bytes);
 
-	atr_buf_reset(&z->body);
-	put(&z->body, "[");
+	z->out = out;
+	put(out, "[");
 	for (size_t i = 0; spans && i < spans->n_spans; i++) {
-		put(&z->body, i ? "," : "");
+		put(out, i ? "," : "");
 		put_span(z, spans->spans[i], scope ? scope->scope : NULL);
+		if (d->at >= z->counted)
+			atr_add(&d->host->stats->fields_lost, spans->spans[i]->n_links);
 	}
-	put(&z->body, "]");
-	if (!spans)
-		z->body.failed = true;
-	atr__otlp__scope_spans__free_unpacked(spans, NULL);
+	put(out, "]");
+	if (d->at >= z->counted)
+		z->counted = d->at + len;
 	atr__otlp__scope_spans__free_unpacked(scope, NULL);
-	return !z->body.failed;
+	if (!spans)
+		return false;
+	atr__otlp__scope_spans__free_unpacked(spans, NULL);
+	return !out->failed;
 }
 
 /* ---- the way there ---- */
@@ -399,10 +386,7 @@ static void zipkin_free(void *self)
 {
 	struct zipkin *z = self;
 
-	atr_http_finish(&z->http);
-	curl_slist_free_all(z->endpoint.headers);
-	atr_url_finish(&z->endpoint.url);
-	atr_buf_free(&z->body);
+	atr_delivery_finish(&z->delivery);
 	atr_buf_free(&z->text);
 	free(z);
 }
@@ -421,17 +405,15 @@ static uint64_t ns(uint32_t ms)
 	return ms ? (uint64_t)ms * 1000000u : UINT64_MAX;
 }
 
-static void *zipkin_new(const struct atr_host *host)
+/* False without memory. */
+static bool find_endpoint(struct atr_endpoint *ep, const struct atr_host *host)
 {
 	const struct atr_config *c = host->config;
-	struct zipkin *z = calloc(1, sizeof(*z));
 	const char *url = c->zipkin_endpoint;
-	bool good = atr_url_valid(url, false);
+	uint64_t timeout = ns(c->zipkin_timeout), upper = ns(c->bsp_export_timeout);
 	char shown[256];
 
-	if (!z)
-		return NULL;
-	if (!good) {
+	if (!atr_url_valid(url, false)) {
 		atr_url_shown(shown, sizeof(shown), url);
 		host->log(ATR_LOG_WARN,
 			  "OTEL_EXPORTER_ZIPKIN_ENDPOINT=%s is not a usable http or https URL; "
@@ -439,200 +421,40 @@ static void *zipkin_new(const struct atr_host *host)
 			  shown);
 		url = DEFAULT_URL;
 	}
-	z->host = host;
-	z->endpoint.timeout = ns(c->zipkin_timeout);
-	if (z->endpoint.timeout > ns(c->bsp_export_timeout))
-		z->endpoint.timeout = ns(c->bsp_export_timeout);
-	atr_url_shown(z->endpoint.shown, sizeof(z->endpoint.shown), url);
-	z->endpoint.proxy = atr_target_proxy(c, url);
-	z->endpoint.text = url;
-	host->look_up(url, &z->endpoint.addresses);
-	if (atr_url_make(&z->endpoint.url, url, ATR_URL_WHOLE, "", false) &&
-	    add_header(&z->endpoint, "Content-Type: application/json") &&
-	    add_header(&z->endpoint, "Expect:") && atr_http_init(&z->http, host, &z->endpoint) == 0)
+	ep->protocol = ATR_PROTOCOL_HTTP_JSON; /* so much of OTLP it has */
+	ep->timeout = timeout < upper ? timeout : upper;
+	atr_url_shown(ep->shown, sizeof(ep->shown), url);
+	if (!atr_url_make(&ep->url, url, ATR_URL_WHOLE, "", false))
+		return false;
+	if (!ep->url.socket) {
+		ep->proxy = atr_target_proxy(c, url);
+		ep->text = url;
+		host->look_up(url, &ep->addresses);
+	}
+	return add_header(ep, "Content-Type: application/json") && add_header(ep, "Expect:");
+}
+
+static void *zipkin_new(const struct atr_host *host)
+{
+	struct zipkin *z = calloc(1, sizeof(*z));
+
+	if (!z)
+		return NULL;
+	z->delivery.write = put_spans;
+	if (find_endpoint(&z->delivery.endpoint, host) &&
+	    atr_delivery_init_to(&z->delivery, host) == 0)
 		return z;
 	zipkin_free(z);
 	return NULL;
 }
 
-static enum atr_delivery_state give_up(struct zipkin *z, enum atr_delivery_haste haste)
-{
-	char more[48] = "";
-	unsigned others;
-
-	if (haste == ATR_HASTE_STOP || !atr_trouble_fails(&z->trouble, z->host->now(), &others))
-		return ATR_DELIVERY_FAILED;
-	if (others)
-		(void)snprintf(more, sizeof(more), " (and %u times before)", others);
-	z->host->log(ATR_LOG_WARN, "export to %s failed: %s%s", z->endpoint.shown, z->error, more);
-	return ATR_DELIVERY_FAILED;
-}
-
-/* After an attempt that may be repeated. */
-static enum atr_delivery_state again(struct zipkin *z, bool nobody, enum atr_delivery_haste haste)
-{
-	uint64_t now = z->host->now();
-	uint32_t random = 0;
-
-	z->lost = nobody;
-	(void)atr_sys_getrandom(&random, sizeof(random), 0);
-	z->next = now + atr_retry_backoff(z->attempts, random);
-	if (z->next < z->patience)
-		z->next = z->patience;
-	if (z->attempts >= ATR_RETRY_ATTEMPTS || z->next >= z->deadline ||
-	    (haste != ATR_HASTE_NONE && (nobody || z->next >= z->host->deadline())))
-		return give_up(z, haste);
-	return ATR_DELIVERY_BUSY;
-}
-
-/* Perhaps the name means another address by now. */
-static void look_again(struct zipkin *z)
-{
-	struct atr_addresses *a = &z->endpoint.addresses, found;
-	uint64_t now = z->host->now();
-
-	if ((!a->resolved[0] && !a->error) || now < z->looked + LOOK_UP_EVERY_NS)
-		return;
-	z->looked = now;
-	z->host->look_up(z->endpoint.text, &found);
-	if (!found.error || !a->resolved[0])
-		*a = found;
-}
-
-/* As in delivery.c: another's spans are kept, unless it is they that are wrong. */
-static enum atr_delivery_state not_taken(struct zipkin *z, int status)
-{
-	z->refused = z->batch.foreign && status != 400;
-	if (z->said_status != status) {
-		z->said_at = z->host->now();
-		z->host->log(ATR_LOG_WARN, "%s refused %zu spans: HTTP %d; they are %s",
-			     z->endpoint.shown, z->batch.n_spans, status,
-			     z->refused	      ? "left where they are"
-			     : z->host->files ? "put aside"
-					      : "dropped");
-	}
-	z->said_status = status;
-	if (z->refused)
-		return ATR_DELIVERY_FAILED;
-	atr_add(z->batch.refused, z->batch.n_spans);
-	return ATR_DELIVERY_DONE;
-}
-
-static enum atr_delivery_state judge(struct zipkin *z, const struct atr_http_reply *reply,
-				     enum atr_delivery_haste haste)
-{
-	if (!reply->status) {
-		(void)atr_escape(z->error, sizeof(z->error), reply->error, strlen(reply->error));
-		return again(z, reply->nobody, haste);
-	}
-	if (atr_retry_status(reply->status)) {
-		uint64_t s = reply->retry_after;
-
-		(void)snprintf(z->error, sizeof(z->error), "HTTP %d", reply->status);
-		z->patience =
-			z->host->now() + (s < RETRY_AFTER_MAX_S ? s : RETRY_AFTER_MAX_S) * NS_PER_S;
-		return again(z, false, haste);
-	}
-	if (reply->status / 100 != 2)
-		return not_taken(z, reply->status);
-	if (atr_trouble_ends(&z->trouble))
-		z->host->log(ATR_LOG_INFO, "export to %s works again", z->endpoint.shown);
-	z->lost = false;
-	if (atr_trouble_old(z->said_at, z->host->now()))
-		z->said_status = 0;
-	atr_add(z->batch.delivered, z->batch.n_spans);
-	return ATR_DELIVERY_DONE;
-}
-
-static enum atr_delivery_state zipkin_step(void *self, uint64_t until,
-					   enum atr_delivery_haste haste)
-{
-	struct zipkin *z = self;
-	uint64_t now = z->host->now();
-	struct atr_http_reply reply;
-
-	if (now >= z->deadline) {
-		if (z->http.in_flight) {
-			(void)snprintf(z->error, sizeof(z->error), "no answer in time");
-			z->lost = true; /* whoever had the address may have it no more */
-		}
-		atr_http_cancel(&z->http);
-		return give_up(z, haste);
-	}
-	if (z->http.in_flight)
-		return atr_http_step(&z->http, until < z->deadline ? until : z->deadline, &reply)
-			       ? judge(z, &reply, haste)
-			       : ATR_DELIVERY_BUSY;
-	if (now < z->next)
-		return ATR_DELIVERY_BUSY;
-	z->attempts++;
-	if (z->lost && haste == ATR_HASTE_NONE)
-		look_again(z);
-	if (z->endpoint.addresses.error) {
-		atr_endpoint_say(&z->endpoint, z->error, sizeof(z->error),
-				 z->endpoint.addresses.error);
-		return again(z, true, haste);
-	}
-	if (atr_http_start(&z->http, z->body.bytes, z->body.len, z->deadline,
-			   haste == ATR_HASTE_NONE ? UINT64_MAX : z->host->deadline()) != 0) {
-		(void)snprintf(z->error, sizeof(z->error), "out of memory");
-		return again(z, false, haste);
-	}
-	atr_add(&z->host->stats->requests, 1);
-	if (z->attempts > 1)
-		atr_add(&z->host->stats->retries, 1);
-	return ATR_DELIVERY_BUSY;
-}
-
 static enum atr_delivery_state zipkin_start(void *self, const struct atr_form_batch *b)
 {
 	struct zipkin *z = self;
-	uint64_t now = z->host->now();
 
-	z->batch = *b;
-	z->refused = false;
-	if (!put_batch(z, b)) {
-		if (b->foreign)
-			return ATR_DELIVERY_FAILED;
-		atr_add(b->no_memory, b->n_spans);
-		return ATR_DELIVERY_DONE;
-	}
-	z->attempts = 0;
-	z->next = now < z->patience ? z->patience : now;
-	z->deadline =
-		z->endpoint.timeout < UINT64_MAX - now ? now + z->endpoint.timeout : UINT64_MAX;
-	z->error[0] = '\0';
-	return ATR_DELIVERY_BUSY;
-}
-
-static uint64_t zipkin_due(const void *self)
-{
-	const struct zipkin *z = self;
-
-	return z->http.in_flight ? 0 : z->next;
-}
-
-static void zipkin_hurry(void *self)
-{
-	struct zipkin *z = self;
-
-	if (!z->http.in_flight)
-		z->next = z->patience;
-}
-
-static bool zipkin_refused(const void *self)
-{
-	return ((const struct zipkin *)self)->refused;
-}
-
-static const char *zipkin_shown(const void *self)
-{
-	return ((const struct zipkin *)self)->endpoint.shown;
-}
-
-static void zipkin_cancel(void *self)
-{
-	atr_http_cancel(&((struct zipkin *)self)->http);
+	z->resource = b->resource;
+	z->counted = 0;
+	return atr_collector_start(self, b);
 }
 
 const struct atr_form atr_form_zipkin = {
@@ -642,11 +464,12 @@ const struct atr_form atr_form_zipkin = {
 	.remote = true,
 	.make = zipkin_new,
 	.start = zipkin_start,
-	.step = zipkin_step,
-	.due = zipkin_due,
-	.hurry = zipkin_hurry,
-	.cancel = zipkin_cancel,
+	.step = atr_collector_step,
+	.due = atr_collector_due,
+	.hurry = atr_collector_hurry,
+	.cancel = atr_collector_cancel,
+	.done = atr_collector_done,
 	.free = zipkin_free,
-	.refused = zipkin_refused,
-	.shown = zipkin_shown,
+	.refused = atr_collector_refused,
+	.shown = atr_collector_shown,
 };

@@ -613,6 +613,7 @@ class Zipkin:
     def __init__(self):
         zipkin = self
         self.spans, self.types, self.script = [], set(), []
+        self.most = 1000  # spans that it takes in a request
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -623,12 +624,16 @@ class Zipkin:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 status = zipkin.script.pop(0) if zipkin.script else 202
+                if len(json.loads(body)) > zipkin.most:
+                    status = 413
                 if status == 202:
                     zipkin.types.add((self.path, self.headers["Content-Type"]))
                     zipkin.spans += json.loads(body)
+                words = b"" if status == 202 else b"who are you"
                 self.send_response(status)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(words)))
                 self.end_headers()
+                self.wfile.write(words)
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
@@ -690,7 +695,27 @@ def test_a_zipkin_alone_counts_as_a_collector(shim, echo, zipkin):
     zipkin.script += [400]
     r = run(client(echo, 1, 5), shim(OTEL_TRACES_EXPORTER="zipkin",
                                      OTEL_EXPORTER_ZIPKIN_ENDPOINT=zipkin.url)).ok()
-    assert r.total("rejected") == operations(r) and "HTTP 400" in r.err and len(said(r)) == 1
+    assert r.total("rejected") == operations(r) and "HTTP 400, who are you" in r.err and len(said(r)) == 1
     r = run(client(echo, 1, 5), shim(OTEL_TRACES_EXPORTER="zipkin", AUTOTRACE_EXIT_TIMEOUT=None,
                                      OTEL_EXPORTER_ZIPKIN_ENDPOINT=DEAD)).ok()
     assert r.total("left") == operations(r) and r.seconds < 1.5 * harness.SLOW
+
+
+def test_a_zipkin_that_takes_no_large_batch_gets_all_in_halves(shim, echo, zipkin):
+    zipkin.most = 3
+    r = run(client(echo, 1, 10), shim(OTEL_TRACES_EXPORTER="zipkin",
+                                      OTEL_EXPORTER_ZIPKIN_ENDPOINT=zipkin.url)).ok()
+    assert len({s["id"] for s in zipkin.spans}) == len(zipkin.spans) == operations(r) == r.total("exported")
+    assert r.total("split") and not said(r)
+
+
+def test_what_a_zipkin_did_not_take_is_left_and_taken_later(shim, echo, zipkin, tmp_path):
+    to = {"OTEL_TRACES_EXPORTER": "zipkin", "OTEL_EXPORTER_ZIPKIN_ENDPOINT": zipkin.url,
+          "AUTOTRACE_SPOOL_DIR": str(tmp_path)}
+    zipkin.script += [503] * 9
+    r = run(client(echo, 1, 5), shim(AUTOTRACE_EXIT_TIMEOUT=None, **to)).ok()
+    n = operations(r)
+    assert r.total("left") == n and f"HTTP 503, who are you; {n} spans are left in " in r.err
+    zipkin.script[:] = []
+    run([os.path.join(harness.B, "autotrace"), "drain"], harness.bare_env(**to), timeout=30).ok()
+    assert len({s["id"] for s in zipkin.spans}) == len(zipkin.spans) == n

@@ -14,7 +14,7 @@
 /* LINK: exporter/endpoint.o exporter/gzip.o exporter/jaeger-remote.o exporter/json.o */
 /* LINK: exporter/replay.o exporter/otlp-read.o exporter/http.o exporter/keep.o */
 /* LINK: exporter/line.o exporter/list.o exporter/otlp.o exporter/grpc.o exporter/verdict.o */
-/* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o */
+/* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o exporter/collector.o */
 /* LINK: exporter/otlp.pb-c.o preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */
 #include "exporter/exporter.c"
 

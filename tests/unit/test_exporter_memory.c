@@ -15,7 +15,7 @@
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
 /* LINK: exporter/jaeger-remote.o exporter/json.o exporter/http.o exporter/keep.o */
 /* LINK: exporter/line.o exporter/list.o exporter/otlp.o exporter/grpc.o exporter/verdict.o */
-/* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o */
+/* LINK: exporter/resource.o exporter/retry.o exporter/sink.o exporter/url.o exporter/collector.o */
 /* LINK: exporter/otlp.pb-c.o exporter/exporter.o preload/sys.o preload/utf8.o -lcurl */
 /* LINK: -lprotobuf-c -lz -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc */
 /* LINK: -Wl,--wrap=strdup -Wl,--wrap=curl_slist_append -Wl,--wrap=curl_multi_init */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
 /* LINK: exporter/list.o exporter/buf.o exporter/otlp.pb-c.o preload/sys.o preload/utf8.o */
-/* LINK: -lprotobuf-c */
+/* LINK: exporter/collector.o -lprotobuf-c */
 #include "exporter/sink.c"
 
 #include "tests/unit/fake_host.h"
@@ -9,6 +9,7 @@
 
 /* Forms that answer as they are told; the one of otlp is sink.c's own, over this delivery. */
 static struct form {
+	struct atr_delivery delivery; /* zipkin's, of which only this is seen */
 	enum atr_delivery_state start, step;
 	unsigned started, stepped, cancelled, freed;
 	size_t part;
@@ -25,16 +26,12 @@ int atr_delivery_init(struct atr_delivery *d, const struct atr_host *host)
 	return 0;
 }
 
-int atr_delivery_start(struct atr_delivery *d, const struct atr_otlp_head *head,
-		       const uint8_t *spans, size_t len, size_t n_spans, bool foreign)
+int atr_delivery_start(struct atr_delivery *d, const struct atr_form_batch *b)
 {
-	(void)head;
-	(void)spans;
-	(void)len;
-	d->n_spans = n_spans;
-	d->foreign = foreign;
+	d->n_spans = b->n_spans;
+	d->n_delivered = b->delivered;
 	otlp.started++;
-	otlp.foreign = foreign;
+	otlp.foreign = b->foreign;
 	return 0;
 }
 
@@ -45,7 +42,7 @@ enum atr_delivery_state atr_delivery_step(struct atr_delivery *d, uint64_t until
 	(void)haste;
 	otlp.stepped++;
 	if (otlp.step == ATR_DELIVERY_DONE)
-		atr_add(d->foreign ? &fake.stats.adopted : &fake.stats.exported, d->n_spans);
+		atr_add(d->n_delivered, d->n_spans);
 	return otlp.step;
 }
 
@@ -365,6 +362,27 @@ TEST(a_batch_in_parts_is_counted_once_for_who_does_without_it)
 	CHECK_INT(step(), ATR_DELIVERY_DONE);
 	CHECK_INT(atr_sink_part(&sink, &outcome), 6);
 	CHECK_INT(fake.stats.copies_lost, 10);
+	atr_sink_finish(&sink);
+}
+
+TEST(a_zipkin_is_sent_to_as_a_collector_is)
+{
+	begin(ATR_EXPORTER_ZIPKIN, "x");
+	CHECK(sink.delivery == &zipkin.delivery);
+	CHECK(!zipkin.delivery.beside);
+	atr_sink_finish(&sink);
+	begin(ATR_EXPORTER_OTLP | ATR_EXPORTER_ZIPKIN, NULL);
+	CHECK(sink.delivery == delivery && !delivery->beside);
+	CHECK(zipkin.delivery.beside);
+	zipkin.delivery.patience = now + 60000000000u;
+	zipkin.step = ATR_DELIVERY_FAILED;
+	otlp.step = ATR_DELIVERY_DONE;
+	CHECK_INT(start_one(1), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_DONE);
+	now += 59000000000u;
+	CHECK_INT(start_one(1), ATR_DELIVERY_BUSY);
+	CHECK_INT(zipkin.started, 1); /* it named the time */
+	atr_sink_cancel(&sink);
 	atr_sink_finish(&sink);
 }
 

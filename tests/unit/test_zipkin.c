@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LINK: exporter/trouble.o */
-/* LINK: preload/authority.o */
+/* LINK: exporter/collector.o exporter/delivery.o exporter/endpoint.o exporter/retry.o */
+/* LINK: exporter/verdict.o exporter/json.o exporter/grpc.o exporter/gzip.o exporter/health.o */
+/* LINK: exporter/otlp-read.o exporter/trouble.o preload/authority.o preload/target.o */
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
 /* LINK: exporter/list.o exporter/buf.o exporter/line.o exporter/otlp.pb-c.o exporter/url.o */
-/* LINK: exporter/otlp-json.o exporter/retry.o exporter/endpoint.o preload/target.o */
-/* LINK: preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lm */
+/* LINK: exporter/otlp-json.o preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz -lm */
 #include "exporter/zipkin.c"
 
 #include "tests/unit/batch_of.h"
@@ -95,10 +95,9 @@ static const char *json_of(const Atr__Otlp__Span *span)
 	b.spans = fields.bytes;
 	b.len = fields.len;
 	b.n_spans = 1;
-	z->batch = b;
-	CHECK(put_batch(z, &b));
-	(void)snprintf(text, sizeof(text), "%.*s", (int)z->body.len - 2,
-		       (const char *)z->body.bytes + 1);
+	CHECK_INT(zipkin_start(z, &b), ATR_DELIVERY_BUSY);
+	(void)snprintf(text, sizeof(text), "%.*s", (int)z->delivery.body_len - 2,
+		       (const char *)z->delivery.body + 1);
 	return text;
 }
 
@@ -275,7 +274,7 @@ TEST(links_are_counted_as_lost_and_what_is_no_protobuf_as_memory)
 
 static enum atr_delivery_state step(void)
 {
-	return zipkin_step(z, UINT64_MAX, ATR_HASTE_NONE);
+	return atr_collector_step(z, UINT64_MAX, ATR_HASTE_NONE);
 }
 
 TEST(an_answer_decides_and_one_that_may_change_is_asked_for_again)
@@ -284,11 +283,11 @@ TEST(an_answer_decides_and_one_that_may_change_is_asked_for_again)
 	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
 	CHECK_INT(way.started, 1);
-	CHECK_INT(zipkin_due(z), 0);
+	CHECK_INT(atr_collector_due(z), 0);
 	way.answers = true;
 	way.reply.status = 503;
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
-	CHECK(zipkin_due(z) > shifted_now());
+	CHECK(atr_collector_due(z) > shifted_now());
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
 	CHECK_INT(way.started, 1); /* not yet */
 	way.shift += 2000000000u;
@@ -319,22 +318,14 @@ TEST(it_is_not_asked_before_the_time_it_named)
 	way.reply.retry_after = 60;
 	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
-	CHECK_INT(step(), ATR_DELIVERY_FAILED); /* longer than the batch has */
-	CHECK_INT(way.started, 1);
-	way.shift += 45000000000u;
-	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
-	zipkin_hurry(z);
-	CHECK(zipkin_due(z) > shifted_now() + 14000000000u);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	atr_collector_hurry(z);
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
 	CHECK_INT(way.started, 1);
-	way.shift += 11000000000u;
+	CHECK(z->delivery.patience > shifted_now() + 59000000000u);
+	way.shift += 10000000001u; /* what the batch has */
 	CHECK_INT(step(), ATR_DELIVERY_FAILED);
-	way.shift += 5000000000u;
-	way.reply.status = 202;
-	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
-	CHECK_INT(step(), ATR_DELIVERY_BUSY);
-	CHECK_INT(step(), ATR_DELIVERY_DONE);
-	CHECK_INT(way.started, 2);
+	CHECK_INT(way.started, 1);
 	end();
 }
 
@@ -347,14 +338,14 @@ TEST(what_is_refused_of_another_process_is_kept)
 	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
 	CHECK_INT(step(), ATR_DELIVERY_FAILED);
-	CHECK(zipkin_refused(z));
+	CHECK(atr_collector_refused(z));
 	CHECK_INT(batch_of_one.refused, 0);
 	CHECK(strstr(fake.log, "HTTP 404; they are left where they are") != NULL);
 	way.reply.status = 400; /* whoever sends it */
 	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
 	CHECK_INT(step(), ATR_DELIVERY_DONE);
-	CHECK(!zipkin_refused(z));
+	CHECK(!atr_collector_refused(z));
 	CHECK_INT(batch_of_one.refused, 2);
 	end();
 }
@@ -367,8 +358,8 @@ TEST(nobody_there_is_given_up_at_once_in_a_hurry_and_after_its_time_otherwise)
 	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
 	fake.deadline = UINT64_MAX;
-	CHECK_INT(zipkin_step(z, UINT64_MAX, ATR_HASTE_FLUSH), ATR_DELIVERY_FAILED);
-	CHECK(strstr(fake.log, "/api/v2/spans failed: refused\n") != NULL);
+	CHECK_INT(atr_collector_step(z, UINT64_MAX, ATR_HASTE_FLUSH), ATR_DELIVERY_FAILED);
+	CHECK(strstr(fake.log, "/api/v2/spans failed: refused; spans are kept") != NULL);
 	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
@@ -390,6 +381,130 @@ TEST(nobody_there_is_given_up_at_once_in_a_hurry_and_after_its_time_otherwise)
 	end();
 }
 
+TEST(what_it_says_and_how_it_goes_is_told)
+{
+	begin();
+	way.answers = true;
+	way.reply = (struct atr_http_reply){ .error = "Connection refused", .nobody = true };
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_STR(fake.health.error, "Connection refused");
+	CHECK(!fake.health.ok_at);
+	way.reply = (struct atr_http_reply){
+		.status = 401,
+		.type = ATR_BODY_PROTOBUF, /* as http.c has what says no type */
+		.body = (const uint8_t *)"who are you\nthen",
+		.len = 16,
+	};
+	way.shift += 2000000000u;
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_DONE);
+	CHECK_STR(fake.health.error, "refused: HTTP 401, who are you");
+	CHECK(!fake.health.ok_at);
+	CHECK(strstr(fake.log, "refused 2 spans: HTTP 401, who are you; they are dropped\n") !=
+	      NULL);
+	CHECK_INT(batch_of_one.refused, 2);
+	way.reply = (struct atr_http_reply){ .status = 202 };
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_DONE);
+	CHECK(fake.health.ok_at >= fake.health.error_at);
+	end();
+}
+
+static unsigned spans_in_body(void)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i + 10 < z->delivery.body_len; i++)
+		n += memcmp(z->delivery.body + i, "{\"traceId\"", 10) == 0;
+	return n;
+}
+
+TEST(a_batch_that_is_too_large_goes_in_halves_and_the_size_is_remembered)
+{
+	unsigned taken = 0, refused = 0;
+	size_t done = 0;
+
+	begin();
+	batch = batch_of(1, 7, 0);
+	way.answers = true;
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	for (unsigned i = 0; i < 40 && z->delivery.n_parts; i++) {
+		unsigned n = spans_in_body();
+
+		CHECK_INT(step(), ATR_DELIVERY_BUSY);
+		way.reply.status = n > 2 ? 413 : 202;
+		taken += n > 2 ? 0 : n;
+		refused += n > 2;
+		(void)step();
+		done += atr_collector_done(z);
+		CHECK_INT(done, taken);
+	}
+	CHECK_INT(taken, 7);
+	CHECK_INT(refused, 2); /* 7 and 3: that 4 are too many is known by then */
+	CHECK_INT(batch_of_one.delivered, 7);
+	CHECK_INT(batch_of_one.refused, 0);
+	CHECK_INT(fake.stats.split, refused);
+	CHECK_STR(fake.log, "");
+	end();
+}
+
+TEST(a_single_span_that_is_too_large_is_dropped_alone)
+{
+	begin();
+	way.answers = true;
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	way.reply.status = 413;
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(atr_collector_done(z), 1);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	way.reply.status = 202;
+	CHECK_INT(step(), ATR_DELIVERY_DONE);
+	CHECK_INT(batch_of_one.refused, 1);
+	CHECK_INT(batch_of_one.delivered, 1);
+	CHECK(strstr(fake.log, "too large for http://localhost:9411/api/v2/spans: HTTP 413") !=
+	      NULL);
+	end();
+}
+
+TEST(what_is_left_out_of_a_batch_that_goes_in_halves_is_counted_once)
+{
+	Atr__Otlp__Span span = ATR__OTLP__SPAN__INIT;
+	Atr__Otlp__Span__Link link = ATR__OTLP__SPAN__LINK__INIT, *links[1] = { &link };
+	struct atr_form_batch b;
+	uint8_t bytes[256];
+	size_t len;
+
+	begin();
+	span.links = links;
+	span.n_links = 1;
+	len = atr__otlp__span__pack(&span, bytes);
+	for (int i = 0; i < 5; i++)
+		atr_otlp_add_span(&fields, bytes, len);
+	b = *batch;
+	b.spans = fields.bytes;
+	b.len = fields.len;
+	b.n_spans = 5;
+	way.answers = true;
+	for (int i = 0; i < 2; i++) { /* the second time it is known */
+		way.reply.status = 413;
+		CHECK_INT(zipkin_start(z, &b), ATR_DELIVERY_BUSY);
+		for (int k = 0; k < 20 && z->delivery.n_parts; k++) {
+			CHECK_INT(step(), ATR_DELIVERY_BUSY);
+			way.reply.status = spans_in_body() > 2 ? 413 : 202;
+			(void)step();
+		}
+		CHECK_INT(fake.stats.fields_lost, 5 * (i + 1));
+	}
+	CHECK_INT(batch_of_one.delivered, 10);
+	end();
+}
+
 static unsigned n_looked_up;
 
 static void look_up(const char *endpoint, struct atr_addresses *ret)
@@ -404,14 +519,14 @@ TEST(the_name_of_one_who_does_not_answer_is_looked_up_again)
 	begin();
 	fake.host.look_up = look_up;
 	n_looked_up = 0;
-	look_up("", &z->endpoint.addresses);
+	look_up("", &z->delivery.endpoint.addresses);
 	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
-	CHECK_INT(zipkin_step(z, UINT64_MAX, ATR_HASTE_NONE), ATR_DELIVERY_BUSY);
+	CHECK_INT(atr_collector_step(z, UINT64_MAX, ATR_HASTE_NONE), ATR_DELIVERY_BUSY);
 	way.shift += ns(fake.config.zipkin_timeout);
-	CHECK_INT(zipkin_step(z, UINT64_MAX, ATR_HASTE_NONE), ATR_DELIVERY_FAILED);
+	CHECK_INT(atr_collector_step(z, UINT64_MAX, ATR_HASTE_NONE), ATR_DELIVERY_FAILED);
 	CHECK_INT(n_looked_up, 1);
 	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
-	CHECK_INT(zipkin_step(z, UINT64_MAX, ATR_HASTE_NONE), ATR_DELIVERY_BUSY);
+	CHECK_INT(atr_collector_step(z, UINT64_MAX, ATR_HASTE_NONE), ATR_DELIVERY_BUSY);
 	CHECK_INT(n_looked_up, 2);
 	CHECK_INT(way.started, 2);
 	end();
@@ -424,13 +539,13 @@ TEST(a_bad_endpoint_is_said_and_the_default_used)
 	fake.config.zipkin_endpoint = "zipkin:9411";
 	z = zipkin_new(&fake.host);
 	CHECK(strstr(fake.log, "OTEL_EXPORTER_ZIPKIN_ENDPOINT=zipkin:9411") != NULL);
-	CHECK_STR(zipkin_shown(z), DEFAULT_URL);
+	CHECK_STR(atr_collector_shown(z), DEFAULT_URL);
 	zipkin_free(z);
 	fake_init();
 	fake.config.zipkin_endpoint = "http://me:secret@zipkin/api?x=y";
 	z = zipkin_new(&fake.host);
-	CHECK_STR(z->endpoint.url.url, fake.config.zipkin_endpoint);
-	CHECK(strstr(zipkin_shown(z), "secret") == NULL);
+	CHECK_STR(z->delivery.endpoint.url.url, fake.config.zipkin_endpoint);
+	CHECK(strstr(atr_collector_shown(z), "secret") == NULL);
 	CHECK_STR(fake.log, "");
 	zipkin_free(z);
 }
