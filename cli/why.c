@@ -308,10 +308,15 @@ static void collector(struct why *w)
 {
 	const struct atr_health *h = &w->s->status.health;
 	bool ever = h->ok_at != 0;
+	bool somewhere = ever || count(w, "copied"); /* another exporter takes them */
 
-	if (!h->error_at || h->error_at <= h->ok_at)
+	if (h->error_at && h->error_at == h->ok_at)
+		because(w, ATR_VERDICT_PARTLY, "beside",
+			"%s took the last batch, and another exporter did not: %s.", h->endpoint,
+			h->error);
+	if (h->error_at <= h->ok_at)
 		return;
-	because(w, ever ? ATR_VERDICT_PARTLY : ATR_VERDICT_NONE, "collector",
+	because(w, somewhere ? ATR_VERDICT_PARTLY : ATR_VERDICT_NONE, "collector",
 		"The last export to %s failed, %s ago: %s.%s%s%s", h->endpoint,
 		atr_ago(w->now, h->error_at), h->error,
 		ever ? " The last one that was accepted was " : " None was accepted yet.",
@@ -341,6 +346,15 @@ static void losses(struct why *w)
 			"The collector refused %llu spans: its log says why%s%s.",
 			count(w, "rejected"), s->status.health.error[0] ? "; it last said: " : "",
 			s->status.health.error);
+	if (count(w, "missed"))
+		because(w, ATR_VERDICT_PARTLY, "missed",
+			"%llu spans went to the other exporters alone, for %s did not take them "
+			"in time.",
+			count(w, "missed"), s->status.health.endpoint);
+	if (count(w, "copies_lost"))
+		because(w, ATR_VERDICT_PARTLY, "copies_lost",
+			"%llu spans are missing where an exporter beside %s puts them.",
+			count(w, "copies_lost"), s->status.health.endpoint);
 	if (count(w, "no_memory") || count(w, "too_long"))
 		because(w, ATR_VERDICT_PARTLY, "dropped",
 			"%llu spans were dropped for want of memory, %llu because they were too "
@@ -375,6 +389,11 @@ static void fine(struct why *w)
 
 	if (!s->written)
 		because(w, ATR_VERDICT_OK, "idle", "It has recorded nothing yet.");
+	else if (s->status.health.inflight)
+		because(w, ATR_VERDICT_OK, "waiting",
+			"%llu spans wait, %llu of them for an answer of %s.",
+			(unsigned long long)s->waiting,
+			(unsigned long long)s->status.health.inflight, s->status.health.endpoint);
 	else if (s->waiting)
 		because(w, ATR_VERDICT_OK, "waiting",
 			"%llu spans wait for their batch, which goes every "

@@ -73,6 +73,11 @@ const char *atr_collector_shown(const void *self)
 	return ((const struct atr_delivery *)self)->endpoint.shown;
 }
 
+const char *atr_collector_error(const void *self)
+{
+	return ((const struct atr_delivery *)self)->error;
+}
+
 const struct atr_form atr_form_otlp = {
 	.bit = ATR_EXPORTER_OTLP,
 	.collects = true,
@@ -87,4 +92,5 @@ const struct atr_form atr_form_otlp = {
 	.free = otlp_free,
 	.refused = atr_collector_refused,
 	.shown = atr_collector_shown,
+	.error = atr_collector_error,
 };

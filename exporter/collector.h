@@ -14,5 +14,6 @@ void atr_collector_cancel(void *self);
 size_t atr_collector_done(void *self);
 bool atr_collector_refused(const void *self);
 const char *atr_collector_shown(const void *self);
+const char *atr_collector_error(const void *self);
 
 #endif

@@ -59,7 +59,9 @@ static bool several(const struct atr_config *c)
 /* For `autotrace status`. */
 static void tell(const struct atr_delivery *d)
 {
-	if (!d->beside)
+	if (d->beside)
+		atr_health_other(d->host->health, d->endpoint.shown, d->error);
+	else
 		atr_health_error(d->host->health, d->error);
 }
 

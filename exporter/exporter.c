@@ -294,6 +294,8 @@ static void tell(const struct exporter *x)
 	h->queue_max = x->queue.max_spans;
 	h->inflight = x->sending ? x->n_spans : 0;
 	h->backlog = atr_orphans_files(&x->orphans);
+	if (x->sending)
+		atr_sink_tell_others(&x->sink, h);
 }
 
 static void tell_endpoint(const struct exporter *x)
@@ -304,17 +306,13 @@ static void tell_endpoint(const struct exporter *x)
 }
 
 /* A batch is over; `back`: its spans are to be sent again. */
-static void tell_outcome(struct exporter *x, bool lost, bool back)
+static void tell_outcome(struct exporter *x, bool back)
 {
 	struct atr_outcome o = atr_sink_outcome(&x->sink);
 
 	if (!x->foreign)
 		atr_tally_end(&x->tally, &o, back, x->host->now());
-	/* A collector's delivery says more, and has said it. */
-	if (!x->sink.delivery && lost)
-		atr_health_error(x->host->health, "it cannot be written to");
-	else if (!x->sink.delivery)
-		atr_health_ok(x->host->health);
+	atr_sink_tell(&x->sink, x->host->health);
 	atr_store(&x->host->health->hold_until, 0);
 }
 
@@ -337,7 +335,7 @@ static void batch_over(struct exporter *x, enum atr_delivery_state state)
 	bool lost = state == ATR_DELIVERY_FAILED;
 
 	x->sending = false;
-	tell_outcome(x, lost, lost && in_flight(x));
+	tell_outcome(x, lost && in_flight(x));
 	if (!lost)
 		x->hold_ns = x->hold_until = 0;
 	if (!lost && x->sent_at)

@@ -48,6 +48,7 @@ struct file {
 	int fd;	  /* -1: not open */
 	char name[PATH_MAX];
 	bool down; /* it cannot be written, and that was said */
+	char why[64];
 
 	struct atr_jsonl lines; /* of the batch under way */
 	struct atr_form_batch batch;
@@ -311,6 +312,10 @@ static void failed(struct file *f, int err)
 {
 	char shown[300];
 
+	(void)snprintf(f->why, sizeof(f->why), "it cannot be written: %s",
+		       err == -EINVAL	? "it is no regular file"
+		       : err == -EAGAIN ? "somebody has it locked"
+					: strerror(-err));
 	if (f->down)
 		return;
 	f->down = true;
@@ -358,6 +363,7 @@ static enum atr_delivery_state file_start(void *self, const struct atr_form_batc
 	uint64_t lost = 0;
 
 	f->batch = *b;
+	f->why[0] = '\0';
 	atr_jsonl_reset(&f->lines);
 	if (!atr_jsonl(&f->lines, b, CHUNK, f->host->config->file_max_bytes, &lost)) {
 		atr_add(b->no_memory, b->n_spans);
@@ -396,6 +402,11 @@ static const char *file_shown(const void *self)
 	return f->name[0] ? f->name : f->host->config->file;
 }
 
+static const char *file_error(const void *self)
+{
+	return ((const struct file *)self)->why;
+}
+
 static void file_free(void *self)
 {
 	struct file *f = self;
@@ -417,4 +428,5 @@ const struct atr_form atr_form_file = {
 	.done = file_done,
 	.free = file_free,
 	.shown = file_shown,
+	.error = file_error,
 };

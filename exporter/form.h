@@ -57,6 +57,9 @@ struct atr_form {
 
 	/* Where it leads, as it may be shown. */
 	const char *(*shown)(const void *self);
+
+	/* Why it could not take the last batch that FAILED, as a printable line. */
+	const char *(*error)(const void *self);
 };
 
 extern const struct atr_form atr_form_otlp, atr_form_zipkin, atr_form_file, atr_form_stdout,

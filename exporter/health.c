@@ -24,3 +24,11 @@ void atr_health_error(struct atr_health *h, const char *why)
 	h->error_at = atr_wall_clock();
 	(void)snprintf(h->error, sizeof(h->error), "%s", why);
 }
+
+void atr_health_other(struct atr_health *h, const char *name, const char *why)
+{
+	if (h->error_at > h->ok_at)
+		return;
+	h->error_at = h->ok_at; /* the first one took it */
+	(void)snprintf(h->error, sizeof(h->error), "%.100s: %.150s", name, why);
+}

@@ -4,7 +4,10 @@
 
 #include <stdint.h>
 
-/* What `autotrace status` is told of exports (preload/status.h). */
+/*
+ * What `autotrace status` is told of exports (preload/status.h): of the first exporter, and of
+ * the others as long as that has no trouble.
+ */
 struct atr_health;
 
 /* ns since 1970. */
@@ -15,5 +18,8 @@ void atr_health_ok(struct atr_health *h);
 
 /* An attempt failed, or a batch was refused: why, as a printable line. */
 void atr_health_error(struct atr_health *h, const char *why);
+
+/* The same of one of the others.  error_at is ok_at then, until the first one takes another. */
+void atr_health_other(struct atr_health *h, const char *name, const char *why);
 
 #endif

@@ -6,7 +6,9 @@
 #include "exporter/jsonl.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "exporter/console.h"
 #include "exporter/form.h"
@@ -139,6 +141,7 @@ struct stream {
 	const struct atr_buf *text; /* of it */
 	size_t at;		    /* of its bytes are written */
 	uint64_t next;		    /* attempt */
+	char why[64];		    /* it could not be written */
 };
 
 static void *stream_new(const struct atr_host *host, long (*write)(const char *, size_t), bool json)
@@ -187,6 +190,16 @@ static void wrote(struct stream *s, size_t n)
 		atr_add(s->batch.delivered, s->batch.n_spans);
 }
 
+static enum atr_delivery_state failed(struct stream *s, long err)
+{
+	const char *why = err == -EBADF	   ? "it is closed, or something else is there by now"
+			  : err == -EAGAIN ? "nobody reads it"
+					   : strerror((int)-err);
+
+	(void)snprintf(s->why, sizeof(s->why), "%s", why);
+	return ATR_DELIVERY_FAILED;
+}
+
 /*
  * A reader that pauses in the middle of a batch is waited for, and written on for where it paused:
  * given up and begun again, it would have the first half twice.  So only a flush gives up; lines
@@ -207,7 +220,7 @@ static enum atr_delivery_state stream_step(void *self, uint64_t until,
 	s->next = s->host->now() + (n > 0 ? 0 : PAUSE_NS);
 	if (n > 0 || (n == -EAGAIN && s->at && haste == ATR_HASTE_NONE))
 		return ATR_DELIVERY_BUSY;
-	return ATR_DELIVERY_FAILED;
+	return failed(s, n);
 }
 
 static enum atr_delivery_state stream_start(void *self, const struct atr_form_batch *b)
@@ -216,6 +229,7 @@ static enum atr_delivery_state stream_start(void *self, const struct atr_form_ba
 
 	s->batch = *b;
 	s->at = 0;
+	s->why[0] = '\0';
 	s->text = text_of(s, b);
 	if (s->text)
 		return stream_step(s, 0, ATR_HASTE_NONE);
@@ -250,6 +264,11 @@ static const char *stream_shown(const void *self)
 	return s->write == s->host->write_stdout ? "standard output" : "standard error";
 }
 
+static const char *stream_error(const void *self)
+{
+	return ((const struct stream *)self)->why;
+}
+
 static void stream_free(void *self)
 {
 	struct stream *s = self;
@@ -271,6 +290,7 @@ const struct atr_form atr_form_stdout = {
 	.cancel = stream_cancel,
 	.free = stream_free,
 	.shown = stream_shown,
+	.error = stream_error,
 };
 
 const struct atr_form atr_form_console = {
@@ -285,4 +305,5 @@ const struct atr_form atr_form_console = {
 	.cancel = stream_cancel,
 	.free = stream_free,
 	.shown = stream_shown,
+	.error = stream_error,
 };

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "exporter/health.h"
 #include "preload/host.h"
 
 #define NS_PER_MS 1000000u
@@ -309,6 +310,29 @@ struct atr_outcome atr_sink_outcome(const struct atr_sink *sink)
 	if (sink->delivery)
 		return sink->delivery->outcome;
 	return (struct atr_outcome){ .error = lost ? "_OTHER" : NULL };
+}
+
+void atr_sink_tell_others(const struct atr_sink *sink, struct atr_health *health)
+{
+	for (unsigned i = 1; i < sink->n_forms && started(sink, i); i++) {
+		const struct atr_sink_form *f = &sink->forms[i];
+		const char *why = f->form->error(f->self);
+
+		if (f->state == ATR_DELIVERY_FAILED || (f->state == ATR_DELIVERY_BUSY && why[0]))
+			atr_health_other(health, f->form->shown(f->self),
+					 why[0] ? why : "no answer in time");
+	}
+}
+
+void atr_sink_tell(const struct atr_sink *sink, struct atr_health *health)
+{
+	const struct atr_sink_form *f = &sink->forms[0];
+
+	if (sink->n_forms && !sink->delivery && f->state == ATR_DELIVERY_FAILED)
+		atr_health_error(health, f->form->error(f->self));
+	else if (sink->n_forms && !sink->delivery && f->state == ATR_DELIVERY_DONE)
+		atr_health_ok(health);
+	atr_sink_tell_others(sink, health);
 }
 
 bool atr_sink_refused(const struct atr_sink *sink)

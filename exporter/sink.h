@@ -79,6 +79,11 @@ void atr_sink_on_sent(struct atr_sink *sink, void (*sent)(void *arg), void *arg)
 const char *atr_sink_shown(const struct atr_sink *sink);
 struct atr_outcome atr_sink_outcome(const struct atr_sink *sink);
 
+/* Tells how the last batch ended; what the first exporter says itself, if it is one that answers,
+ * it has told.  Meanwhile what is wrong with the others can be told. */
+void atr_sink_tell(const struct atr_sink *sink, struct atr_health *health);
+void atr_sink_tell_others(const struct atr_sink *sink, struct atr_health *health);
+
 /* The last foreign batch FAILED because it was refused: others may be taken. */
 bool atr_sink_refused(const struct atr_sink *sink);
 

@@ -472,4 +472,5 @@ const struct atr_form atr_form_zipkin = {
 	.free = zipkin_free,
 	.refused = atr_collector_refused,
 	.shown = atr_collector_shown,
+	.error = atr_collector_error,
 };

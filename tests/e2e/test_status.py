@@ -114,6 +114,29 @@ def test_the_collectors_own_words(receiver, sender, spool, what):
     assert "secret" not in json.dumps(one)
 
 
+@pytest.mark.parametrize("exporter", ["zipkin", "file"])
+def test_who_else_takes_nothing_is_told_of_as_well(sender, spool, exporter):
+    more = {"zipkin": {"OTEL_TRACES_EXPORTER": "zipkin",
+                       "OTEL_EXPORTER_ZIPKIN_ENDPOINT": "http://127.0.0.1:9/api/v2/spans"},
+            "file": {"OTEL_TRACES_EXPORTER": None, "AUTOTRACE_FILE": spool + "/none/f.jsonl"}}[exporter]
+    s = sender(**more)
+    s.send(3)
+    wait_for(lambda: of(s.pid, spool).get("error"), "the error", 20)
+    one = of(s.pid, spool)
+    assert codes(one)[0] == "collector" and one["arriving"] == "none" and not one["accepted_unix_nano"]
+    words = {"zipkin": "127.0.0.1 port 9", "file": "it cannot be written: No such file or directory"}[exporter]
+    assert words in one["why"][0]["text"]
+
+
+def test_of_several_the_one_that_takes_nothing_is_named(receiver, sender, spool):
+    s = sender(AUTOTRACE_FILE=spool + "/none/f.jsonl", OTEL_TRACES_EXPORTER="otlp")
+    s.send(3)
+    wait_for(lambda: codes(of(s.pid, spool)) == ["beside", "copies_lost"], "the reason", 20)
+    one = of(s.pid, spool)
+    assert one["accepted_unix_nano"] and one["arriving"] == "partly"
+    assert "/none/f.jsonl: it cannot be written: No such file or directory" in one["why"][0]["text"]
+
+
 def test_a_remote_sampler_without_a_backend_is_told(receiver, sender, spool):
     s = sender(OTEL_TRACES_SAMPLER="jaeger_remote",
                OTEL_TRACES_SAMPLER_ARG="endpoint=http://127.0.0.1:9,initialSamplingRate=0.0001")

@@ -387,11 +387,13 @@ TEST(what_is_no_file_is_not_written_to)
 	CHECK_INT(mkfifo(path, 0600), 0);
 	CHECK_INT(put(1), ATR_DELIVERY_FAILED);
 	CHECK(strstr(fake.log, "(error 22)") != NULL);
+	CHECK_STR(file_error(f), "it cannot be written: it is no regular file");
 	CHECK_INT(put(1), ATR_DELIVERY_FAILED);
 	CHECK_INT(count(fake.log, "\n"), 1);
 	end();
 	begin("no/such/dir");
 	CHECK_INT(put(1), ATR_DELIVERY_FAILED);
 	CHECK(strstr(fake.log, "(error 2)") != NULL);
+	CHECK_STR(file_error(f), "it cannot be written: No such file or directory");
 	end();
 }

@@ -155,6 +155,13 @@ TEST(standard_output_gets_lines)
 	fake.stdout_error = -EAGAIN;
 	CHECK_INT(stream_start(s, batch_of(6, 5, 300)), ATR_DELIVERY_FAILED);
 	CHECK_INT(batch_of_one.delivered, 0);
+	CHECK_STR(stream_error(s), "nobody reads it");
+	fake.stdout_error = -EBADF;
+	CHECK_INT(stream_start(s, batch_of(6, 5, 300)), ATR_DELIVERY_FAILED);
+	CHECK_STR(stream_error(s), "it is closed, or something else is there by now");
+	fake.stdout_error = -EPIPE;
+	CHECK_INT(stream_start(s, batch_of(6, 5, 300)), ATR_DELIVERY_FAILED);
+	CHECK_STR(stream_error(s), "Broken pipe");
 	fake.stdout_error = 0;
 	fake.stdout_len = 0;
 	CHECK_INT(stream_start(s, batch_of(6, 5, 300)), ATR_DELIVERY_DONE);

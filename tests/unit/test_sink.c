@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
 /* LINK: exporter/list.o exporter/buf.o exporter/otlp.pb-c.o preload/sys.o preload/utf8.o */
-/* LINK: exporter/collector.o -lprotobuf-c */
+/* LINK: exporter/collector.o exporter/health.o -lprotobuf-c */
 #include "exporter/sink.c"
 
 #include "tests/unit/fake_host.h"
@@ -10,6 +10,7 @@
 /* Forms that answer as they are told; the one of otlp is sink.c's own, over this delivery. */
 static struct form {
 	struct atr_delivery delivery; /* zipkin's, of which only this is seen */
+	const char *error;
 	enum atr_delivery_state start, step;
 	unsigned started, stepped, cancelled, freed;
 	size_t part;
@@ -140,6 +141,13 @@ static const char *fake_shown(const void *self)
 	return self == &file ? "file" : "other";
 }
 
+static const char *fake_error(const void *self)
+{
+	const char *error = ((const struct form *)self)->error;
+
+	return error ? error : "";
+}
+
 FAKE(zipkin)
 FAKE(file)
 FAKE(out)
@@ -150,6 +158,7 @@ FAKE(console)
 		.bit = at_bit, .remote = is_remote, .collects = takes, .make = name##_make,     \
 		.start = name##_start, .step = fake_step, .due = fake_due, .hurry = fake_hurry, \
 		.cancel = fake_cancel, .free = fake_free, .shown = fake_shown,                  \
+		.error = fake_error,                                                            \
 	}
 const struct atr_form atr_form_zipkin = FORM(zipkin, ATR_EXPORTER_ZIPKIN, true, true);
 const struct atr_form atr_form_file = FORM(file, 0, false, true);
@@ -383,6 +392,75 @@ TEST(a_zipkin_is_sent_to_as_a_collector_is)
 	CHECK_INT(start_one(1), ATR_DELIVERY_BUSY);
 	CHECK_INT(zipkin.started, 1); /* it named the time */
 	atr_sink_cancel(&sink);
+	atr_sink_finish(&sink);
+}
+
+TEST(status_is_told_why_what_is_no_collector_takes_nothing)
+{
+	struct atr_health *h = &fake.health;
+
+	begin(ATR_EXPORTER_CONSOLE, "x");
+	file.start = console.start = ATR_DELIVERY_FAILED;
+	file.error = "no room";
+	console.error = "closed";
+	CHECK_INT(start_one(1), ATR_DELIVERY_FAILED);
+	atr_sink_tell(&sink, h);
+	CHECK_STR(h->error, "no room");
+	CHECK(h->error_at && !h->ok_at);
+	console.start = ATR_DELIVERY_DONE; /* the first one has it no better */
+	now += 20000000000u;
+	CHECK_INT(start_one(1), ATR_DELIVERY_DONE);
+	atr_sink_tell(&sink, h);
+	CHECK_STR(h->error, "no room");
+	CHECK(!h->ok_at);
+	file.start = ATR_DELIVERY_DONE;
+	console.start = ATR_DELIVERY_FAILED;
+	now += 20000000000u;
+	CHECK_INT(start_one(1), ATR_DELIVERY_DONE);
+	atr_sink_tell(&sink, h);
+	CHECK_STR(h->error, "other: closed");
+	CHECK(h->ok_at && h->error_at == h->ok_at);
+	atr_sink_finish(&sink);
+}
+
+TEST(one_who_keeps_all_waiting_is_named_meanwhile)
+{
+	struct atr_health *h = &fake.health;
+
+	begin(ATR_EXPORTER_OTLP | ATR_EXPORTER_ZIPKIN, NULL);
+	otlp.step = ATR_DELIVERY_DONE;
+	CHECK_INT(start_one(1), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	atr_health_ok(h);
+	atr_sink_tell_others(&sink, h);
+	CHECK(!h->error_at);
+	zipkin.error = "nobody there";
+	atr_sink_tell_others(&sink, h);
+	CHECK_STR(h->error, "other: nobody there");
+	CHECK(h->error_at == h->ok_at);
+	atr_sink_cancel(&sink);
+	atr_sink_finish(&sink);
+}
+
+TEST(what_a_collector_said_of_itself_stays)
+{
+	struct atr_health *h = &fake.health;
+
+	begin(ATR_EXPORTER_OTLP, "x");
+	file.start = ATR_DELIVERY_FAILED;
+	otlp.step = ATR_DELIVERY_DONE; /* a refusal is that, too */
+	atr_health_error(h, "refused: HTTP 401");
+	CHECK_INT(start_one(1), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_DONE);
+	atr_sink_tell(&sink, h);
+	CHECK_STR(h->error, "refused: HTTP 401");
+	CHECK(!h->ok_at);
+	atr_health_ok(h);
+	CHECK_INT(start_one(1), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_DONE);
+	atr_sink_tell(&sink, h);
+	CHECK_STR(h->error, "file: no answer in time");
+	CHECK(h->error_at == h->ok_at);
 	atr_sink_finish(&sink);
 }
 

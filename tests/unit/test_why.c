@@ -69,6 +69,8 @@ TEST(who_is_well_is_told_so)
 	is("ok", ATR_VERDICT_OK, "All");
 	seen.waiting = 3;
 	is("waiting", ATR_VERDICT_OK, "3 spans");
+	seen.status.health.inflight = 2;
+	is("waiting", ATR_VERDICT_OK, "3 spans wait, 2 of them for an answer of http://c:4318/.");
 	seen.written = seen.waiting = 0;
 	is("idle", ATR_VERDICT_OK, "nothing");
 }
@@ -237,6 +239,25 @@ TEST(losses_are_counted_with_what_to_do)
 	CHECK_STR(why[5].code, "limited");
 	CHECK(strstr(why[5].text, "9 traces") != NULL);
 	CHECK_STR(why[6].code, "spool_full");
+}
+
+TEST(of_several_exporters_what_one_lacks_is_said)
+{
+	well();
+	counters[0].name = "missed";
+	counters[0].n = 12;
+	is("missed", ATR_VERDICT_PARTLY,
+	   "12 spans went to the other exporters alone, for http://c");
+	counters[0].name = "copies_lost";
+	is("copies_lost", ATR_VERDICT_PARTLY, "12 spans are missing where an exporter beside http");
+	seen.status.health.error_at = seen.status.health.ok_at;
+	(void)snprintf(seen.status.health.error, 64, "/f: it cannot be written: No space");
+	is("beside", ATR_VERDICT_PARTLY, "another exporter did not: /f: it cannot be written: No");
+	CHECK_STR(why[1].code, "copies_lost");
+	counters[0].name = "copied";
+	seen.status.health.error_at = NOW;
+	seen.status.health.ok_at = 0;
+	is("collector", ATR_VERDICT_PARTLY, "None was accepted yet");
 }
 
 TEST(the_dead_are_told_by_what_they_left)

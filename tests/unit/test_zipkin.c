@@ -413,6 +413,33 @@ TEST(what_it_says_and_how_it_goes_is_told)
 	end();
 }
 
+TEST(beside_another_its_trouble_is_told_and_its_success_is_not)
+{
+	begin();
+	z->delivery.beside = true;
+	fake.health.ok_at = 7;
+	way.answers = true;
+	way.reply.status = 503;
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_STR(fake.health.error, "http://localhost:9411/api/v2/spans: HTTP 503");
+	CHECK_INT(fake.health.error_at, 7);
+	way.reply.status = 202;
+	way.shift += 2000000000u;
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_DONE);
+	CHECK_INT(fake.health.ok_at, 7);
+	fake.health.error_at = 8; /* the first one's is worse */
+	way.reply.status = 401;
+	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_BUSY);
+	CHECK_INT(step(), ATR_DELIVERY_DONE);
+	CHECK_INT(fake.health.error_at, 8);
+	CHECK_STR(fake.health.error, "http://localhost:9411/api/v2/spans: HTTP 503");
+	end();
+}
+
 static unsigned spans_in_body(void)
 {
 	unsigned n = 0;
