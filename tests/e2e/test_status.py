@@ -271,6 +271,40 @@ for line in sys.stdin:""")
         s.stop()
 
 
+NAMED = PAIRS.replace("import os,", "import ctypes, os,").replace("for line", """
+import os; ctypes.CDLL(None).prctl(15, os.environb[b"NAME"], 0, 0, 0)
+for line""", 1)
+
+
+def named(shim, spool, name, **more):
+    return Sender(shim(AUTOTRACE_SPOOL_DIR=spool, AUTOTRACE_SOCKET_SPANS="all", NAME=name, **more),
+                  (sys.executable, "-c", NAMED))
+
+
+def test_other_peoples_words_do_nothing_to_a_terminal(shim, spool):
+    s = named(shim, spool, "\x1b[31m\x9b\u202eä\nx", OTEL_SERVICE_NAME="größe-\x9b\u2067日本")
+    try:
+        s.send(1)
+        for pids in ([], [str(s.pid)]):
+            out = run([AUTOTRACE, "status", *pids], bare_env(AUTOTRACE_SPOOL_DIR=spool)).out.decode()
+            assert "?[31m??ä?x" in out
+            assert not any(c < " " and c != "\n" or c in "\x7f\x9b\u202e\u2067" for c in out), repr(out)
+        assert "OTEL_SERVICE_NAME=größe-??日本" in out
+    finally:
+        s.stop()
+
+
+def test_json_has_the_characters_that_were_there(shim, spool):
+    s = named(shim, spool, "日本\udcff\"\x1b", OTEL_SERVICE_NAME="größe-日本\x9b\udcff")
+    try:
+        s.send(1)
+        one = of(s.pid, spool)
+        assert one["name"] == '日本\ufffd"\x1b'
+        assert one["settings"]["OTEL_SERVICE_NAME"] == "größe-日本\x9b\ufffd"
+    finally:
+        s.stop()
+
+
 def test_nobody_and_nonsense(spool):
     r = run([AUTOTRACE, "status", "999999999"], bare_env(AUTOTRACE_SPOOL_DIR=spool))
     assert r.rc == 2 and b"no process 999999999" in r.out
