@@ -23,6 +23,7 @@
 
 #include "preload/spool.h"
 #include "preload/sys.h"
+#include "preload/traceparent.h"
 
 #define LIBRARY "libautotrace.so"
 #define ENVIRON_MAX (1u << 20)
@@ -136,6 +137,16 @@ static void look_at_preload(struct atr_seen *s)
 	}
 }
 
+static void look_at_parent(struct atr_seen *s)
+{
+	const char *text = env_of("TRACEPARENT");
+	struct atr_context parent;
+
+	s->parent_unsampled =
+		text && atr_traceparent_parse(&parent, (struct atr_slice){ text, strlen(text) }) &&
+		!(parent.flags & ATR_FLAG_SAMPLED);
+}
+
 static bool look_at_environment(struct atr_seen *s)
 {
 	char *text = read_proc(s->pid, "environ", ENVIRON_MAX, &environment_len);
@@ -144,6 +155,7 @@ static bool look_at_environment(struct atr_seen *s)
 		return false;
 	environment = text;
 	look_at_preload(s);
+	look_at_parent(s);
 	/* A program may have written over it (its title): then nothing of it is there. */
 	s->config_known = environment_len > 0 && memchr(text, '=', environment_len) != NULL;
 	atr_config_read(&s->config, env_of, no_warning);

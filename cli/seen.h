@@ -36,9 +36,10 @@ struct atr_seen {
 	bool library_missing;	/* where there is no file (any more) */
 	bool mapped;		/* we are loaded */
 	bool tsan, valgrind;
-	bool sandboxed;	   /* it has more seccomp filters than who started it */
-	bool thread;	   /* it has our background thread */
-	bool config_known; /* `config` is what its environment says */
+	bool sandboxed;	       /* it has more seccomp filters than who started it */
+	bool thread;	       /* it has our background thread */
+	bool config_known;     /* `config` is what its environment says */
+	bool parent_unsampled; /* so is this: it has a TRACEPARENT of a trace nobody records */
 	struct atr_config config;
 
 	/* Its file in the spool. */

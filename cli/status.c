@@ -27,8 +27,10 @@ static const char help[] =
 	"      --json           a list of objects, for programs\n"
 	"  -h, --help           this\n"
 	"\n"
-	"The exit status is 0 when all of them are traced and can send, 1 when spans of one do\n"
-	"not arrive, 2 when that cannot be seen, and 125 if autotrace fails.\n";
+	"The exit status is 0 when all of them are traced and can send, or record a part of the\n"
+	"traces because a ratio or a target says so; 1 when spans of one do not arrive, not all or\n"
+	"not yet, or nothing is to be recorded; 2 when that cannot be seen, and 125 if autotrace\n"
+	"fails.\n";
 
 static const struct option options[] = {
 	{ "json", no_argument, NULL, 'j' },
@@ -65,6 +67,8 @@ static const char *const workings[] = {
 
 static const char *working(const struct atr_seen *s)
 {
+	if (!s->exists || s->zombie)
+		return "ended";
 	return s->told && s->status.working < sizeof(workings) / sizeof(workings[0])
 		       ? workings[s->status.working]
 		       : "not known";

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -92,6 +93,48 @@ def test_the_dead_are_told_of_until_they_are_drained(receiver, sender, spool):
                                        AUTOTRACE_SPOOL_DIR=spool), timeout=30).ok()
     assert len(receiver.spans) == before
     assert codes(of(s.pid, spool)) == ["no_process"]
+
+
+def test_who_only_printed_is_printed_by_a_drain(sender, spool):
+    s = sender(OTEL_TRACES_EXPORTER="console", OTEL_BSP_SCHEDULE_DELAY="600000")
+    s.send(5)
+    s.stop(signal.SIGKILL)
+    one = of(s.pid, spool)
+    assert codes(one) == ["left"] and "'autotrace drain --exporter console'" in one["why"][0]["text"]
+    assert one["tracing"] == one["thread"] == "ended"
+    r = run([AUTOTRACE, "drain", "--exporter", "console"], bare_env(AUTOTRACE_SPOOL_DIR=spool)).ok()
+    assert b"send" in r.out and codes(of(s.pid, spool)) == ["no_process"]
+
+
+def test_a_part_that_was_asked_for_is_no_fault(sender, spool):
+    s = sender(OTEL_TRACES_SAMPLER="traceidratio", OTEL_TRACES_SAMPLER_ARG="0.5", OTEL_BSP_SCHEDULE_DELAY="600000")
+    s.send(50)
+    r = run([AUTOTRACE, "status", str(s.pid)], bare_env(AUTOTRACE_SPOOL_DIR=spool))
+    assert r.rc == 0 and b"OTEL_TRACES_SAMPLER_ARG=0.5: this part" in r.out
+
+
+ANSWERS = """
+import socket, sys
+s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1], flush=True)
+for line in sys.stdin:
+    for _ in range(int(line)):
+        c = s.accept()[0]; c.recv(65536); c.send(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n"); c.close()
+    print("did", flush=True)
+"""
+
+
+@pytest.mark.parametrize("flags, code", [("00", "idle_or_unsampled"), ("01", "waiting")])
+def test_a_server_whose_callers_do_not_sample_is_not_called_idle(shim, spool, flags, code):
+    s = Sender(shim(AUTOTRACE_SPOOL_DIR=spool, OTEL_BSP_SCHEDULE_DELAY="600000"), (sys.executable, "-c", ANSWERS))
+    try:
+        with socket.create_connection(("127.0.0.1", int(s.process.stdout.readline())), 5) as c:
+            c.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n"
+                      b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-%s\r\n\r\n" % flags.encode())
+            s.send(1)
+        one = of(s.pid, spool)
+        assert codes(one) == [code] and one["arriving"] == "ok"
+    finally:
+        s.stop()
 
 
 @pytest.mark.parametrize("what", ["refused", "http", "name"])
@@ -188,6 +231,7 @@ def test_a_stopped_process_is_told_and_not_disturbed(receiver, sender, spool):
     ({"OTEL_TRACES_EXPORTER": "none"}, "exporter_none"),
     ({"OTEL_TRACES_SAMPLER": "always_off"}, "sampler_off"),
     ({"AUTOTRACE_SPOOL_MAX_BYTES": "0"}, "no_file"),
+    ({"TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}, "parent_unsampled"),
     ({"LD_PRELOAD": None}, "not_preloaded"),
     ({"LD_PRELOAD": "/no/such/libautotrace.so"}, "library_missing"),
 ], ids=lambda v: v if isinstance(v, str) else "")

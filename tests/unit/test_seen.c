@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: preload/authority.o */
 /* LINK: cli/elf.o cli/seen-file.o preload/config.o preload/text.o preload/spoolname.o */
+/* LINK: preload/traceparent.o */
 /* LINK: preload/target.o preload/sys.o */
 #include "cli/seen.c"
 
@@ -122,6 +123,33 @@ TEST(nothing_in_a_file_is_believed)
 		(void)look(sizeof(file));
 		(void)atr_seen_counter(&seen, "x");
 	}
+}
+
+TEST(a_parent_that_does_not_sample_is_seen)
+{
+	static const struct {
+		const char *parent;
+		bool unsampled;
+	} rows[] = {
+		{ "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", true },
+		{ "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02", true },
+		{ "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false },
+		{ "00-x-00", false },
+		{ "", false },
+	};
+	char text[128];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		environment_len =
+			(size_t)snprintf(text, sizeof(text), "TRACEPARENT=%s", rows[i].parent);
+		environment = text;
+		look_at_parent(&seen);
+		CHECK_INT(seen.parent_unsampled, rows[i].unsampled);
+	}
+	environment_len = 0;
+	look_at_parent(&seen);
+	CHECK(!seen.parent_unsampled);
+	environment = NULL;
 }
 
 TEST(this_process_is_seen_as_what_it_is)
