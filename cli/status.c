@@ -21,16 +21,15 @@ static const char help[] =
 	"usage: autotrace status [--json] [PID...]\n"
 	"\n"
 	"Says how traced programs do, and why their spans do not arrive: of these processes, or\n"
-	"in a line each of all of yours, the dead ones that left something included.  Nothing is\n"
-	"attached to, stopped or sent a signal.\n"
+	"in a line each of all of yours, the dead ones that left something included (for root,\n"
+	"of all there are).  Nothing is attached to, stopped or sent a signal.\n"
 	"\n"
 	"      --json           a list of objects, for programs\n"
 	"  -h, --help           this\n"
 	"\n"
-	"The exit status is 0 when all of them are traced and can send, or record a part of the\n"
-	"traces because a ratio or a target says so; 1 when spans of one do not arrive, not all or\n"
-	"not yet, or nothing is to be recorded; 2 when that cannot be seen, and 125 if autotrace\n"
-	"fails.\n";
+	"The exit status is 0 when all of them are traced and can send, a ratio or a target of\n"
+	"traces being no fault; 1 when spans of one do not arrive, not all or not yet, or when it\n"
+	"is to record none; 2 when that cannot be seen, and 125 if autotrace fails.\n";
 
 static const struct option options[] = {
 	{ "json", no_argument, NULL, 'j' },

@@ -484,17 +484,21 @@ static void left(struct why *w)
 {
 	const struct atr_seen *s = w->s;
 	unsigned long long n = s->waiting;
+	char user[32] = "";
+
+	if (s->others)
+		(void)snprintf(user, sizeof(user), " of user %u", (unsigned)s->uid);
 
 	if (only_prints(s))
 		because(w, ATR_VERDICT_PARTLY, "left",
 			"It has ended and left %llu spans, which were to be printed: nobody does "
-			"that for it, but 'autotrace drain --exporter console'.",
-			n);
+			"that for it, but an 'autotrace drain --exporter console'%s.",
+			n, user);
 	else
 		because(w, ATR_VERDICT_PARTLY, "left",
-			"It has ended and left %llu spans: the next traced program with the same "
-			"collector sends them, or 'autotrace drain'.",
-			n);
+			"It has ended and left %llu spans: the next traced program%s with the same "
+			"collector sends them, or an 'autotrace drain'%s.",
+			n, user, user);
 }
 
 static void dead(struct why *w)

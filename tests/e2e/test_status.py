@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -292,6 +293,67 @@ def test_another_users_process_is_not_looked_at(shim, tmp_path):
         assert r.rc == 2 and codes(json.loads(r.out)[0]) == ["not_readable"]
     finally:
         end(p, signal.SIGKILL)
+
+
+@pytest.fixture
+def others_spool():
+    if os.geteuid() != 0:
+        pytest.skip("wants a second user")
+    with tempfile.TemporaryDirectory(prefix="atr-status-") as d:
+        os.chmod(d, 0o1777)
+        yield d
+
+
+def rows_of(pid, spool):
+    out = run([AUTOTRACE, "status"], bare_env(AUTOTRACE_SPOOL_DIR=spool), timeout=30).out.decode()
+    return [line for line in out.splitlines() if line.split()[:1] == [str(pid)]]
+
+
+GIVES_UP = PAIRS.replace("for line in", """c.send(b"y")
+if len(sys.argv) > 1: os.setuid(65534)
+for line in""")
+
+
+@pytest.mark.parametrize("how", ["another", "before", "after"])
+def test_root_sees_daemons_that_gave_up_their_rights(shim, others_spool, how):
+    argv = {"another": ("setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", PAIRS),
+            "before": (sys.executable, "-c", "import os; os.setuid(65534)\n" + PAIRS),
+            "after": (sys.executable, "-c", GIVES_UP, "setuid")}[how]
+    s = Sender(shim(AUTOTRACE_SPOOL_DIR=others_spool, AUTOTRACE_SOCKET_SPANS="all",
+                    OTEL_BSP_SCHEDULE_DELAY="600000"), argv)
+    try:
+        s.send(3)
+        one = of(s.pid)
+        if one.get("tracing") == "not loaded":
+            pytest.skip("that user cannot reach the library")
+        assert os.path.basename(os.path.dirname(one["spool"])) == "autotrace-%d" % (0 if how == "after" else 65534)
+        assert codes(one) == ["waiting"]
+        ((row, *more),) = [rows_of(s.pid, "/nowhere")]
+        assert not more and " on " in row and f"{one['waiting']} spans wait" in row
+    finally:
+        s.stop()
+    one = of(s.pid, others_spool)
+    assert codes(one) == ["left"] and one["name"].startswith("python3")
+    assert one["executable"] == os.path.realpath(sys.executable)
+    assert ("program of user 65534 with" in one["why"][0]["text"]) == (how != "after")
+    ((row, *more),) = [rows_of(s.pid, others_spool)]
+    assert not more and "python3" in row and " ended " in row
+
+
+def test_root_follows_nobodys_links(shim, others_spool):
+    away = others_spool + "/away"
+    os.mkdir(away, 0o1777)
+    s = Sender(shim(AUTOTRACE_SPOOL_DIR=away, AUTOTRACE_SOCKET_SPANS="all", OTEL_BSP_SCHEDULE_DELAY="600000"))
+    s.send(3)
+    s.stop()
+    assert rows_of(s.pid, away) and not rows_of(s.pid, others_spool)
+    os.symlink(away + "/autotrace-0", others_spool + "/autotrace-0")
+    assert not rows_of(s.pid, others_spool), "a link"
+    os.unlink(others_spool + "/autotrace-0")
+    os.rename(away + "/autotrace-0", others_spool + "/autotrace-65534")
+    assert not rows_of(s.pid, others_spool), "root's files, and not that user's"
+    os.rename(others_spool + "/autotrace-65534", others_spool + "/autotrace-0")
+    assert rows_of(s.pid, others_spool)
 
 
 def test_in_a_sandbox_of_its_own(shim, spool):

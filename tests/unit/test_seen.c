@@ -100,6 +100,34 @@ TEST(a_page_left_in_the_middle_of_a_change_is_read_all_the_same)
 	CHECK(seen.told);
 }
 
+TEST(of_the_dead_the_file_says_what_they_were)
+{
+	begin();
+	memcpy(head()->text, "/usr/bin/shop", 14);
+	CHECK(look(sizeof(file)));
+	CHECK_STR(seen.exe, "/usr/bin/shop");
+	CHECK_STR(seen.name, "shop");
+	memset(head()->text, '/', sizeof(head()->text));
+	CHECK(look(sizeof(file)));
+	CHECK_INT(strlen(seen.exe), 1023);
+	CHECK_STR(seen.name, "");
+	memset(head()->text, 'x', sizeof(head()->text));
+	head()->text[0] = '/';
+	CHECK(look(sizeof(file)));
+	CHECK_INT(strlen(seen.name), sizeof(seen.name) - 1);
+}
+
+TEST(numbers_of_a_line_are_counted)
+{
+	static const char text[] = "A:\t1\nUid:\t10\t20\t30\nB:\t5\n";
+
+	CHECK_INT(status_number(text, "\nUid:", 1, -1), 10);
+	CHECK_INT(status_number(text, "\nUid:", 2, -1), 20);
+	CHECK_INT(status_number(text, "\nUid:", UINT_MAX, -1), 30);
+	CHECK_INT(status_number(text, "\nB:", 1, -1), 5);
+	CHECK_INT(status_number(text, "\nC:", 1, -1), -1);
+}
+
 TEST(nothing_in_a_file_is_believed)
 {
 	uint32_t random = 1;

@@ -318,7 +318,11 @@ TEST(the_dead_are_told_by_what_they_left)
 	seen.waiting = 4;
 	is("left", ATR_VERDICT_PARTLY, "left 4 spans");
 	seen.exists = seen.zombie = true;
-	is("left", ATR_VERDICT_PARTLY, "left 4 spans");
+	is("left", ATR_VERDICT_PARTLY, "next traced program with");
+	seen.others = true;
+	seen.uid = 33;
+	is("left", ATR_VERDICT_PARTLY, "next traced program of user 33 with");
+	seen.others = false;
 	seen.waiting = 0;
 	counters[0].name = "rejected";
 	counters[0].n = 1;
