@@ -39,7 +39,7 @@ SHIM_OBJ	:= $(SHIM_SRC:%.c=$(B)/%.o)
 PROTO_OBJ	:= $(B)/exporter/otlp.pb-c.o
 EXPORTER_OBJ	:= $(EXPORTER_SRC:%.c=$(B)/%.o) $(PROTO_OBJ)
 EXPORTER_SHARED	:= $(B)/preload/sys.o $(B)/preload/utf8.o $(B)/preload/attr.o $(B)/preload/spoolname.o $(B)/preload/target.o $(B)/preload/authority.o
-CLI_OBJ		:= $(CLI_SRC:%.c=$(B)/%.o) $(B)/preload/authority.o $(B)/preload/config.o $(B)/preload/text.o $(B)/preload/sys.o $(B)/preload/spoolname.o $(B)/preload/target.o
+CLI_OBJ		:= $(CLI_SRC:%.c=$(B)/%.o) $(B)/preload/authority.o $(B)/preload/config.o $(B)/preload/text.o $(B)/preload/sys.o $(B)/preload/spoolname.o $(B)/preload/target.o $(B)/preload/traceparent.o $(B)/preload/utf8.o
 UNIT_BIN	:= $(UNIT_SRC:%.c=$(B)/%)
 PROG_BIN	:= $(PROG_SRC:%.c=$(B)/%)
 DEMO_BIN	:= $(B)/tests/e2e/programs/legacy-orders $(B)/tests/e2e/programs/legacy-stock

@@ -4,6 +4,7 @@
  * what is in its rings.  The process may be writing to it; nothing in it is believed.
  */
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -96,6 +97,21 @@ static bool read_status(int fd, struct atr_status *to)
 	return to->version == ATR_STATUS_VERSION && to->n_counters <= ATR_STATUS_COUNTERS;
 }
 
+/* What it was, where /proc does not say it any more. */
+static void read_program(struct atr_seen *s, int fd)
+{
+	char exe[1024];
+	const char *name;
+
+	if (s->exe[0] || !read_at(fd, exe, sizeof(exe), offsetof(struct atr_spool_file, text)))
+		return;
+	exe[sizeof(exe) - 1] = '\0';
+	name = strrchr(exe, '/');
+	(void)snprintf(s->exe, sizeof(s->exe), "%s", exe);
+	if (!s->name[0] && name)
+		(void)snprintf(s->name, sizeof(s->name), "%.63s", name + 1);
+}
+
 bool atr_seen_file(struct atr_seen *s, int fd)
 {
 	uint64_t magic, stride, budget = RECORDS_MAX;
@@ -110,6 +126,7 @@ bool atr_seen_file(struct atr_seen *s, int fd)
 #undef READ
 	s->bytes = (uint64_t)st.st_blocks * 512;
 	s->told = read_status(fd, &s->status);
+	read_program(s, fd);
 	for (uint32_t i = 0; i < n_rings && i < ATR_SPOOL_RINGS_MAX; i++) {
 		uint64_t at = ATR_SPOOL_HEADER + i * stride;
 

@@ -23,12 +23,15 @@
 
 #include "preload/spool.h"
 #include "preload/sys.h"
+#include "preload/traceparent.h"
 
 #define LIBRARY "libautotrace.so"
 #define ENVIRON_MAX (1u << 20)
 #define MAPS_MAX (8u << 20)
 #define ALL_MAX 4096 /* processes and files looked at by one command */
 #define AT_SECURE_TYPE 23
+#define PREFIX "autotrace-" /* of a directory, in front of its owner's number */
+#define EVERYBODY ((uid_t)-1)
 
 /* ---- /proc ---- */
 
@@ -66,9 +69,8 @@ static char *read_proc(int pid, const char *name, size_t max, size_t *ret_len)
 	return text;
 }
 
-/* The number behind "Key:" in /proc/PID/status, the last one of the line if `last`; `none` without.
- */
-static long status_number(const char *text, const char *key, bool last, long none)
+/* The nth number behind "Key:" in /proc/PID/status, or the last one of the line; `none` without. */
+static long status_number(const char *text, const char *key, unsigned nth, long none)
 {
 	const char *line = strstr(text, key);
 	long found = none;
@@ -82,7 +84,7 @@ static long status_number(const char *text, const char *key, bool last, long non
 		if (end == line)
 			break;
 		found = v;
-		if (!last)
+		if (--nth == 0)
 			break;
 	}
 	return found;
@@ -91,7 +93,7 @@ static long status_number(const char *text, const char *key, bool last, long non
 static long filters_of(int pid)
 {
 	char *text = read_proc(pid, "status", 65536, NULL);
-	long n = text ? status_number(text, "Seccomp_filters:", false, -1) : -1;
+	long n = text ? status_number(text, "Seccomp_filters:", 1, -1) : -1;
 
 	free(text);
 	return n;
@@ -136,6 +138,16 @@ static void look_at_preload(struct atr_seen *s)
 	}
 }
 
+static void look_at_parent(struct atr_seen *s)
+{
+	const char *text = env_of("TRACEPARENT");
+	struct atr_context parent;
+
+	s->parent_unsampled =
+		text && atr_traceparent_parse(&parent, (struct atr_slice){ text, strlen(text) }) &&
+		!(parent.flags & ATR_FLAG_SAMPLED);
+}
+
 static bool look_at_environment(struct atr_seen *s)
 {
 	char *text = read_proc(s->pid, "environ", ENVIRON_MAX, &environment_len);
@@ -144,6 +156,7 @@ static bool look_at_environment(struct atr_seen *s)
 		return false;
 	environment = text;
 	look_at_preload(s);
+	look_at_parent(s);
 	/* A program may have written over it (its title): then nothing of it is there. */
 	s->config_known = environment_len > 0 && memchr(text, '=', environment_len) != NULL;
 	atr_config_read(&s->config, env_of, no_warning);
@@ -247,11 +260,13 @@ static void look_at_process(struct atr_seen *s, long *ret_pid)
 		copy_name(s, stat);
 		s->zombie = (parsed.state == 'Z' || parsed.state == 'X') && parsed.n_threads <= 1;
 		s->stopped = parsed.state == 'T' || parsed.state == 't';
-		s->uid = (uid_t)status_number(status, "\nUid:", false, -1);
-		*ret_pid = status_number(status, "\nNSpid:", true, s->pid);
-		filters = status_number(status, "\nSeccomp_filters:", false, -1);
-		parent = status_number(status, "\nPPid:", false, 0);
-		s->sandboxed = status_number(status, "\nSeccomp:", false, 0) == 1 ||
+		s->uid = (uid_t)status_number(status, "\nUid:", 1, -1);
+		s->euid = (uid_t)status_number(status, "\nUid:", 2, -1);
+		s->others = s->uid != geteuid();
+		*ret_pid = status_number(status, "\nNSpid:", UINT_MAX, s->pid);
+		filters = status_number(status, "\nSeccomp_filters:", 1, -1);
+		parent = status_number(status, "\nPPid:", 1, 0);
+		s->sandboxed = status_number(status, "\nSeccomp:", 1, 0) == 1 ||
 			       (filters > 0 && parent > 0 && filters > filters_of((int)parent));
 	}
 	free(status);
@@ -292,6 +307,33 @@ static void each_file(const char *path, uid_t uid, file_fn *each, void *arg)
 	(void)closedir(dir);
 }
 
+static bool is_number(const char *text)
+{
+	size_t n = strspn(text, "0123456789");
+
+	return n > 0 && n <= 10 && text[n] == '\0';
+}
+
+/* In the directories below `base` that are named by their owners. */
+static void each_owner(const char *base, file_fn *each, void *arg)
+{
+	DIR *dir = opendir(base);
+	const struct dirent *d;
+	char path[PATH_MAX];
+	unsigned n = 0;
+
+	while (dir && n < ALL_MAX && (d = readdir(dir))) {
+		if (strncmp(d->d_name, PREFIX, strlen(PREFIX)) != 0 ||
+		    !is_number(d->d_name + strlen(PREFIX)))
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/%s", base, d->d_name);
+		each_file(path, (uid_t)strtoul(d->d_name + strlen(PREFIX), NULL, 10), each, arg);
+		n++;
+	}
+	if (dir)
+		(void)closedir(dir);
+}
+
 /* In all directories where files of that user may be; `root` is put in front of them. */
 static void each_spool(const char *root, uid_t uid, const char *(*env)(const char *), file_fn *each,
 		       void *arg)
@@ -307,7 +349,11 @@ static void each_spool(const char *root, uid_t uid, const char *(*env)(const cha
 			twice |= bases[k] && strcmp(bases[k], bases[i]) == 0;
 		if (!bases[i] || bases[i][0] != '/' || twice)
 			continue;
-		(void)snprintf(path, sizeof(path), "%s%s/autotrace-%u", root, bases[i],
+		if (uid == EVERYBODY) {
+			each_owner(bases[i], each, arg);
+			continue;
+		}
+		(void)snprintf(path, sizeof(path), "%s%s/" PREFIX "%u", root, bases[i],
 			       (unsigned)uid);
 		each_file(path, uid, each, arg);
 	}
@@ -317,7 +363,7 @@ static bool open_file(struct atr_seen *s, int dir, const char *path, const char 
 		      const struct atr_spool_name *who)
 {
 	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	struct stat st;
+	struct stat st, owner;
 
 	if (fd < 0)
 		return false;
@@ -326,6 +372,10 @@ static bool open_file(struct atr_seen *s, int dir, const char *path, const char 
 	if (s->file) {
 		s->who = *who;
 		(void)snprintf(s->path, sizeof(s->path), "%s/%s", path, name);
+	}
+	if (s->file && !s->exists && fstat(dir, &owner) == 0) {
+		s->uid = owner.st_uid;
+		s->others = s->uid != geteuid();
 	}
 	return s->file;
 }
@@ -368,6 +418,19 @@ static const char *env_ours(const char *name)
 	return getenv(name);
 }
 
+/* In the directories of that user, here and where the process has its root. */
+static void match_in(struct search *search, const char *root, uid_t uid)
+{
+	struct atr_seen *s = search->s;
+
+	if (s->readable)
+		each_spool("", uid, env_of, match, search);
+	if (s->readable && !s->file)
+		each_spool(root, uid, env_of, match, search);
+	if (!s->file)
+		each_spool("", uid, env_ours, match, search);
+}
+
 void atr_see(struct atr_seen *s, int pid)
 {
 	struct search search = { .s = s, .outer_pid = pid };
@@ -375,7 +438,7 @@ void atr_see(struct atr_seen *s, int pid)
 	struct stat st;
 	long inner;
 
-	*s = (struct atr_seen){ .pid = pid, .uid = geteuid() };
+	*s = (struct atr_seen){ .pid = pid, .uid = geteuid(), .euid = geteuid() };
 	environment = NULL;
 	environment_len = 0;
 	look_at_process(s, &inner);
@@ -384,12 +447,14 @@ void atr_see(struct atr_seen *s, int pid)
 	if (stat(path, &st) == 0)
 		search.ns = (uint64_t)st.st_ino;
 	(void)snprintf(path, sizeof(path), "/proc/%d/root", pid);
-	if (s->readable)
-		each_spool("", s->uid, env_of, match, &search);
-	if (s->readable && !s->file)
-		each_spool(path, s->uid, env_of, match, &search);
-	if (!s->file)
-		each_spool("", s->uid, env_ours, match, &search);
+	match_in(&search, path, s->uid);
+	if (!s->file && s->euid != s->uid)
+		match_in(&search, path, s->euid);
+	/* Root's, made before it gave up its rights; of the dead nobody knows whose they were. */
+	if (!s->file && s->others && geteuid() == 0)
+		match_in(&search, path, 0);
+	if (!s->file && !s->exists && geteuid() == 0)
+		each_spool("", EVERYBODY, env_ours, match, &search);
 	free((void *)(uintptr_t)environment);
 	environment = NULL;
 	environment_len = 0;
@@ -411,14 +476,16 @@ static void dead_file(int dir, const char *path, const char *name, const struct 
 	struct all *all = arg;
 	struct atr_seen *s;
 
-	if (who->pid > INT_MAX || (all->ns && who->ns != all->ns) || lives(who, (int)who->pid))
+	if (all->n >= ALL_MAX || who->pid > INT_MAX || (all->ns && who->ns != all->ns) ||
+	    lives(who, (int)who->pid))
 		return;
 	s = calloc(1, sizeof(*s));
 	if (s) {
 		s->pid = (int)who->pid;
-		s->uid = geteuid();
-		if (open_file(s, dir, path, name, who))
+		if (open_file(s, dir, path, name, who)) {
 			all->each(s, all->arg);
+			all->n++;
+		}
 	}
 	free(s);
 }
@@ -439,7 +506,7 @@ void atr_see_all(void (*each)(const struct atr_seen *s, void *arg), void *arg)
 		if (*end || pid <= 0 || pid > INT_MAX)
 			continue;
 		(void)snprintf(path, sizeof(path), "/proc/%s", d->d_name);
-		if (stat(path, &st) != 0 || st.st_uid != geteuid())
+		if (stat(path, &st) != 0 || (st.st_uid != geteuid() && geteuid() != 0))
 			continue;
 		*s = (struct atr_seen){ .pid = (int)pid };
 		if (!look_at_maps(s) || !s->mapped)
@@ -453,5 +520,5 @@ void atr_see_all(void (*each)(const struct atr_seen *s, void *arg), void *arg)
 	if (dir)
 		(void)closedir(dir);
 	free(s);
-	each_spool("", geteuid(), env_ours, dead_file, &all);
+	each_spool("", geteuid() ? geteuid() : EVERYBODY, env_ours, dead_file, &all);
 }

@@ -19,13 +19,14 @@
  */
 struct atr_seen {
 	int pid;
-	bool exists;   /* there is a process of that number */
-	bool zombie;   /* it has ended, and nobody has asked */
-	bool stopped;  /* by a signal, or a debugger */
-	bool readable; /* its environment and its mappings could be read */
-	uid_t uid;
+	bool exists;	 /* there is a process of that number */
+	bool zombie;	 /* it has ended, and nobody has asked */
+	bool stopped;	 /* by a signal, or a debugger */
+	bool readable;	 /* its environment and its mappings could be read */
+	uid_t uid, euid; /* of the dead: whose directory their file is in */
+	bool others;	 /* it is another user's */
 	char name[64];
-	char exe[PATH_MAX];
+	char exe[PATH_MAX]; /* of the dead both are as their file says */
 
 	/* How it was started. */
 	enum atr_elf_kind elf;
@@ -36,9 +37,10 @@ struct atr_seen {
 	bool library_missing;	/* where there is no file (any more) */
 	bool mapped;		/* we are loaded */
 	bool tsan, valgrind;
-	bool sandboxed;	   /* it has more seccomp filters than who started it */
-	bool thread;	   /* it has our background thread */
-	bool config_known; /* `config` is what its environment says */
+	bool sandboxed;	       /* it has more seccomp filters than who started it */
+	bool thread;	       /* it has our background thread */
+	bool config_known;     /* `config` is what its environment says */
+	bool parent_unsampled; /* so is this: it has a TRACEPARENT of a trace nobody records */
 	struct atr_config config;
 
 	/* Its file in the spool. */
@@ -58,7 +60,8 @@ struct atr_seen {
 /* The process of that number, and its file if it has one. */
 void atr_see(struct atr_seen *s, int pid);
 
-/* Each process of this user that is traced, or was and left a file.  Bounded. */
+/* Each process of this user, as root of everybody, that is traced, or was and left a file.
+ * Bounded. */
 void atr_see_all(void (*each)(const struct atr_seen *s, void *arg), void *arg);
 
 /* The n-th counter by name; 0 when there is none. */

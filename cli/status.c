@@ -6,6 +6,7 @@
  * for, a line for each when all are wanted, or JSON.
  */
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,19 +15,21 @@
 #include "cli/cli.h"
 #include "cli/seen.h"
 #include "cli/why.h"
+#include "preload/utf8.h"
 
 static const char help[] =
 	"usage: autotrace status [--json] [PID...]\n"
 	"\n"
 	"Says how traced programs do, and why their spans do not arrive: of these processes, or\n"
-	"in a line each of all of yours, the dead ones that left something included.  Nothing is\n"
-	"attached to, stopped or sent a signal.\n"
+	"in a line each of all of yours, the dead ones that left something included (for root,\n"
+	"of all there are).  Nothing is attached to, stopped or sent a signal.\n"
 	"\n"
 	"      --json           a list of objects, for programs\n"
 	"  -h, --help           this\n"
 	"\n"
-	"The exit status is 0 when all of them are traced and can send, 1 when spans of one do\n"
-	"not arrive, 2 when that cannot be seen, and 125 if autotrace fails.\n";
+	"The exit status is 0 when all of them are traced and can send, a ratio or a target of\n"
+	"traces being no fault; 1 when spans of one do not arrive, not all or not yet, or when it\n"
+	"is to record none; 2 when that cannot be seen, and 125 if autotrace fails.\n";
 
 static const struct option options[] = {
 	{ "json", no_argument, NULL, 'j' },
@@ -34,6 +37,7 @@ static const struct option options[] = {
 	{ 0 },
 };
 
+#define NAME_WIDTH 15 /* characters */
 #define DEAD_SHOWN 10 /* lines of processes that have ended; the rest is summed up */
 
 struct output {
@@ -62,6 +66,8 @@ static const char *const workings[] = {
 
 static const char *working(const struct atr_seen *s)
 {
+	if (!s->exists || s->zombie)
+		return "ended";
 	return s->told && s->status.working < sizeof(workings) / sizeof(workings[0])
 		       ? workings[s->status.working]
 		       : "not known";
@@ -112,13 +118,54 @@ static void each_counter(const struct atr_seen *s,
 	}
 }
 
+/* The length of the character at s, 0 where there is none. */
+static size_t character(const char *s, size_t len)
+{
+	for (size_t n = 1; n <= 4 && n <= len; n++)
+		if (atr_utf8_valid(s, n) == n)
+			return n;
+	return 0;
+}
+
+/* Characters that make a terminal do something, or turn the order of others round. */
+static bool is_control(const char *s, size_t n)
+{
+	const unsigned char *p = (const void *)s;
+
+	if (n == 1)
+		return *p < 0x20 || *p == 0x7f;
+	if (n == 2)
+		return p[0] == 0xc2 && p[1] < 0xa0;
+	if (n != 3 || p[0] != 0xe2)
+		return false;
+	return (p[1] == 0x80 && ((p[2] & ~1u) == 0x8e || (p[2] >= 0xa8 && p[2] <= 0xae))) ||
+	       (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9);
+}
+
 /* ---- for people ---- */
 
-/* What comes from another process: printable, on one line. */
+/* What comes from another process: printable, on one line; up to `most` characters of it. */
+static unsigned put_some(const char *s, size_t len, unsigned most)
+{
+	unsigned n_put = 0;
+
+	while (len && n_put < most) {
+		size_t n = character(s, len);
+
+		if (!n || is_control(s, n))
+			(void)putchar('?');
+		else
+			(void)fwrite(s, 1, n, stdout);
+		s += n ? n : 1;
+		len -= n ? n : 1;
+		n_put++;
+	}
+	return n_put;
+}
+
 static void put_text(const char *s)
 {
-	for (; *s; s++)
-		(void)putchar((unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s);
+	(void)put_some(s, strlen(s), UINT_MAX);
 }
 
 static void put_line(const char *what, const char *text)
@@ -130,8 +177,11 @@ static void put_line(const char *what, const char *text)
 
 static void put_counter(const char *name, size_t len, uint64_t n)
 {
-	if (n)
-		printf(" %.*s=%llu", (int)len, name, (unsigned long long)n);
+	if (!n)
+		return;
+	(void)putchar(' ');
+	(void)put_some(name, len, UINT_MAX);
+	printf("=%llu", (unsigned long long)n);
 }
 
 static void put_settings(const char *s)
@@ -140,8 +190,7 @@ static void put_settings(const char *s)
 		size_t len = strcspn(s, "\n");
 
 		printf("             ");
-		for (size_t i = 0; i < len; i++)
-			(void)putchar((unsigned char)s[i] < 0x20 ? '?' : s[i]);
+		(void)put_some(s, len, UINT_MAX);
 		(void)putchar('\n');
 		s += len + (s[len] == '\n');
 	}
@@ -219,29 +268,42 @@ static void put_screen(const struct atr_seen *s, const struct atr_reason *why, s
 
 static void put_row(const struct atr_seen *s, const struct atr_reason *why)
 {
-	printf("%8d %-15.15s %-8s %9llu %9llu %8llu %8llu  ", s->pid, s->name, tracing(s),
-	       (unsigned long long)s->written, (unsigned long long)atr_seen_counter(s, "exported"),
-	       (unsigned long long)s->waiting, (unsigned long long)dropped(s));
+	printf("%8d ", s->pid);
+	for (unsigned n = put_some(s->name, strlen(s->name), NAME_WIDTH); n < NAME_WIDTH; n++)
+		(void)putchar(' ');
+	printf(" %-8s %9llu %9llu %8llu %8llu  ", tracing(s), (unsigned long long)s->written,
+	       (unsigned long long)atr_seen_counter(s, "exported"), (unsigned long long)s->waiting,
+	       (unsigned long long)dropped(s));
 	put_text(why->text);
 	(void)putchar('\n');
 }
 
 /* ---- for programs ---- */
 
-static void put_json(const char *s)
+static void put_json_some(const char *s, size_t len)
 {
 	(void)putchar('"');
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
+	while (len) {
+		size_t n = character(s, len);
+
+		if (!n)
+			printf("\\ufffd");
+		else if (n == 1 && (*s == '"' || *s == '\\'))
 			printf("\\%c", *s);
-		else if ((unsigned char)*s < 0x20)
-			printf("\\u%04x", (unsigned char)*s);
-		else if ((unsigned char)*s >= 0x7f) /* whatever it was meant to be */
-			printf("\\u%04x", (unsigned char)*s);
+		else if (n <= 2 &&
+			 is_control(s, n)) /* U+0000 to U+009F: its last byte is its number */
+			printf("\\u%04x", (unsigned char)s[n - 1]);
 		else
-			(void)putchar(*s);
+			(void)fwrite(s, 1, n, stdout);
+		s += n ? n : 1;
+		len -= n ? n : 1;
 	}
 	(void)putchar('"');
+}
+
+static void put_json(const char *s)
+{
+	put_json_some(s, strlen(s));
 }
 
 static void put_key(const char *key, const char *value)
@@ -259,31 +321,24 @@ static const char *json_comma;
 
 static void put_json_counter(const char *name, size_t len, uint64_t n)
 {
-	char text[64];
-
-	(void)snprintf(text, sizeof(text), "%.*s", (int)len, name);
 	printf("%s", json_comma);
-	put_json(text);
+	put_json_some(name, len);
 	printf(": %llu", (unsigned long long)n);
 	json_comma = ", ";
 }
 
 static void put_json_settings(const char *s)
 {
-	char name[128], value[512];
 	const char *comma = "";
 
 	printf(",\n  \"settings\": {");
 	while (*s) {
 		size_t len = strcspn(s, "\n"), n = strcspn(s, "=\n");
 
-		(void)snprintf(name, sizeof(name), "%.*s", (int)n, s);
-		(void)snprintf(value, sizeof(value), "%.*s", (int)(len > n ? len - n - 1 : 0),
-			       s + n + (n < len));
 		printf("%s\n    ", comma);
-		put_json(name);
+		put_json_some(s, n);
 		printf(": ");
-		put_json(value);
+		put_json_some(s + n + (n < len), len > n ? len - n - 1 : 0);
 		comma = ",";
 		s += len + (s[len] == '\n');
 	}

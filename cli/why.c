@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/seen.h"
 #include "preload/compiler.h"
@@ -24,6 +25,9 @@ static void atr_printf(4, 5)
 
 	if (w->n == ATR_REASONS_MAX)
 		return;
+	/* What is as it should be goes behind what is not. */
+	for (; verdict != ATR_VERDICT_OK && r > w->out && r[-1].verdict == ATR_VERDICT_OK; r--)
+		*r = r[-1];
 	r->verdict = verdict;
 	r->code = code;
 	va_start(args, fmt);
@@ -120,6 +124,15 @@ static bool is_remote(const struct atr_config *c)
 	       c->sampler == ATR_SAMPLER_PARENTBASED_JAEGER_REMOTE;
 }
 
+/* Does it as those say who call it, or have started it? */
+static bool is_parent_based(const struct atr_config *c)
+{
+	return c->sampler == ATR_SAMPLER_PARENTBASED_ALWAYS_ON ||
+	       c->sampler == ATR_SAMPLER_PARENTBASED_ALWAYS_OFF ||
+	       c->sampler == ATR_SAMPLER_PARENTBASED_TRACEIDRATIO ||
+	       c->sampler == ATR_SAMPLER_PARENTBASED_JAEGER_REMOTE;
+}
+
 static void nothing_sampled(struct why *w, const char *code, const char *setting)
 {
 	if (keeps(&w->s->config))
@@ -169,7 +182,7 @@ static void sampler(struct why *w)
 		if (c->sampler_arg <= 0)
 			nothing_sampled(w, "sampler_ratio", "OTEL_TRACES_SAMPLER_ARG=0");
 		else if (c->sampler_arg < 1)
-			because(w, ATR_VERDICT_PARTLY, "sampler_ratio",
+			because(w, ATR_VERDICT_OK, "sampler_ratio",
 				"OTEL_TRACES_SAMPLER_ARG=%g: this part of the traces is "
 				"recorded%s.",
 				c->sampler_arg, also);
@@ -182,7 +195,7 @@ static void sampler(struct why *w)
 				"a trace that others sampled is recorded%s.",
 				also);
 		else if (c->sampler_arg < 1)
-			because(w, ATR_VERDICT_PARTLY, "sampler_ratio",
+			because(w, ATR_VERDICT_OK, "sampler_ratio",
 				"OTEL_TRACES_SAMPLER_ARG=%g: this part of the traces that begin "
 				"here is recorded%s.",
 				c->sampler_arg, also);
@@ -196,7 +209,7 @@ static void sampler(struct why *w)
 	}
 	if (c->target_traces_per_second && c->sampler != ATR_SAMPLER_ALWAYS_OFF &&
 	    c->sampler != ATR_SAMPLER_PARENTBASED_ALWAYS_OFF && !is_remote(c))
-		because(w, ATR_VERDICT_PARTLY, "sampler_target",
+		because(w, ATR_VERDICT_OK, "sampler_target",
 			"AUTOTRACE_TARGET_TRACES_PER_SECOND=%u in its environment: of the traces "
 			"that begin here about so many are recorded.",
 			c->target_traces_per_second);
@@ -220,6 +233,11 @@ static void settings(struct why *w)
 		return;
 	}
 	sampler(w);
+	if (w->s->parent_unsampled && is_parent_based(c) && !w->s->written)
+		because(w, ATR_VERDICT_PARTLY, "parent_unsampled",
+			"Who started it decided not to sample (TRACEPARENT=...-00 in its "
+			"environment): nothing that begins in it is recorded%s.",
+			keeps(c) ? ", but what is kept (AUTOTRACE_KEEP_*)" : "");
 	if (c->ignore && !w->s->written)
 		because(w, ATR_VERDICT_PARTLY, "ignored",
 			"AUTOTRACE_IGNORE=%.200s in its environment: HTTP requests that this fits "
@@ -231,6 +249,20 @@ static void settings(struct why *w)
 static bool should_have_file(const struct atr_seen *s)
 {
 	return s->thread && !(s->config_known && (keeps(&s->config) || is_remote(&s->config)));
+}
+
+/* It makes its file with its first span, and of those that are none nobody hears. */
+static void idle(struct why *w)
+{
+	const struct atr_config *c = &w->s->config;
+	bool parents = w->s->config_known && is_parent_based(c);
+	bool ceiling = w->s->config_known && c->max_traces_per_second;
+
+	because(w, ATR_VERDICT_OK, parents || ceiling ? "idle_or_unsampled" : "idle",
+		"It is traced and has recorded nothing yet: no network operation of it has ended "
+		"that becomes a span%s%s.",
+		parents ? ", or whoever called it decided not to sample (traceparent: ...-00)" : "",
+		ceiling ? ", or all were refused by AUTOTRACE_MAX_TRACES_PER_SECOND" : "");
 }
 
 /* Without a file there is nothing that it says of itself. */
@@ -261,9 +293,7 @@ static void no_file(struct why *w)
 		because(w, ATR_VERDICT_OK, "idle",
 			"It is traced, and nothing has been sampled or kept yet.");
 	else
-		because(w, ATR_VERDICT_OK, "idle",
-			"It is traced and has recorded nothing yet: no network operation of it has "
-			"ended that becomes a span.");
+		idle(w);
 }
 
 /* ---- it says itself ---- */
@@ -323,9 +353,21 @@ static void collector(struct why *w)
 		ever ? atr_ago(w->now, h->ok_at) : "", ever ? " ago." : "");
 }
 
+/* Do the words of the last error tell of spans that were refused (exporter/delivery.c)? */
+static bool is_refusal(const char *error)
+{
+	static const char *const beginnings[] = { "refused: ", "rejected ", "a span of " };
+
+	for (size_t i = 0; i < ATR_ARRAY_LEN(beginnings); i++)
+		if (strncmp(error, beginnings[i], strlen(beginnings[i])) == 0)
+			return true;
+	return false;
+}
+
 static void losses(struct why *w)
 {
 	const struct atr_seen *s = w->s;
+	const char *error = s->status.health.error;
 
 	if (count(w, "queue_full"))
 		because(w, ATR_VERDICT_PARTLY, "queue_full",
@@ -344,8 +386,8 @@ static void losses(struct why *w)
 	if (count(w, "rejected"))
 		because(w, ATR_VERDICT_PARTLY, "rejected",
 			"The collector refused %llu spans: its log says why%s%s.",
-			count(w, "rejected"), s->status.health.error[0] ? "; it last said: " : "",
-			s->status.health.error);
+			count(w, "rejected"), is_refusal(error) ? "; it last said: " : "",
+			is_refusal(error) ? error : "");
 	if (count(w, "missed"))
 		because(w, ATR_VERDICT_PARTLY, "missed",
 			"%llu spans went to the other exporters alone, for %s did not take them "
@@ -425,6 +467,59 @@ static void by_itself(struct why *w)
 		fine(w);
 }
 
+/* A setting as the process showed it, up to the end of its line; NULL: it did not. */
+static const char *setting(const struct atr_seen *s, const char *name)
+{
+	const char *p = s->told ? s->status.settings : "";
+	size_t n = strlen(name);
+
+	for (; *p; p += strcspn(p, "\n"), p += *p == '\n')
+		if (strncmp(p, name, n) == 0 && p[n] == '=')
+			return p + n + 1;
+	return NULL;
+}
+
+/* Did it only print its spans?  Then nobody does it for it. */
+static bool only_prints(const struct atr_seen *s)
+{
+	static const char *const printers[] = { "console", "otlp/stdout" };
+	const char *p = setting(s, "OTEL_TRACES_EXPORTER");
+	bool prints = false;
+
+	if (!p || setting(s, "AUTOTRACE_FILE"))
+		return false;
+	for (size_t n; *p && *p != '\n'; p += n + (p[n] == ',')) {
+		n = strcspn(p, ",\n");
+		prints = false;
+		for (size_t i = 0; i < ATR_ARRAY_LEN(printers); i++)
+			prints |= n == strlen(printers[i]) && memcmp(p, printers[i], n) == 0;
+		if (!prints)
+			break;
+	}
+	return prints;
+}
+
+static void left(struct why *w)
+{
+	const struct atr_seen *s = w->s;
+	unsigned long long n = s->waiting;
+	char user[32] = "";
+
+	if (s->others)
+		(void)snprintf(user, sizeof(user), " of user %u", (unsigned)s->uid);
+
+	if (only_prints(s))
+		because(w, ATR_VERDICT_PARTLY, "left",
+			"It has ended and left %llu spans, which were to be printed: nobody does "
+			"that for it, but an 'autotrace drain --exporter console'%s.",
+			n, user);
+	else
+		because(w, ATR_VERDICT_PARTLY, "left",
+			"It has ended and left %llu spans: the next traced program%s with the same "
+			"collector sends them, or an 'autotrace drain'%s.",
+			n, user, user);
+}
+
 static void dead(struct why *w)
 {
 	const struct atr_seen *s = w->s;
@@ -433,16 +528,14 @@ static void dead(struct why *w)
 		because(w, ATR_VERDICT_UNKNOWN, "no_process",
 			"There is no process %d, and it has left nothing.", s->pid);
 	else if (s->waiting)
-		because(w, ATR_VERDICT_PARTLY, "left",
-			"It has ended and left %llu spans: the next traced program with the same "
-			"collector sends them, or 'autotrace drain'.",
-			(unsigned long long)s->waiting);
+		left(w);
 	else
 		because(w, ATR_VERDICT_OK, "ok",
 			"It has ended, and all its spans are on their way.");
 	if (s->file && s->told) {
 		gate(w);
-		collector(w);
+		if (s->waiting)
+			collector(w);
 		losses(w);
 	}
 }

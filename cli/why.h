@@ -10,8 +10,8 @@ struct atr_seen;
 /*
  * Why do the spans of a process not arrive?  Pure: from what was seen of it.
  *
- * The worst first.  With nothing wrong there is one reason, too, whose code is "ok",
- * "idle" or "waiting".
+ * The worst first, what is as it was wanted last.  With nothing wrong there is a reason, too:
+ * "ok", "idle", "idle_or_unsampled", "waiting", or which part of the traces is recorded.
  */
 enum atr_verdict {
 	ATR_VERDICT_OK,	     /* spans arrive, or there are none */

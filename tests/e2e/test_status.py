@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -92,6 +94,48 @@ def test_the_dead_are_told_of_until_they_are_drained(receiver, sender, spool):
                                        AUTOTRACE_SPOOL_DIR=spool), timeout=30).ok()
     assert len(receiver.spans) == before
     assert codes(of(s.pid, spool)) == ["no_process"]
+
+
+def test_who_only_printed_is_printed_by_a_drain(sender, spool):
+    s = sender(OTEL_TRACES_EXPORTER="console", OTEL_BSP_SCHEDULE_DELAY="600000")
+    s.send(5)
+    s.stop(signal.SIGKILL)
+    one = of(s.pid, spool)
+    assert codes(one) == ["left"] and "'autotrace drain --exporter console'" in one["why"][0]["text"]
+    assert one["tracing"] == one["thread"] == "ended"
+    r = run([AUTOTRACE, "drain", "--exporter", "console"], bare_env(AUTOTRACE_SPOOL_DIR=spool)).ok()
+    assert b"send" in r.out and codes(of(s.pid, spool)) == ["no_process"]
+
+
+def test_a_part_that_was_asked_for_is_no_fault(sender, spool):
+    s = sender(OTEL_TRACES_SAMPLER="traceidratio", OTEL_TRACES_SAMPLER_ARG="0.5", OTEL_BSP_SCHEDULE_DELAY="600000")
+    s.send(50)
+    r = run([AUTOTRACE, "status", str(s.pid)], bare_env(AUTOTRACE_SPOOL_DIR=spool))
+    assert r.rc == 0 and b"OTEL_TRACES_SAMPLER_ARG=0.5: this part" in r.out
+
+
+ANSWERS = """
+import socket, sys
+s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1], flush=True)
+for line in sys.stdin:
+    for _ in range(int(line)):
+        c = s.accept()[0]; c.recv(65536); c.send(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n"); c.close()
+    print("did", flush=True)
+"""
+
+
+@pytest.mark.parametrize("flags, code", [("00", "idle_or_unsampled"), ("01", "waiting")])
+def test_a_server_whose_callers_do_not_sample_is_not_called_idle(shim, spool, flags, code):
+    s = Sender(shim(AUTOTRACE_SPOOL_DIR=spool, OTEL_BSP_SCHEDULE_DELAY="600000"), (sys.executable, "-c", ANSWERS))
+    try:
+        with socket.create_connection(("127.0.0.1", int(s.process.stdout.readline())), 5) as c:
+            c.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n"
+                      b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-%s\r\n\r\n" % flags.encode())
+            s.send(1)
+        one = of(s.pid, spool)
+        assert codes(one) == [code] and one["arriving"] == "ok"
+    finally:
+        s.stop()
 
 
 @pytest.mark.parametrize("what", ["refused", "http", "name"])
@@ -211,6 +255,7 @@ def test_a_stopped_process_is_told_and_not_disturbed(receiver, sender, spool):
     ({"OTEL_TRACES_EXPORTER": "none"}, "exporter_none"),
     ({"OTEL_TRACES_SAMPLER": "always_off"}, "sampler_off"),
     ({"AUTOTRACE_SPOOL_MAX_BYTES": "0"}, "no_file"),
+    ({"TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}, "parent_unsampled"),
     ({"LD_PRELOAD": None}, "not_preloaded"),
     ({"LD_PRELOAD": "/no/such/libautotrace.so"}, "library_missing"),
 ], ids=lambda v: v if isinstance(v, str) else "")
@@ -273,6 +318,67 @@ def test_another_users_process_is_not_looked_at(shim, tmp_path):
         end(p, signal.SIGKILL)
 
 
+@pytest.fixture
+def others_spool():
+    if os.geteuid() != 0:
+        pytest.skip("wants a second user")
+    with tempfile.TemporaryDirectory(prefix="atr-status-") as d:
+        os.chmod(d, 0o1777)
+        yield d
+
+
+def rows_of(pid, spool):
+    out = run([AUTOTRACE, "status"], bare_env(AUTOTRACE_SPOOL_DIR=spool), timeout=30).out.decode()
+    return [line for line in out.splitlines() if line.split()[:1] == [str(pid)]]
+
+
+GIVES_UP = PAIRS.replace("for line in", """c.send(b"y")
+if len(sys.argv) > 1: os.setuid(65534)
+for line in""")
+
+
+@pytest.mark.parametrize("how", ["another", "before", "after"])
+def test_root_sees_daemons_that_gave_up_their_rights(shim, others_spool, how):
+    argv = {"another": ("setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", PAIRS),
+            "before": (sys.executable, "-c", "import os; os.setuid(65534)\n" + PAIRS),
+            "after": (sys.executable, "-c", GIVES_UP, "setuid")}[how]
+    s = Sender(shim(AUTOTRACE_SPOOL_DIR=others_spool, AUTOTRACE_SOCKET_SPANS="all",
+                    OTEL_BSP_SCHEDULE_DELAY="600000"), argv)
+    try:
+        s.send(3)
+        one = of(s.pid)
+        if one.get("tracing") == "not loaded":
+            pytest.skip("that user cannot reach the library")
+        assert os.path.basename(os.path.dirname(one["spool"])) == "autotrace-%d" % (0 if how == "after" else 65534)
+        assert codes(one) == ["waiting"]
+        ((row, *more),) = [rows_of(s.pid, "/nowhere")]
+        assert not more and " on " in row and f"{one['waiting']} spans wait" in row
+    finally:
+        s.stop()
+    one = of(s.pid, others_spool)
+    assert codes(one) == ["left"] and one["name"].startswith("python3")
+    assert one["executable"] == os.path.realpath(sys.executable)
+    assert ("program of user 65534 with" in one["why"][0]["text"]) == (how != "after")
+    ((row, *more),) = [rows_of(s.pid, others_spool)]
+    assert not more and "python3" in row and " ended " in row
+
+
+def test_root_follows_nobodys_links(shim, others_spool):
+    away = others_spool + "/away"
+    os.mkdir(away, 0o1777)
+    s = Sender(shim(AUTOTRACE_SPOOL_DIR=away, AUTOTRACE_SOCKET_SPANS="all", OTEL_BSP_SCHEDULE_DELAY="600000"))
+    s.send(3)
+    s.stop()
+    assert rows_of(s.pid, away) and not rows_of(s.pid, others_spool)
+    os.symlink(away + "/autotrace-0", others_spool + "/autotrace-0")
+    assert not rows_of(s.pid, others_spool), "a link"
+    os.unlink(others_spool + "/autotrace-0")
+    os.rename(away + "/autotrace-0", others_spool + "/autotrace-65534")
+    assert not rows_of(s.pid, others_spool), "root's files, and not that user's"
+    os.rename(others_spool + "/autotrace-65534", others_spool + "/autotrace-0")
+    assert rows_of(s.pid, others_spool)
+
+
 def test_in_a_sandbox_of_its_own(shim, spool):
     if harness.SAN:
         pytest.skip("a sanitizer's own calls are not in the filter")
@@ -290,6 +396,40 @@ for line in sys.stdin:""")
     try:
         s.send(1)
         assert codes(of(s.pid, spool))[0] == "sandbox"
+    finally:
+        s.stop()
+
+
+NAMED = PAIRS.replace("import os,", "import ctypes, os,").replace("for line", """
+import os; ctypes.CDLL(None).prctl(15, os.environb[b"NAME"], 0, 0, 0)
+for line""", 1)
+
+
+def named(shim, spool, name, **more):
+    return Sender(shim(AUTOTRACE_SPOOL_DIR=spool, AUTOTRACE_SOCKET_SPANS="all", NAME=name, **more),
+                  (sys.executable, "-c", NAMED))
+
+
+def test_other_peoples_words_do_nothing_to_a_terminal(shim, spool):
+    s = named(shim, spool, "\x1b[31m\x9b\u202eä\nx", OTEL_SERVICE_NAME="größe-\x9b\u2067日本")
+    try:
+        s.send(1)
+        for pids in ([], [str(s.pid)]):
+            out = run([AUTOTRACE, "status", *pids], bare_env(AUTOTRACE_SPOOL_DIR=spool)).out.decode()
+            assert "?[31m??ä?x" in out
+            assert not any(c < " " and c != "\n" or c in "\x7f\x9b\u202e\u2067" for c in out), repr(out)
+        assert "OTEL_SERVICE_NAME=größe-??日本" in out
+    finally:
+        s.stop()
+
+
+def test_json_has_the_characters_that_were_there(shim, spool):
+    s = named(shim, spool, "日本\udcff\"\x1b", OTEL_SERVICE_NAME="größe-日本\x9b\udcff")
+    try:
+        s.send(1)
+        one = of(s.pid, spool)
+        assert one["name"] == '日本\ufffd"\x1b'
+        assert one["settings"]["OTEL_SERVICE_NAME"] == "größe-日本\x9b\ufffd"
     finally:
         s.stop()
 

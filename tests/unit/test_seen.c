@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: preload/authority.o */
 /* LINK: cli/elf.o cli/seen-file.o preload/config.o preload/text.o preload/spoolname.o */
+/* LINK: preload/traceparent.o */
 /* LINK: preload/target.o preload/sys.o */
 #include "cli/seen.c"
 
@@ -99,6 +100,34 @@ TEST(a_page_left_in_the_middle_of_a_change_is_read_all_the_same)
 	CHECK(seen.told);
 }
 
+TEST(of_the_dead_the_file_says_what_they_were)
+{
+	begin();
+	memcpy(head()->text, "/usr/bin/shop", 14);
+	CHECK(look(sizeof(file)));
+	CHECK_STR(seen.exe, "/usr/bin/shop");
+	CHECK_STR(seen.name, "shop");
+	memset(head()->text, '/', sizeof(head()->text));
+	CHECK(look(sizeof(file)));
+	CHECK_INT(strlen(seen.exe), 1023);
+	CHECK_STR(seen.name, "");
+	memset(head()->text, 'x', sizeof(head()->text));
+	head()->text[0] = '/';
+	CHECK(look(sizeof(file)));
+	CHECK_INT(strlen(seen.name), sizeof(seen.name) - 1);
+}
+
+TEST(numbers_of_a_line_are_counted)
+{
+	static const char text[] = "A:\t1\nUid:\t10\t20\t30\nB:\t5\n";
+
+	CHECK_INT(status_number(text, "\nUid:", 1, -1), 10);
+	CHECK_INT(status_number(text, "\nUid:", 2, -1), 20);
+	CHECK_INT(status_number(text, "\nUid:", UINT_MAX, -1), 30);
+	CHECK_INT(status_number(text, "\nB:", 1, -1), 5);
+	CHECK_INT(status_number(text, "\nC:", 1, -1), -1);
+}
+
 TEST(nothing_in_a_file_is_believed)
 {
 	uint32_t random = 1;
@@ -122,6 +151,33 @@ TEST(nothing_in_a_file_is_believed)
 		(void)look(sizeof(file));
 		(void)atr_seen_counter(&seen, "x");
 	}
+}
+
+TEST(a_parent_that_does_not_sample_is_seen)
+{
+	static const struct {
+		const char *parent;
+		bool unsampled;
+	} rows[] = {
+		{ "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", true },
+		{ "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02", true },
+		{ "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false },
+		{ "00-x-00", false },
+		{ "", false },
+	};
+	char text[128];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		environment_len =
+			(size_t)snprintf(text, sizeof(text), "TRACEPARENT=%s", rows[i].parent);
+		environment = text;
+		look_at_parent(&seen);
+		CHECK_INT(seen.parent_unsampled, rows[i].unsampled);
+	}
+	environment_len = 0;
+	look_at_parent(&seen);
+	CHECK(!seen.parent_unsampled);
+	environment = NULL;
 }
 
 TEST(this_process_is_seen_as_what_it_is)

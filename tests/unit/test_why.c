@@ -103,7 +103,8 @@ TEST(without_a_file_the_settings_say_why)
 {
 	well();
 	seen.file = seen.told = false;
-	is("idle", ATR_VERDICT_OK, "nothing yet");
+	seen.config.sampler = ATR_SAMPLER_ALWAYS_ON;
+	is("idle", ATR_VERDICT_OK, "becomes a span.");
 	seen.thread = true;
 	is("no_file", ATR_VERDICT_UNKNOWN, "standard error");
 	seen.config.spool_max_bytes = 0;
@@ -158,13 +159,59 @@ TEST(the_sampler_says_why_there_is_nothing)
 	is("ignored", ATR_VERDICT_PARTLY, "AUTOTRACE_IGNORE=/*");
 	c->ignore = NULL;
 	c->target_traces_per_second = 5;
-	is("sampler_target", ATR_VERDICT_PARTLY, "AUTOTRACE_TARGET_TRACES_PER_SECOND=5");
+	is("sampler_target", ATR_VERDICT_OK, "AUTOTRACE_TARGET_TRACES_PER_SECOND=5");
 	c->target_traces_per_second = 0;
 	c->sampler = ATR_SAMPLER_JAEGER_REMOTE;
 	seen.file = seen.told = true;
 	(void)snprintf(seen.status.strategy, 100, "sampling strategy from http://j/: refused; x");
 	is("sampler_remote", ATR_VERDICT_PARTLY, "from http://j/: refused; x.");
 	seen.status.strategy[0] = '\0';
+}
+
+TEST(who_may_have_been_told_not_to_sample_is_not_called_idle)
+{
+	struct atr_config *c = &seen.config;
+
+	well();
+	seen.file = seen.told = false;
+	seen.written = 0;
+	is("idle_or_unsampled", ATR_VERDICT_OK, "whoever called it decided not to sample");
+	CHECK(strstr(why[0].text, "AUTOTRACE_MAX_TRACES_PER_SECOND") == NULL);
+	c->max_traces_per_second = 1;
+	is("idle_or_unsampled", ATR_VERDICT_OK, "AUTOTRACE_MAX_TRACES_PER_SECOND");
+	c->sampler = ATR_SAMPLER_ALWAYS_ON;
+	is("idle_or_unsampled", ATR_VERDICT_OK, "AUTOTRACE_MAX_TRACES_PER_SECOND");
+	CHECK(strstr(why[0].text, "called") == NULL);
+	c->max_traces_per_second = 0;
+	seen.parent_unsampled = true; /* and nobody asks for it */
+	is("idle", ATR_VERDICT_OK, "");
+	c->sampler = ATR_SAMPLER_PARENTBASED_ALWAYS_ON;
+	is("parent_unsampled", ATR_VERDICT_PARTLY, "TRACEPARENT=...-00");
+	CHECK(strstr(why[0].text, "AUTOTRACE_KEEP_") == NULL);
+	c->keep_errors = true;
+	is("parent_unsampled", ATR_VERDICT_PARTLY, "AUTOTRACE_KEEP_*");
+	well();
+	seen.parent_unsampled = true; /* but those who call it have sampled */
+	is("ok", ATR_VERDICT_OK, "");
+}
+
+TEST(a_part_that_was_asked_for_is_no_fault_and_hides_none)
+{
+	well();
+	seen.config.sampler = ATR_SAMPLER_PARENTBASED_TRACEIDRATIO;
+	seen.config.sampler_arg = 0.1;
+	is("sampler_ratio", ATR_VERDICT_OK, "ARG=0.1");
+	seen.config.sampler = ATR_SAMPLER_TRACEIDRATIO;
+	is("sampler_ratio", ATR_VERDICT_OK, "ARG=0.1");
+	seen.written = 0;
+	seen.config.ignore = "/*";
+	is("ignored", ATR_VERDICT_PARTLY, "/*");
+	CHECK_STR(why[1].code, "sampler_ratio");
+	seen.config.ignore = NULL;
+	seen.file = seen.told = false;
+	seen.config.spool_max_bytes = 0;
+	is("no_file", ATR_VERDICT_UNKNOWN, "");
+	CHECK_STR(why[1].code, "sampler_ratio");
 }
 
 TEST(a_collector_that_fails_is_named_with_its_words)
@@ -260,6 +307,30 @@ TEST(of_several_exporters_what_one_lacks_is_said)
 	is("collector", ATR_VERDICT_PARTLY, "None was accepted yet");
 }
 
+TEST(only_a_refusal_is_said_to_be_the_collectors_words)
+{
+	static const struct {
+		const char *error;
+		bool refusal;
+	} rows[] = {
+		{ "refused: HTTP 400", true },
+		{ "rejected 1 of 3 spans: no", true },
+		{ "a span of 5000000 bytes is too large: HTTP 413", true },
+		{ "Failed to connect to 127.0.0.1 port 9", false },
+		{ "HTTP 503", false },
+		{ "", false },
+	};
+
+	well();
+	counters[0].name = "rejected";
+	counters[0].n = 1;
+	for (size_t i = 0; i < ATR_ARRAY_LEN(rows); i++) {
+		(void)snprintf(seen.status.health.error, 64, "%s", rows[i].error);
+		is("rejected", ATR_VERDICT_PARTLY, "refused 1 spans: its log says why");
+		CHECK_INT(strstr(why[0].text, "it last said") != NULL, rows[i].refusal);
+	}
+}
+
 TEST(the_dead_are_told_by_what_they_left)
 {
 	well();
@@ -268,7 +339,45 @@ TEST(the_dead_are_told_by_what_they_left)
 	seen.waiting = 4;
 	is("left", ATR_VERDICT_PARTLY, "left 4 spans");
 	seen.exists = seen.zombie = true;
-	is("left", ATR_VERDICT_PARTLY, "left 4 spans");
+	is("left", ATR_VERDICT_PARTLY, "next traced program with");
+	seen.others = true;
+	seen.uid = 33;
+	is("left", ATR_VERDICT_PARTLY, "next traced program of user 33 with");
+	seen.others = false;
+	seen.waiting = 0;
+	counters[0].name = "rejected";
+	counters[0].n = 1;
+	is("rejected", ATR_VERDICT_PARTLY, "refused 1 spans");
+	CHECK_STR(why[1].code, "ok");
 	seen.exists = seen.file = seen.told = false;
 	is("no_process", ATR_VERDICT_UNKNOWN, "no process 7");
+}
+
+TEST(what_was_to_be_printed_is_printed_by_nobody)
+{
+	static const struct {
+		const char *settings;
+		bool printed;
+	} rows[] = {
+		{ "OTEL_TRACES_EXPORTER=console\n", true },
+		{ "OTEL_SERVICE_NAME=x\nOTEL_TRACES_EXPORTER=console,otlp/stdout", true },
+		{ "OTEL_TRACES_EXPORTER=otlp/stdout\nOTEL_X=AUTOTRACE_FILE=\n", true },
+		{ "OTEL_TRACES_EXPORTER=otlp\n", false },
+		{ "OTEL_TRACES_EXPORTER=otlp,console\n", false },
+		{ "OTEL_TRACES_EXPORTER=console,zipkin\n", false },
+		{ "OTEL_TRACES_EXPORTER=console\nAUTOTRACE_FILE=/f\n", false },
+		{ "OTEL_SERVICE_NAME=OTEL_TRACES_EXPORTER=console\n", false },
+		{ "OTEL_TRACES_EXPORTER=", false },
+		{ "", false },
+	};
+
+	well();
+	seen.exists = false;
+	seen.waiting = 4;
+	for (size_t i = 0; i < ATR_ARRAY_LEN(rows); i++) {
+		(void)snprintf(seen.status.settings, 256, "%s", rows[i].settings);
+		is("left", ATR_VERDICT_PARTLY,
+		   rows[i].printed ? "left 4 spans, which were to be printed"
+				   : "next traced program");
+	}
 }
