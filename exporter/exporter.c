@@ -16,7 +16,8 @@
  * what the kernel has it delivers even so.  If it takes much longer than usual to be answered the
  * mark is taken back: a collector that hangs has received nothing.
  *
- * Between batches of its own it sends what dead processes left (orphan.c).
+ * Between batches of its own it sends what dead processes left (orphan.c), from its first tick on:
+ * a program that ends before comes to its own first.
  *
  * Between two sleeps everything here hangs from atr_exporter_run()'s frame, as
  * host.h asks: after a fork the child's run() begins with nothing.
@@ -45,7 +46,7 @@
 #define CANDIDATES 256		      /* taken at a time */
 #define PASSES_MAX 64		      /* and so often, before anything else has its turn */
 #define MARGIN_NS (10 * NS_PER_MS)    /* a flush ends so long before its deadline */
-#define ORPHANS_NS (100 * NS_PER_MS)  /* longest that their spans hold up an end */
+#define ORPHANS_NS (100 * NS_PER_MS)  /* of an end, in which batches of theirs are begun */
 #define HOLD_MIN_NS (500 * NS_PER_MS) /* after a batch that nobody took, doubled each time */
 #define HOLD_MAX_NS (10000 * NS_PER_MS)
 #define REFUSED_NS (60000ull * NS_PER_MS)  /* until what was refused is tried again */
@@ -74,6 +75,7 @@ struct exporter {
 	bool foreign;	     /* it is of theirs */
 	bool last_foreign;   /* so was the last one */
 	unsigned n_refused;  /* of their files since the last scan */
+	bool scanned;	     /* for them, once at least */
 	uint64_t scan_after; /* the next one is not before: some were refused */
 	uint64_t shipped_at; /* all of it was; 0: not yet, or nobody has answered */
 	uint64_t sent_at;    /* the same, whether it counts or not */
@@ -409,13 +411,21 @@ static bool orphans_due(const struct exporter *x)
 	return !x->sending && atr_orphans_any(&x->orphans) && !told_to_wait(x);
 }
 
-/* A batch of a dead process's. */
-static void send_orphans(struct exporter *x)
+/* Can there be an answer by then, if it takes no longer than usual? */
+static bool would_be_answered(const struct exporter *x, uint64_t until)
+{
+	uint64_t now = x->host->now(), ns = usual_answer ? usual_answer : ORPHANS_NS;
+
+	return until > now && until - now > ns + ns / 4;
+}
+
+/* A batch of a dead process's, if there can be an answer by then.  A file without one goes. */
+static void send_orphans(struct exporter *x, uint64_t until)
 {
 	struct atr_orphans *o = &x->orphans;
 	size_t n = atr_orphans_next(o, x->queue.max_batch);
 
-	if (!n)
+	if (!n || !would_be_answered(x, until))
 		return;
 	x->foreign = true;
 	x->n_spans = n;
@@ -525,6 +535,12 @@ static void sleep_until(struct exporter *x, uint64_t until)
 		(void)x->host->sleep_fds(NULL, 0, (int)((left + NS_PER_MS - 1) / NS_PER_MS));
 }
 
+static void scan(struct exporter *x)
+{
+	x->scanned = true;
+	atr_orphans_scan(&x->orphans);
+}
+
 /* Waits for whatever comes next: a request of the host, the tick, the next attempt. */
 static unsigned rest(struct exporter *x)
 {
@@ -561,16 +577,29 @@ static void tick(struct exporter *x)
 	x->host->sampler_say();
 	if (!x->foreign && now >= x->scan_after && atr_sink_collects(&x->sink)) {
 		x->n_refused = 0;
-		atr_orphans_scan(&x->orphans);
+		scan(x);
 	}
 }
 
 /* ---- flush ---- */
 
+/* Its own come first: a batch of theirs that is not wholly on its way can wait. */
+static void put_off_orphans(struct exporter *x)
+{
+	if (!x->sending || !x->foreign || atr_sink_sent(&x->sink))
+		return;
+	atr_sink_cancel(&x->sink);
+	unmark(x);
+	atr_orphans_let_go(&x->orphans);
+	x->sending = x->foreign = false;
+	x->sent_at = 0;
+}
+
 static void begin_flush(struct exporter *x, unsigned wake)
 {
 	uint64_t deadline = x->host->deadline();
 
+	put_off_orphans(x);
 	x->wake = wake;
 	x->flush_by = deadline > MARGIN_NS ? deadline - MARGIN_NS : 0;
 	x->flush_to = UINT64_MAX;
@@ -607,20 +636,27 @@ static void flush(struct exporter *x)
 		sleep_until(x, atr_sink_due(&x->sink));
 }
 
-/* A program that never lives for a whole tick does its part when it ends, if that is quick. */
+/*
+ * A program that never lives for a whole tick does its part when it ends, if that is quick.  What
+ * it has begun is waited for: without an answer somebody else would send it again.
+ */
 static void send_orphans_until(struct exporter *x, uint64_t until)
 {
-	uint64_t now = x->host->now();
+	const uint64_t begin_by = x->host->now() + ORPHANS_NS;
 
-	if (until > now + ORPHANS_NS)
-		until = now + ORPHANS_NS;
-	while (x->host->now() < until && (x->sending || orphans_due(x))) {
-		if (!x->sending)
-			send_orphans(x);
-		else if (atr_sink_due(&x->sink) >= until)
+	if (!x->scanned && atr_sink_collects(&x->sink))
+		scan(x);
+	while (x->host->now() < until) {
+		if (x->sending && atr_sink_due(&x->sink) >= until)
 			return;
-		else
+		if (x->sending) {
 			deliver(x);
+			continue;
+		}
+		if (orphans_due(x))
+			send_orphans(x, x->host->now() < begin_by ? until : 0);
+		if (!x->sending)
+			return;
 	}
 }
 
@@ -640,6 +676,8 @@ static void run_flush(struct exporter *x, unsigned wake)
 			send_orphans_until(x, x->flush_by);
 		return; /* the host counts that as flushed when run() is back */
 	}
+	if (x->foreign)
+		atr_orphans_give_up(&x->orphans);
 	unmark(x); /* an exec may come next */
 	x->given_up = false;
 	x->wake = 0;
@@ -692,8 +730,6 @@ static bool init(struct exporter *x, const struct atr_host *host)
 	atr_sink_on_sent(&x->sink, shipped, x);
 	tell_endpoint(x);
 	init_readers(x);
-	if (atr_sink_collects(&x->sink))
-		atr_orphans_scan(&x->orphans);
 	return true;
 }
 
@@ -727,8 +763,10 @@ static void leave(struct exporter *x)
 {
 	uint64_t n = in_flight(x);
 
-	if (x->foreign)
+	if (x->foreign) {
+		atr_orphans_give_up(&x->orphans);
 		batch_over(x, ATR_DELIVERY_FAILED);
+	}
 	atr_sink_cancel(&x->sink);
 	copy_rest(x, x->flush_by);
 	x->host->sampler_say();
@@ -761,11 +799,11 @@ static void loop(struct exporter *x)
 		atr_jaeger_step(&x->jaeger);
 		/* Taking turns: who always has something of its own sends theirs, too. */
 		if (!x->last_foreign && orphans_due(x))
-			send_orphans(x);
+			send_orphans(x, UINT64_MAX);
 		while (due(x))
 			send_batch(x);
 		if (orphans_due(x))
-			send_orphans(x);
+			send_orphans(x, UINT64_MAX);
 		if (x->sending)
 			deliver(x);
 		send_metrics(x);
@@ -791,12 +829,11 @@ static void loop_orphans(struct exporter *x)
 	uint64_t stopping = 0;
 	bool lost = false;
 
-	if (!atr_sink_collects(&x->sink))
-		atr_orphans_scan(&x->orphans);
+	scan(x);
 	while (!lost && atr_orphans_any(&x->orphans) && !(x->host->pending() & ATR_WAKE_STOP)) {
 		x->wake = ATR_WAKE_FLUSH; /* who is not there is not waited for */
 		x->flush_by = x->host->deadline();
-		send_orphans(x);
+		send_orphans(x, UINT64_MAX);
 		while (x->sending && !lets_go(x, &stopping)) {
 			sleep_until(x, atr_sink_due(&x->sink));
 			deliver(x);

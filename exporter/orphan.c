@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "exporter/detect.h"
+#include "exporter/health.h"
 #include "preload/compiler.h"
 #include "preload/record.h"
 #include "preload/ring.h"
@@ -20,6 +21,9 @@
 #define WINDOW 65536u	       /* bytes of a ring read at once; holds the longest record */
 #define BATCH_BYTES (4u << 20) /* of spans in a batch, about */
 #define NAMES_MAX (4u << 20)   /* bytes of names remembered by one scan */
+
+#define GIVEN_UP_NS 60000000000ull /* until it is tried again, doubled each time */
+#define GIVEN_UP_DOUBLED 10	   /* so often at most: 17 hours */
 
 /* One entry of `moves`: a span lies in [from, end) of that ring. */
 struct move {
@@ -212,21 +216,37 @@ static bool read_resource(struct atr_orphans *o, const struct atr_spool_file *f)
 	return true;
 }
 
-static bool read_head(struct atr_orphans *o)
+/* Its spans may have arrived the last time: they are not sent by each short program anew. */
+static bool rests(const struct atr_orphans *o, const struct atr_spool_file *f)
+{
+	uint64_t now = atr_wall_clock();
+	unsigned doubled = f->n_given_up < GIVEN_UP_DOUBLED ? f->n_given_up : GIVEN_UP_DOUBLED;
+
+	return f->n_given_up && !o->host->orphans_only && now > f->given_up &&
+	       now - f->given_up < GIVEN_UP_NS << doubled >> 1;
+}
+
+enum head { BAD, RESTS, GOOD };
+
+static enum head read_head(struct atr_orphans *o)
 {
 	struct atr_spool_file *f = malloc(sizeof(*f));
 	bool good = f && read_at(o->file, f, sizeof(*f), 0) == sizeof(*f) &&
 		    f->magic == ATR_SPOOL_MAGIC && f->version == ATR_SPOOL_VERSION &&
 		    f->stride >= ATR_RING_DATA + ATR_RING_LEAST && f->stride <= 1u << 30 &&
 		    f->n_rings && read_resource(o, f);
+	bool resting = good && rests(o, f);
 
 	if (good) {
 		o->stride = f->stride;
 		o->n_rings = f->n_rings < ATR_SPOOL_RINGS_MAX ? f->n_rings : ATR_SPOOL_RINGS_MAX;
 		o->ring = 0;
+		o->n_given_up = f->n_given_up;
 	}
 	free(f);
-	return good && atr_otlp_head_init(&o->head, &o->resource) == 0;
+	if (resting)
+		return RESTS;
+	return good && atr_otlp_head_init(&o->head, &o->resource) == 0 ? GOOD : BAD;
 }
 
 static void remove_file(struct atr_orphans *o)
@@ -242,6 +262,7 @@ static bool open_next(struct atr_orphans *o)
 
 	while (o->next < o->order.len / sizeof(*order)) {
 		const char *name = (const char *)o->names.bytes + order[o->next++].name;
+		enum head head;
 		struct stat st;
 
 		(void)snprintf(o->file_name, sizeof(o->file_name), "%s", name);
@@ -256,8 +277,13 @@ static bool open_next(struct atr_orphans *o)
 			close_file(o);
 			continue;
 		}
-		if (read_head(o))
+		head = read_head(o);
+		if (head == GOOD)
 			return true;
+		if (head == RESTS) {
+			close_file(o);
+			continue;
+		}
 		corrupt(o);
 		remove_file(o);
 	}
@@ -420,6 +446,27 @@ size_t atr_orphans_next(struct atr_orphans *o, size_t max)
 	return 0;
 }
 
+static void write_given_up(struct atr_orphans *o, uint64_t at, uint32_t n)
+{
+	_Static_assert(offsetof(struct atr_spool_file, n_given_up) ==
+			       offsetof(struct atr_spool_file, given_up) + sizeof(at),
+		       "one behind the other");
+	uint8_t both[sizeof(at) + sizeof(n)];
+
+	memcpy(both, &at, sizeof(at));
+	memcpy(both + sizeof(at), &n, sizeof(n));
+	(void)atr_sys(SYS_pwrite64, o->file, both, sizeof(both),
+		      offsetof(struct atr_spool_file, given_up), 0, 0);
+	o->n_given_up = n;
+}
+
+void atr_orphans_give_up(struct atr_orphans *o)
+{
+	if (o->file >= 0)
+		write_given_up(o, atr_wall_clock(),
+			       o->n_given_up < UINT32_MAX ? o->n_given_up + 1 : UINT32_MAX);
+}
+
 void atr_orphans_settle(struct atr_orphans *o, size_t n, enum atr_settled what)
 {
 	struct move *m = (struct move *)(void *)o->moves.bytes;
@@ -440,6 +487,8 @@ void atr_orphans_settle(struct atr_orphans *o, size_t n, enum atr_settled what)
 	}
 	if (what != ATR_SETTLED || !n)
 		return;
+	if (o->n_given_up)
+		write_given_up(o, 0, 0);
 	o->n_spans -= n;
 	o->moves.len -= n * sizeof(*m);
 	memmove(m, m + n, o->moves.len);

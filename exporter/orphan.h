@@ -40,7 +40,8 @@ struct atr_orphans {
 	char file_name[ATR_SPOOL_NAME_MAX];
 	uint64_t stride;
 	uint32_t n_rings;
-	uint32_t ring; /* the next one to look at */
+	uint32_t ring;	     /* the next one to look at */
+	uint32_t n_given_up; /* as the file has it */
 	struct atr_resource resource;
 	struct atr_otlp_head head;
 
@@ -72,6 +73,12 @@ size_t atr_orphans_next(struct atr_orphans *o, size_t max);
 
 /* What became of its first n spans; those that are settled are no more of it. */
 void atr_orphans_settle(struct atr_orphans *o, size_t n, enum atr_settled what);
+
+/*
+ * The process ends, or may, and nobody has answered: the file at hand is not tried again for a
+ * minute, doubled each time, but by who was asked to (host->orphans_only).
+ */
+void atr_orphans_give_up(struct atr_orphans *o);
 
 /* Goes on with the next file: this one's spans are not taken. */
 void atr_orphans_skip(struct atr_orphans *o);

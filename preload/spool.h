@@ -45,7 +45,12 @@ struct atr_spool_file {
 	uint32_t resource_len; /* last: the resource is written; 0: it is not known yet */
 	uint32_t resource_sum;
 
-	uint8_t reserved[448];
+	/* Written by those who send what is left in it: when the last of them had to end without
+	 * an answer, ns since 1970, and how many did since something was taken. */
+	uint64_t given_up;
+	uint32_t n_given_up;
+
+	uint8_t reserved[436];
 
 	/* What the resource is made from while it is not known: three texts, each with its NUL:
 	 * path of the executable, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES. */

@@ -23,6 +23,7 @@
 
 #include "tests/unit/fake_collector.h"
 #include "tests/unit/fake_host.h"
+#include "tests/unit/spool_file.h"
 #include "tests/unit/test.h"
 
 static const struct step always_ok[] = { { .status = 200 } };
@@ -805,6 +806,141 @@ TEST(a_stop_in_the_middle_of_a_back_off_tries_once_more)
 	collector_stop();
 	CHECK_INT(col.accepted, 3);
 	CHECK_INT(fake.stats.unsent, 0);
+	books_balance();
+}
+
+/* ---- what dead processes left, at an end ---- */
+
+static char spool[64], spool_name[256];
+
+/* A spool in which spans first..last are a dead process's. */
+static void leave_orphan(uint64_t first, uint64_t last)
+{
+	static uint8_t file[SPOOL_FILE(1)] __attribute__((aligned(4096)));
+	struct atr_spool_name who = { .ns = atr_sys_pid_namespace(), .start = 7, .nonce = 1 };
+	char name[ATR_SPOOL_NAME_MAX];
+	uint8_t span[256];
+	FILE *f;
+
+	spool_file(file, 1, 0); /* without a pid nobody lives */
+	for (uint64_t id = first; id <= last; id++) {
+		size_t len = fake_span(span, id);
+		struct atr_record *r = spool_record(spool_ring(file, 0), (uint32_t)len, 0);
+
+		memcpy(r->span, span, len);
+		r->checksum = atr_record_sum(r);
+	}
+	(void)snprintf(spool, sizeof(spool), "/tmp/test_exporter.XXXXXX");
+	if (!mkdtemp(spool))
+		abort();
+	fake.spool = spool;
+	atr_spool_name_text(name, &who);
+	(void)snprintf(spool_name, sizeof(spool_name), "%s/%s", spool, name);
+	f = fopen(spool_name, "we");
+	CHECK(f && fwrite(file, 1, sizeof(file), f) == sizeof(file));
+	(void)fclose(f);
+	usual_answer = 0; /* which each program finds out for itself */
+}
+
+static bool orphan_is_there(void)
+{
+	return access(spool_name, F_OK) == 0;
+}
+
+static void remove_orphan(void)
+{
+	(void)unlink(spool_name);
+	CHECK_INT(rmdir(spool), 0);
+}
+
+TEST(a_short_program_waits_for_the_answer_about_what_a_dead_one_left)
+{
+	static const struct step steps[] = { { .status = 200, .delay_ms = 130 } };
+	int took;
+
+	BEGIN(steps);
+	fake.config.bsp_schedule_delay = 60000;
+	leave_orphan(100, 103);
+	go();
+	fake_add(2);
+	took = fake_stop(500);
+	CHECK(took >= 260 && took < 500);
+	CHECK_INT(fake.stats.adopted, 4);
+	CHECK(!orphan_is_there());
+	collector_stop();
+	CHECK(collector_once(1, 2));
+	CHECK(collector_once(100, 103));
+	CHECK_INT(fake.back, 0);
+	remove_orphan();
+	books_balance();
+}
+
+TEST(what_a_dead_one_left_is_not_begun_without_time_for_an_answer)
+{
+	static const struct step steps[] = { { .status = 200, .delay_ms = 130 } };
+
+	BEGIN(steps);
+	fake.config.bsp_schedule_delay = 60000;
+	leave_orphan(100, 103);
+	go();
+	fake_add(2);
+	CHECK(fake_stop(250) < 200);
+	CHECK(orphan_is_there());
+	collector_stop();
+	CHECK_INT(col.received, 2);
+	remove_orphan();
+	books_balance();
+}
+
+TEST(what_was_not_answered_at_an_end_is_not_sent_by_the_next_program_anew)
+{
+	static const struct step steps[] = { { .status = 200 },
+					     { .status = 200, .delay_ms = 300 },
+					     { .status = 200 } };
+
+	BEGIN(steps);
+	leave_orphan(100, 103);
+	for (int i = 0; i < 3; i++) {
+		aim(col.port);
+		fake.config.bsp_schedule_delay = i < 2 ? 60000 : 20;
+		fake.spool = spool;
+		usual_answer = 0;
+		go();
+		fake_add(1);
+		if (i == 2) /* nor by one that runs on */
+			usleep(100000);
+		CHECK(fake_stop(250) >= 0);
+		CHECK_INT(fake.stats.adopted, 0);
+		CHECK_INT(fake.stats.exported, 1);
+		if (!i)
+			usleep(200000); /* the collector has one thread */
+	}
+	CHECK(orphan_is_there());
+	collector_stop();
+	CHECK_INT(col.requests, 4);
+	CHECK(collector_once(100, 103));
+	remove_orphan();
+}
+
+TEST(its_own_come_before_what_a_dead_one_left_that_is_not_on_its_way)
+{
+	static const struct step steps[] = { { .status = 503 }, { .status = 200 } };
+
+	BEGIN(steps);
+	leave_orphan(100, 103);
+	go();
+	CHECK(fake_wait_for(&col.requests, 1)); /* theirs, which waits for its next attempt */
+	fake_add(2);
+	CHECK(fake_flush(0, 300) >= 0);
+	CHECK_INT(fake.stats.exported, 2);
+	CHECK_INT(fake.stats.adopted, 0);
+	CHECK(fake_wait_for(&fake.stats.adopted, 4));
+	CHECK(fake_stop(500) >= 0);
+	collector_stop();
+	CHECK_INT(col.requests, 3);
+	CHECK(collector_once(1, 2));
+	CHECK(collector_once(100, 103));
+	remove_orphan();
 	books_balance();
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
 /* LINK: exporter/list.o exporter/buf.o exporter/otlp.pb-c.o preload/spoolname.o */
-/* LINK: preload/target.o exporter/limits.o */
+/* LINK: preload/target.o exporter/limits.o exporter/health.o */
 /* LINK: preload/sys.o preload/utf8.o -lprotobuf-c */
 #include "exporter/orphan.c"
 
@@ -236,6 +236,59 @@ TEST(what_was_on_its_way_does_not_come_again_unless_it_was_put_back)
 		CHECK_INT(drain(100), back ? 30 : 10);
 		finish();
 	}
+}
+
+/* Puts the file there as one who gave it up left it, so long ago. */
+static void put_given_up(uint32_t n, unsigned minutes)
+{
+	struct atr_spool_file *f = (struct atr_spool_file *)(void *)file;
+
+	f->given_up = atr_wall_clock() - minutes * GIVEN_UP_NS;
+	f->n_given_up = n;
+	put(file, sizeof(file), dead_pid);
+}
+
+TEST(what_was_given_up_is_left_for_a_minute_doubled_each_time)
+{
+	struct atr_orphans o;
+
+	begin();
+	for (unsigned i = 0; i < 30; i++)
+		(void)spool_record(spool_ring(file, 0), 100, (uint8_t)i);
+	put(file, sizeof(file), dead_pid);
+	atr_orphans_init(&o, &host);
+	atr_orphans_scan(&o);
+	CHECK_INT(atr_orphans_next(&o, 20), 20);
+	atr_orphans_give_up(&o);
+	atr_orphans_finish(&o);
+	CHECK_INT(drain(100), 0);
+	CHECK(there(dead_pid));
+	host.orphans_only = true; /* who is asked to send does not wait */
+	atr_orphans_init(&o, &host);
+	atr_orphans_scan(&o);
+	CHECK_INT(atr_orphans_next(&o, 20), 20);
+	CHECK_INT(o.n_given_up, 1);
+	atr_orphans_give_up(&o);
+	CHECK_INT(o.n_given_up, 2);
+	atr_orphans_settle(&o, SIZE_MAX, ATR_SETTLED); /* somebody takes it */
+	atr_orphans_finish(&o);
+	host.orphans_only = false;
+	CHECK_INT(drain(100), 10);
+	finish();
+	for (uint32_t n = 1; n < 5; n++) {
+		begin();
+		(void)spool_record(spool_ring(file, 0), 100, 1);
+		put_given_up(n, (1u << (n - 1)) - 1);
+		CHECK_INT(drain(100), 0);
+		put_given_up(n, 1u << (n - 1));
+		CHECK_INT(drain(100), 1);
+		finish();
+	}
+	begin(); /* whatever a file says */
+	(void)spool_record(spool_ring(file, 0), 100, 1);
+	put_given_up(UINT32_MAX, 1 << GIVEN_UP_DOUBLED);
+	CHECK_INT(drain(100), 1);
+	finish();
 }
 
 TEST(what_was_taken_of_a_batch_does_not_come_again_with_the_rest)
