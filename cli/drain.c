@@ -133,9 +133,13 @@ static unsigned wait_until(uint64_t until, uint64_t n_spans)
 	return pending();
 }
 
+/* Of a batch that begins now, as the exporter has it; 0 is no limit. */
 static uint64_t deadline(void)
 {
-	return now() + config.otlp_timeout * 1000000ull;
+	uint32_t ms = config.exporters & ATR_EXPORTER_OTLP ? config.otlp_traces_timeout
+							   : config.zipkin_timeout;
+
+	return ms ? now() + ms * 1000000ull : UINT64_MAX;
 }
 
 static void atr_printf(2, 3) say(enum atr_LOG_LEVEL level, const char *fmt, ...)

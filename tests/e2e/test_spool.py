@@ -217,6 +217,16 @@ def test_drain_says_how_it_went(receiver, shim, spool, counts):
     assert run([tool, "drain", "--help"], env).ok().out.startswith(b"usage: autotrace drain")
 
 
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"])
+def test_a_drain_without_a_limit_has_time_for_another_attempt(receiver, shim, spool, counts, name):
+    """0 is no limit; the one for traces counts."""
+    run([program("doomed"), "SIGKILL", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
+    receiver.script += [Answer("close")]
+    more = {} if name == "OTEL_EXPORTER_OTLP_TIMEOUT" else {"OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    d = drain(receiver, spool, **{name: "0"}, **more)
+    assert d.rc == 0 and each_once(receiver.wait(3)) == 3 and not files(spool), d.err
+
+
 def test_watch_goes_on_until_it_is_told(receiver, shim, spool, counts):
     env = bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
                    OTEL_BSP_SCHEDULE_DELAY="50")
