@@ -37,7 +37,7 @@ static const char help[] =
 	"collector that the OTEL_* variables name, each under its own program's resource.\n"
 	"\n"
 	"With FILEs, those are sent that stand in them as lines of OTLP JSON (AUTOTRACE_FILE\n"
-	"writes such), each line once; a directory means the *.jsonl\n"
+	"writes such), each span once; a directory means the *.jsonl\n"
 	"and *.jsonl.N in it.  A file of which all was sent is removed; one that holds no\n"
 	"traces is left alone.\n"
 	"\n"

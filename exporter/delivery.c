@@ -125,8 +125,9 @@ static void span_too_large(struct atr_delivery *d, const char *what)
 {
 	if (!d->said_span)
 		d->host->log(ATR_LOG_WARN,
-			     "a span of %zu bytes is too large for %s: %s; such spans are dropped",
-			     d->part_len, d->endpoint.shown, what);
+			     "a span of %zu bytes is too large for %s: %s; such spans are %s",
+			     d->part_len, d->endpoint.shown, what,
+			     d->host->files ? "put aside" : "dropped");
 	d->said_span = true;
 	(void)snprintf(d->error, sizeof(d->error), "a span of %zu bytes is too large: %.60s",
 		       d->part_len, what);

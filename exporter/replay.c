@@ -3,12 +3,13 @@
  * A file in which no line is a request is somebody else's and left alone.  Any other is
  * renamed first, NAME.draining, and then locked: from then on whoever wrote to it
  * makes another one (file.c), and a second drain leaves it alone.  A line that was
- * sent is marked in place, by a '#' for its first byte.  With its last line the file goes;
- * one that has lines which cannot be read stays as NAME.bad.  When nobody takes them, the
- * rest of the lines gets its old name back.  What is killed leaves NAME.draining, which is
- * gone on with when NAME is drained again.
+ * sent is marked in place, by a '#' for its first byte; of one that was sent in part those
+ * spans are overwritten by blanks (marks.c).  With its last line the file goes; one that has lines
+ * which cannot be read, or spans that the collector will never take, stays as NAME.bad, with
+ * those in it.  When nobody takes them, the rest of the lines gets its old name back.  What is
+ * killed leaves NAME.draining, which is gone on with when NAME is drained again.
  *
- * So a line is sent twice only by a kill between the collector's answer and its mark.
+ * So a span is sent twice only by a kill between the collector's answer and its mark.
  */
 #include "exporter/replay.h"
 
@@ -19,6 +20,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "exporter/marks.h"
 #include "exporter/otlp-read.h"
 #include "exporter/otlp.pb-c.h"
 #include "exporter/sink.h"
@@ -34,6 +36,7 @@
 #define LINE_MAX_LEN (64u << 20) /* OTLP: a request may have as much */
 #define BATCH_BYTES (4u << 20)	 /* of spans in a batch, about */
 #define LOCK_TRIES 500		 /* of 10 ms: somebody is in the middle of a write */
+#define ANSWER_NS 5000000000ull	 /* longest that an answer is waited for when it is to stop */
 
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1
@@ -54,20 +57,19 @@ struct replay {
 	bool ended;	       /* nothing comes behind it */
 	struct atr_buf packed; /* a line in protobuf */
 	uint64_t line;	       /* where it begins */
-	otlp_request *request; /* the same, unpacked; NULL: none is at hand */
-	size_t i_resource, i_scope;
-	uint64_t lost;	    /* fields of it that are not sent */
+	size_t line_len;
+	otlp_request *request;	    /* the same, unpacked; NULL: none is at hand */
+	size_t i_resource, i_scope; /* what comes next of it */
+	size_t i_span;		    /* counted from its begin */
+	uint64_t lost;		    /* fields of it that are not sent */
 	uint64_t ours, bad; /* lines of this file that are, or were, requests; that are none */
-	uint64_t malformed; /* that the collector calls so */
-	bool in_batch;	    /* spans of the request at hand are in the batch */
-	bool spoilt;	    /* some of them were malformed */
 	bool refused;	    /* the last batch was, and is kept */
 
 	struct atr_otlp_head head, next; /* of the batch, and of the piece at hand */
 	struct atr_resource resource;
 	struct atr_buf spans;
-	struct atr_buf marks; /* lines that are through with it */
-	size_t n_spans;
+	size_t n_spans;		/* of them that are not done with */
+	struct atr_marks marks; /* for them */
 };
 
 /* ---- one file ---- */
@@ -143,11 +145,11 @@ static void let_go(struct replay *r)
 	atr__otlp__export_trace_service_request__free_unpacked(r->request, NULL);
 	r->request = NULL;
 	atr_buf_reset(&r->text);
-	atr_buf_reset(&r->marks);
+	atr_marks_begin(&r->marks, -1);
 	atr_buf_reset(&r->spans);
 	r->n_spans = 0;
-	r->at = r->text_at = r->ours = r->bad = r->malformed = r->lost = 0;
-	r->ended = r->in_batch = r->spoilt = false;
+	r->at = r->text_at = r->ours = r->bad = r->lost = 0;
+	r->ended = false;
 }
 
 /* Beside what was put aside before. */
@@ -166,7 +168,7 @@ static void over(struct replay *r, bool all)
 
 	if (!all || (r->bad && !r->ours)) {
 		(void)rename_to(r->draining, r->name);
-	} else if (r->bad || r->malformed) {
+	} else if (r->bad || r->marks.untaken) {
 		put_aside(r, bad);
 		in = bad;
 	} else {
@@ -177,12 +179,14 @@ static void over(struct replay *r, bool all)
 		r->host->log(ATR_LOG_WARN,
 			     "%llu lines are no OTLP JSON of traces; they are left in %s",
 			     (unsigned long long)r->bad, shown);
-	if (r->malformed)
-		r->host->log(ATR_LOG_WARN,
-			     "%llu lines were refused as malformed; they are left in %s",
-			     (unsigned long long)r->malformed, shown);
+	if (r->marks.untaken)
+		r->host->log(
+			ATR_LOG_WARN,
+			"%llu lines have spans that the collector will not take; they are left in "
+			"%s",
+			(unsigned long long)r->marks.untaken, shown);
 	atr_add(&r->host->stats->corrupt, r->bad);
-	if (!all || r->malformed)
+	if (!all || r->marks.untaken)
 		atr_add(&r->host->stats->left, 1);
 	let_go(r);
 }
@@ -229,6 +233,7 @@ static const char *next_line(struct replay *r, size_t *ret_len)
 			return NULL;
 		*ret_len = end ? (size_t)(end - from) : left;
 		r->line = r->at;
+		r->line_len = *ret_len;
 		r->at += *ret_len + (end != NULL);
 		return from;
 	}
@@ -286,8 +291,7 @@ static bool next_request(struct replay *r)
 			r->ours += memmem(line, len, MEMBER, strlen(MEMBER)) != NULL;
 			continue;
 		}
-		r->i_resource = r->i_scope = 0;
-		r->in_batch = r->spoilt = false;
+		r->i_resource = r->i_scope = r->i_span = 0;
 		if (read_request(r, line, len)) {
 			r->ours++;
 			return true;
@@ -338,6 +342,13 @@ static bool same(const struct atr_buf *a, const struct atr_buf *b)
 	return a->len == b->len && (!a->len || memcmp(a->bytes, b->bytes, a->len) == 0);
 }
 
+/* More of the line at hand is in the batch. */
+static void add_run(struct replay *r, size_t n, bool last)
+{
+	atr_marks_add(&r->marks, r->line, r->line_len, r->i_span, n, last);
+	r->i_span += n;
+}
+
 static void add_spans(struct replay *r, const otlp_scope *scope)
 {
 	struct atr_buf one = { 0 };
@@ -349,8 +360,8 @@ static void add_spans(struct replay *r, const otlp_scope *scope)
 		r->spans.failed = r->spans.failed || one.failed;
 	}
 	r->n_spans += scope->n_spans;
-	r->in_batch = true;
 	atr_buf_free(&one);
+	add_run(r, scope->n_spans, false);
 }
 
 /* The request at hand is through. */
@@ -360,10 +371,7 @@ static void request_over(struct replay *r)
 	r->request = NULL;
 	atr_add(&r->host->stats->fields_lost, r->lost);
 	r->lost = 0;
-	if (r->spoilt)
-		r->malformed++;
-	else
-		atr_buf_add(&r->marks, &r->line, sizeof(r->line));
+	add_run(r, 0, true);
 }
 
 static void begin_batch(struct replay *r)
@@ -384,7 +392,6 @@ static size_t next_batch(struct replay *r)
 
 	atr_buf_reset(&r->spans);
 	r->n_spans = 0;
-	r->in_batch = false;
 	while (r->request || next_request(r)) {
 		scope = piece(r, &resource);
 		if (!scope) {
@@ -407,27 +414,33 @@ static size_t next_batch(struct replay *r)
 
 /* ---- the way out ---- */
 
-/* Those lines are not sent again. */
-static void mark(struct replay *r)
+/* What a step of the delivery has got done.  A part of which the collector took some, and does not
+ * say which, is one it has. */
+static void take_note(struct replay *r, enum atr_delivery_state state, uint64_t n_refused)
 {
-	uint64_t at;
+	struct atr_outcome outcome;
+	size_t n = atr_sink_part(&r->sink, &outcome);
 
-	for (size_t i = 0; i + sizeof(at) <= r->marks.len; i += sizeof(at)) {
-		memcpy(&at, r->marks.bytes + i, sizeof(at));
-		(void)atr_sys(SYS_pwrite64, r->fd, "#", 1, at, 0, 0);
-	}
-	atr_buf_reset(&r->marks);
+	if (state == ATR_DELIVERY_DONE || n > r->n_spans)
+		n = r->n_spans;
+	r->n_spans -= n;
+	if (n)
+		atr_marks_done(&r->marks, n, n_refused == n);
 }
 
-/* All of the batch is malformed: its lines stay as they are, for people to look at. */
-static void spoil(struct replay *r)
+/* To stop is to let go, but of what only waits for its answer: that would be sent again. */
+static bool lets_go(const struct replay *r, uint64_t *since)
 {
-	r->malformed += r->marks.len / sizeof(r->line);
-	atr_buf_reset(&r->marks);
-	r->spoilt = r->request && r->in_batch;
+	uint64_t now = r->host->now();
+
+	if (!(r->host->pending() & ATR_WAKE_STOP))
+		return false;
+	if (!*since)
+		*since = now;
+	return !atr_sink_sent(&r->sink) || now - *since > ANSWER_NS;
 }
 
-/* False: nobody takes it. */
+/* False: nobody takes it, or what is left of it. */
 static bool send_batch(struct replay *r)
 {
 	const struct atr_form_batch b = {
@@ -438,24 +451,25 @@ static bool send_batch(struct replay *r)
 		.n_spans = r->n_spans,
 	};
 	const struct atr_host *host = r->host;
-	const uint64_t before = host->stats->adopted_refused;
+	uint64_t before = host->stats->adopted_refused, stopping = 0;
 	enum atr_delivery_state state = atr_sink_start_foreign(&r->sink, &b);
 
 	while (state == ATR_DELIVERY_BUSY) {
-		uint64_t now = host->now(), due = atr_sink_due(&r->sink);
-
-		if (host->pending() & ATR_WAKE_STOP) {
+		if (lets_go(r, &stopping)) {
 			atr_sink_cancel(&r->sink);
 			return false;
 		}
-		if (due > now)
+		if (atr_sink_due(&r->sink) > host->now()) {
 			(void)host->sleep_fds(NULL, 0, 10);
-		else
-			state = atr_sink_step(&r->sink, UINT64_MAX, ATR_HASTE_FLUSH, false);
+			continue;
+		}
+		before = host->stats->adopted_refused;
+		state = atr_sink_step(&r->sink, UINT64_MAX, ATR_HASTE_FLUSH, false);
+		if (state == ATR_DELIVERY_BUSY)
+			take_note(r, state, host->stats->adopted_refused - before);
 	}
+	take_note(r, state, host->stats->adopted_refused - before);
 	r->refused = state == ATR_DELIVERY_FAILED && atr_sink_refused(&r->sink);
-	if (state == ATR_DELIVERY_DONE && host->stats->adopted_refused - before == b.n_spans)
-		spoil(r);
 	return state == ATR_DELIVERY_DONE;
 }
 
@@ -471,14 +485,12 @@ static bool replay_one(struct replay *r)
 		let_go(r);
 		return true;
 	}
-	while (sent && next_batch(r)) {
-		sent = !r->spans.failed && !r->head.resource.failed && send_batch(r);
-		/* The last line of the batch may go on with another one. */
-		if (sent)
-			mark(r);
-	}
+	atr_marks_begin(&r->marks, r->fd);
+	while (sent && next_batch(r))
+		sent = !r->spans.failed && !r->head.resource.failed &&
+		       !atr_marks_failed(&r->marks) && send_batch(r);
 	if (sent)
-		mark(r); /* of lines without spans */
+		atr_marks_done(&r->marks, 0, false);
 	over(r, sent && !r->text.failed);
 	return sent || r->refused; /* of other files that may be otherwise */
 }
@@ -539,5 +551,5 @@ void atr_replay(const struct atr_host *host)
 	atr_buf_free(&r.text);
 	atr_buf_free(&r.packed);
 	atr_buf_free(&r.spans);
-	atr_buf_free(&r.marks);
+	atr_marks_finish(&r.marks);
 }

@@ -534,8 +534,38 @@ def test_a_file_that_is_refused_stays(receiver, file_env, echo, tmp_path):
         assert (tmp_path / "f.jsonl").read_bytes() == text
     receiver.script += [Answer(400)]
     r = drain(receiver, tmp_path / "f.jsonl")
-    assert r.rc == 1 and "refused as malformed" in r.err and f"{n} spans were not taken" in r.err, r.err
+    assert r.rc == 1 and "1 lines have spans that the collector will not take" in r.err, r.err
+    assert f"{n} spans were not taken" in r.err
     assert (tmp_path / "f.jsonl.bad").read_bytes() == text and not receiver.spans
+
+
+@pytest.mark.parametrize("size", ["512", "4"], ids=["one line", "many lines"])
+@pytest.mark.parametrize("status", [401, 400], ids=["refused", "malformed"])
+def test_the_half_of_a_batch_that_was_taken_does_not_come_again(receiver, file_env, echo, tmp_path, size, status):
+    n = operations(run(client(echo, 1, 21), file_env("f.jsonl", OTEL_BSP_SCHEDULE_DELAY="60000",
+                                                     OTEL_BSP_MAX_EXPORT_BATCH_SIZE=size)).ok())
+    receiver.script += [Answer(413), None, Answer(status)]
+    r = drain(receiver, tmp_path / "f.jsonl")
+    assert r.rc == 1 and f"{n // 2} spans sent" in r.err and len(receiver.spans) == n // 2, r.err
+    left, = (p for p in tmp_path.iterdir() if p.name.startswith("f.jsonl"))
+    assert left.name == ("f.jsonl.bad" if status == 400 else "f.jsonl")
+    assert drain(receiver, left).rc == 0 and not left.exists()
+    assert each_once(receiver.spans) == n
+
+
+def test_a_drain_that_is_told_to_stop_waits_for_the_answer(receiver, file_env, echo, tmp_path):
+    n = operations(run(client(echo, 1, 5), file_env("f.jsonl")).ok())
+    receiver.script.append(Answer("late"))
+    p = subprocess.Popen([os.path.join(harness.B, "autotrace"), "drain", str(tmp_path / "f.jsonl")],
+                         env=harness.bare_env(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint),
+                         stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        receiver.wait(n)
+        p.send_signal(signal.SIGTERM)
+        assert p.wait(5 * harness.SLOW) == 0
+    finally:
+        end(p)
+    assert not (tmp_path / "f.jsonl").exists() and each_once(receiver.spans) == n
 
 
 def test_files_of_others_are_left_alone(receiver, file_env, echo, tmp_path):
@@ -570,6 +600,13 @@ def test_what_drain_does_not_do_with_files_it_says(receiver, tmp_path):
         assert r.rc == 125 and option in r.err and r.err.count("\n") == 1
 
 
+def of_service(name, *spans):
+    return {"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": name}}]},
+            "scopeSpans": [{"scope": {"name": "other"}, "spans": list(spans),
+                            "schemaUrl": "https://opentelemetry.io/schemas/1.30.0"}],
+            "schemaUrl": "https://opentelemetry.io/schemas/1.30.0"}
+
+
 def test_others_files_are_sent_too(receiver, tmp_path):
     """As other SDKs write them: several resources in a line, numbers without quotes, unknown members."""
     receiver.others = True
@@ -581,12 +618,7 @@ def test_others_files_are_sent_too(receiver, tmp_path):
                                                                             {"stringValue": "\u00e4\ud83d\ude00"}]}}},
                            {"key": "y", "value": {"bytesValue": "AP8"}}],
             "status": {}, "links": [], "events": None, "future": {"deep": [1, {"x": None}]}}
-    def resource(name, *spans):
-        return {"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": name}}]},
-                "scopeSpans": [{"scope": {"name": "other"}, "spans": list(spans),
-                                "schemaUrl": "https://opentelemetry.io/schemas/1.30.0"}],
-                "schemaUrl": "https://opentelemetry.io/schemas/1.30.0"}
-    line = {"resourceSpans": [resource("one", span), resource("two", dict(span, spanId="b7ad6b7169203332"))]}
+    line = {"resourceSpans": [of_service("one", span), of_service("two", dict(span, spanId="b7ad6b7169203332"))]}
     (tmp_path / "o.jsonl").write_text(json.dumps(line) + "\r\n")
     r = drain(receiver, tmp_path / "o.jsonl")
     assert r.rc == 0, r.err
@@ -596,6 +628,19 @@ def test_others_files_are_sent_too(receiver, tmp_path):
     assert s.trace == "0af7651916cd43dd8448eb211c80319c" and s.kind == "SERVER" and s.scope == "other"
     assert s.start == now - 1000 and s.end == now - 5
     assert s.attrs == {"n": 5, "l": [0.5, "\u00e4\U0001f600"], "y": b"\x00\xff"}
+
+
+def test_the_part_of_others_lines_that_was_taken_does_not_come_again(receiver, tmp_path):
+    receiver.others = True
+    span = {"traceId": "0af7651916cd43dd8448eb211c80319c", "name": "a", "kind": 1,
+            "startTimeUnixNano": time.time_ns() - 1000, "endTimeUnixNano": time.time_ns()}
+    line = {"resourceSpans": [of_service(name, *[dict(span, spanId=f"b7ad6b7169203{i}3{k}") for k in range(3)])
+                              for i, name in enumerate(["one", "two", "three"])]}
+    (tmp_path / "o.jsonl").write_text(json.dumps(line) + "\n")
+    receiver.script += [None, Answer(401)]
+    assert drain(receiver, tmp_path / "o.jsonl").rc == 1
+    assert drain(receiver, tmp_path / "o.jsonl").rc == 0 and not (tmp_path / "o.jsonl").exists()
+    assert each_once(receiver.spans) == 9
 
 
 def test_a_file_can_be_shown(receiver, file_env, echo, tmp_path):

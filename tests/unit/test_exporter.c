@@ -6,6 +6,7 @@
 /* LINK: exporter/trouble.o */
 /* LINK: preload/authority.o */
 /* LINK: exporter/batch.o exporter/buf.o exporter/console.o exporter/container.o */
+/* LINK: exporter/marks.o exporter/spots.o */
 /* LINK: exporter/orphan.o exporter/tally.o exporter/health.o preload/spoolname.o */
 /* LINK: preload/target.o exporter/limits.o exporter/file.o exporter/jsonl.o */
 /* LINK: exporter/otlp-json.o exporter/zipkin.o -lm exporter/metrics.o exporter/reader.o */

@@ -11,6 +11,7 @@
 /* LINK: exporter/console.o exporter/container.o exporter/orphan.o exporter/tally.o */
 /* LINK: exporter/health.o preload/spoolname.o exporter/metrics.o exporter/reader.o */
 /* LINK: preload/target.o exporter/limits.o exporter/code.o exporter/demangle.o */
+/* LINK: exporter/marks.o exporter/spots.o */
 /* LINK: exporter/image.o exporter/lines.o exporter/symbols.o preload/attr.o -ldl */
 /* LINK: exporter/delivery.o exporter/detect.o exporter/endpoint.o exporter/gzip.o */
 /* LINK: exporter/jaeger-remote.o exporter/json.o exporter/http.o exporter/keep.o */

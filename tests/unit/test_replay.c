@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
 /* LINK: exporter/list.o exporter/buf.o exporter/line.o exporter/otlp.pb-c.o */
-/* LINK: exporter/json.o exporter/otlp-read.o */
+/* LINK: exporter/json.o exporter/otlp-read.o exporter/marks.o exporter/spots.o */
 /* LINK: preload/sys.o preload/utf8.o -lprotobuf-c -lm */
 #include "exporter/replay.c"
 
@@ -14,6 +14,14 @@ static struct {
 	bool refuses;  /* what it does not take */
 	int malformed; /* that batch is, from 1 */
 	unsigned batches;
+
+	/*
+	 * What becomes of a batch, step by step: t5 takes five spans, r5 refuses five for good,
+	 * p5 one of five, w waits for an answer, f fails.  At its end all is taken.
+	 */
+	const char *script;
+	size_t left, part;
+	bool waits;
 	char got[65536]; /* "service:a,b;" for each batch */
 } to;
 
@@ -37,8 +45,8 @@ enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink,
 	}
 	to.batches++;
 	CHECK(s && s->n_spans == b->n_spans);
-	if ((int)to.batches == to.malformed)
-		atr_add(&fake.stats.adopted_refused, b->n_spans);
+	to.left = b->n_spans;
+	to.part = 0;
 	n += (size_t)snprintf(to.got + n, sizeof(to.got) - n, "%s:", service ? service->text : "?");
 	for (size_t i = 0; s && i < s->n_spans; i++)
 		n += (size_t)snprintf(to.got + n, sizeof(to.got) - n, "%s%.20s", i ? "," : "",
@@ -51,11 +59,45 @@ enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink,
 enum atr_delivery_state atr_sink_step(struct atr_sink *sink, uint64_t until,
 				      enum atr_delivery_haste haste, bool crowded)
 {
+	const char *now = to.script && *to.script ? to.script : "";
+
 	(void)sink;
 	(void)until;
 	(void)haste;
 	(void)crowded;
-	return ATR_DELIVERY_DONE;
+	to.waits = *now == 'w';
+	if (!*now) {
+		to.part = to.left;
+		if ((int)to.batches == to.malformed)
+			atr_add(&fake.stats.adopted_refused, to.part);
+		return ATR_DELIVERY_DONE;
+	}
+	to.script++;
+	if (*now == 'f')
+		return ATR_DELIVERY_FAILED;
+	if (*now == 'w')
+		return ATR_DELIVERY_BUSY;
+	to.part = (size_t)(*to.script++ - '0');
+	to.left -= to.part;
+	if (*now != 't')
+		atr_add(&fake.stats.adopted_refused, *now == 'r' ? to.part : 1);
+	return to.left ? ATR_DELIVERY_BUSY : ATR_DELIVERY_DONE;
+}
+
+size_t atr_sink_part(struct atr_sink *sink, struct atr_outcome *ret)
+{
+	size_t n = to.part;
+
+	(void)sink;
+	(void)ret;
+	to.part = 0;
+	return n;
+}
+
+bool atr_sink_sent(const struct atr_sink *sink)
+{
+	(void)sink;
+	return to.waits || (to.script && *to.script == 'w');
 }
 
 bool atr_sink_refused(const struct atr_sink *sink)
@@ -131,6 +173,23 @@ static void go(void)
 
 	fake.host.files = names;
 	atr_replay(&fake.host);
+}
+
+/* What is sent of that file by another drain, which then has all. */
+static const char *again(const char *suffix)
+{
+	char name[128];
+	const char *names[] = { name, NULL };
+
+	(void)snprintf(name, sizeof(name), "%s%s", path, suffix);
+	to.got[0] = '\0';
+	to.batches = 0;
+	to.malformed = 0;
+	fake.host.files = names;
+	atr_replay(&fake.host);
+	if (!to.script || !*to.script)
+		CHECK_STR(text_of(suffix), "-");
+	return to.got;
 }
 
 #define PIECE(service, spans)                                                                  \
@@ -288,10 +347,76 @@ TEST(what_the_collector_calls_malformed_is_put_aside)
 	CHECK_STR(to.got, "x:a;y:b,c;z:d,e;");
 	CHECK_INT(fake.stats.left, 1);
 	CHECK_INT(fake.stats.corrupt, 0);
-	CHECK(strstr(fake.log, "2 lines were refused as malformed") != NULL);
+	CHECK(strstr(fake.log, "2 lines have spans that the collector will not take") != NULL);
 	CHECK_INT(text_of(".bad")[0], '#');
 	CHECK(strstr(text_of(".bad"), "\n" LINE("y", SPAN("b")) "\n{\"resourceSpans\":[") != NULL);
 	CHECK(strstr(text_of(".bad"), "]}\n#\"resourceSpans\"") != NULL);
+	CHECK_STR(again(".bad"), "y:b,c;");
+	end();
+}
+
+#define FOUR SPAN("a") "," SPAN("b") "," SPAN("c") "," SPAN("d")
+
+TEST(the_part_of_a_line_that_was_taken_is_not_sent_again)
+{
+	static const struct {
+		const char *script, *again;
+	} cases[] = { { "f", "x:a,b,c,d,e,f;" },
+		      { "t2f", "x:c,d,e,f;" },
+		      { "t2wt1f", "x:d,e,f;" },
+		      { "t4f", "x:e,f;" },
+		      { "t5f", "x:f;" },
+		      { "p5f", "x:f;" }, /* which one it does not take it does not say */
+		      { "t2r2t1f", "x:c,d,f;" },
+		      { "r1t1r1t2r1", "x:a,c,f;" },
+		      { "r3t3", "x:a,b,c;" },
+		      { "t3r3", "x:d,e,f;" },
+		      { "r5f", "x:a,b,c,d,e,f;" } };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		begin();
+		WRITE(LINE("x", FOUR) "\n" LINE("x", SPAN("e") "," SPAN("f")) "\n");
+		to.script = cases[i].script;
+		go();
+		CHECK_STR(to.got, "x:a,b,c,d,e,f;");
+		CHECK_INT(fake.stats.left, 1);
+		CHECK_INT(fake.stats.corrupt, 0);
+		CHECK_STR(again(strchr(cases[i].script, 'f') ? "" : ".bad"), cases[i].again);
+		end();
+	}
+}
+
+TEST(what_was_taken_of_a_line_with_pieces_is_not_sent_again)
+{
+	begin();
+	WRITE("{\"resourceSpans\":[" PIECE("x", SPAN("a") "," SPAN("b")) "," PIECE(
+		"y", FOUR) "," PIECE("z", SPAN("e")) "]}\n");
+	to.script = "t2t1f";
+	go();
+	CHECK_STR(to.got, "x:a,b;y:a,b,c,d;");
+	to.script = "r3t1";
+	CHECK_STR(again(""), "y:b,c,d;z:e;");
+	CHECK_STR(text_of(""), "-");
+	CHECK(strstr(fake.log, "1 lines have spans") != NULL);
+	CHECK_STR(again(".bad"), "y:b,c,d;");
+	end();
+}
+
+TEST(what_waits_for_its_answer_is_waited_for_by_who_is_told_to_stop)
+{
+	begin();
+	WRITE(LINE("x", FOUR) "\n");
+	fake.requests = ATR_WAKE_FLUSH | ATR_WAKE_STOP;
+	to.script = "www";
+	go();
+	CHECK_STR(to.got, "x:a,b,c,d;");
+	CHECK_STR(text_of(""), "-");
+	WRITE(LINE("x", FOUR) "\n" LINE("y", SPAN("e")));
+	to.script = "wt2t2"; /* the next part is not begun */
+	to.got[0] = '\0';
+	go();
+	fake.requests = 0;
+	CHECK_STR(again(""), "x:c,d;y:e;");
 	end();
 }
 
