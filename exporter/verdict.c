@@ -13,6 +13,7 @@
 
 #define LINE_MAX_SHOWN 200 /* bytes of a response that is neither protobuf nor JSON */
 #define NS_PER_S 1000000000ull
+#define PAUSE_MAX_S 86400u /* a delay beyond a day is one */
 
 static void say(struct atr_verdict *v, const char *text, size_t len)
 {
@@ -139,7 +140,8 @@ static void judge_http(struct atr_verdict *v, const struct atr_http_reply *reply
 		  : reply->status == 413	  ? ATR_VERDICT_TOO_LARGE
 						  : ATR_VERDICT_REFUSED;
 	if (v->kind == ATR_VERDICT_AGAIN)
-		v->pause = reply->retry_after * NS_PER_S;
+		v->pause = NS_PER_S *
+			   (reply->retry_after < PAUSE_MAX_S ? reply->retry_after : PAUSE_MAX_S);
 	refusal_text(v, reply);
 }
 

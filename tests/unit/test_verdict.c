@@ -128,6 +128,9 @@ TEST(a_pause_is_the_collectors)
 
 	CHECK(HTTP(.status = 503, .retry_after = 3).pause == 3 * NS_PER_S);
 	CHECK_INT(HTTP(.status = 400, .retry_after = 3).pause, 0);
+	/* 2^64 ns and a little, and all that there is. */
+	CHECK(HTTP(.status = 503, .retry_after = 18446744074u).pause == 86400 * NS_PER_S);
+	CHECK(HTTP(.status = 503, .retry_after = INT64_MAX).pause == 86400 * NS_PER_S);
 	CHECK_INT(GRPC(.status = 200, .grpc = &busy).pause, 7);
 	busy.retry_info = false;
 	CHECK_INT(GRPC(.status = 200, .grpc = &busy).pause, 0);
