@@ -319,6 +319,7 @@ static enum atr_delivery_state once_more(struct atr_delivery *d, const struct at
 
 static void accepted(struct atr_delivery *d, const struct atr_verdict *v)
 {
+	const char *why = v->message[0] ? v->message : "it does not say why";
 	const size_t n = atr_delivery_part(d);
 	uint64_t rejected = v->rejected < n ? v->rejected : n;
 
@@ -327,7 +328,7 @@ static void accepted(struct atr_delivery *d, const struct atr_verdict *v)
 	ended_by(d, v, rejected ? "rejected" : NULL, rejected);
 	if (rejected) {
 		(void)snprintf(d->error, sizeof(d->error), "rejected %llu of %zu spans: %.180s",
-			       (unsigned long long)rejected, n, v->message);
+			       (unsigned long long)rejected, n, why);
 		tell(d);
 	}
 	if (rejected < n && !d->beside)
@@ -336,8 +337,7 @@ static void accepted(struct atr_delivery *d, const struct atr_verdict *v)
 	if (rejected || v->message[0]) {
 		if (!d->said_partial)
 			d->host->log(ATR_LOG_WARN, "%s rejected %llu of %zu spans: %s",
-				     d->endpoint.shown, (unsigned long long)rejected, n,
-				     v->message);
+				     d->endpoint.shown, (unsigned long long)rejected, n, why);
 		if (!d->said_partial)
 			d->partial_at = d->host->now();
 		d->said_partial = true;

@@ -480,6 +480,24 @@ TEST(a_partial_success_counts_the_rejected_and_is_not_repeated)
 	books_balance();
 }
 
+TEST(a_partial_success_without_a_reason_says_so)
+{
+	/* partial_success { rejected_spans: 3 } */
+	static const char partial[] = "\x0a\x02\x08\x03";
+	static const struct step steps[] = {
+		{ .status = 200, .body = partial, .len = sizeof(partial) - 1 }
+	};
+
+	BEGIN(steps);
+	go();
+	fake_add(10);
+	CHECK(fake_wait_for(&fake.stats.rejected, 3));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(fake_said("rejected 3 of 10 spans: it does not say why"));
+	books_balance();
+}
+
 TEST(a_batch_too_large_is_sent_in_parts)
 {
 	BEGIN(always_ok);
