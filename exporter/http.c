@@ -18,6 +18,11 @@
 #define N_FDS 8			/* one connection, perhaps two tried at once (IPv6, IPv4) */
 #define CONNECT_MAX_NS 30000000000ull
 
+/* What is newer than the headers we are built with may be there all the same. */
+#if LIBCURL_VERSION_NUM < 0x075700
+#define CURLOPT_CA_CACHE_TIMEOUT ((CURLoption)(CURLOPTTYPE_LONG + 321))
+#endif
+
 /*
  * Of a response that ends in the middle of its head, libcurl says it is complete.  gRPC's lines
  * come behind the body, too.
@@ -88,11 +93,14 @@ static bool set_text(CURL *easy, CURLoption option, const char *text)
 
 /*
  * Whom to trust, and who we are.  A certificate that was named stands instead of the
- * system's: libcurl has a directory of them besides.  A key that is encrypted cannot be read:
- * without a password, empty as it is, OpenSSL would ask for one at the program's terminal.
+ * system's: libcurl has a directory of them besides.  It would keep what it read for a day, and one
+ * that is replaced is to count with the next connection; before 7.87 it does not keep it, and
+ * knows no such option.  A key that is encrypted cannot be read: without a password, empty as it
+ * is, OpenSSL would ask for one at the program's terminal.
  */
 static bool set_tls(CURL *easy, const struct atr_endpoint *ep)
 {
+	(void)curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L);
 	if (ep->certificate)
 		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 	return set_text(easy, CURLOPT_CAINFO, ep->certificate) &&

@@ -347,6 +347,22 @@ def test_a_file_that_comes_later_is_used(collector, echo, tls, tmp_path):
     assert len(c.wait(3)) == 3 == r.total("exported")
 
 
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_file_that_is_exchanged_is_read_again(collector, echo, tls, mtls, tmp_path, protocol):
+    """As authorities are that rotate.  libcurl would keep the one it has read for a day."""
+    c = collector(protocol, tls=tls)
+    ca = tmp_path / "ca.pem"
+    shutil.copy(mtls.ca, ca)
+    code = ("import socket, time, shutil\n"
+            f"s = socket.create_connection(('127.0.0.1', {echo.port}))\n"
+            "s.sendall(b'x'); s.recv(1); time.sleep(0.5)\n"
+            f"shutil.copy({tls.ca!r}, {str(ca)!r}); time.sleep(2)\n")
+    r = run(["/usr/bin/python3", "-c", code],
+            env(f"https://localhost:{c.port}", protocol, OTEL_BSP_SCHEDULE_DELAY="50",
+                OTEL_EXPORTER_OTLP_CERTIFICATE=str(ca)), timeout=20).ok()
+    assert len(wait_spans(c, 3)) == 3 == r.total("exported") and "certificate" in r.err
+
+
 # ---- sockets ----
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
