@@ -18,6 +18,7 @@
 /* LINK: exporter/otlp.pb-c.o preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */
 #include "exporter/exporter.c"
 
+#include <sys/resource.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -578,6 +579,36 @@ TEST(a_collector_that_hangs_after_a_part_has_only_that)
 	CHECK(collector_once(1, 5));
 	CHECK(fake_said("5 spans were not sent"));
 	books_balance();
+}
+
+TEST(what_a_file_has_is_settled_and_the_rest_no_longer_marked)
+{
+	static const struct step steps[] = { { .how = ANSWER_NEVER } };
+	struct rlimit limit, was;
+	char path[64];
+
+	BEGIN(steps);
+	(void)snprintf(path, sizeof(path), "/tmp/test_exporter.%d", getpid());
+	fake.config.exporters = ATR_EXPORTER_OTLP;
+	fake.config.file = path;
+	fake.config.file_max_bytes = 64u << 20;
+	fake.config.bsp_max_queue_size = fake.config.bsp_max_export_batch_size = 3000;
+	fake.config.otlp_timeout = 200;
+	CHECK_INT(getrlimit(RLIMIT_FSIZE, &was), 0);
+	limit = (struct rlimit){ 450000, was.rlim_max };
+	(void)signal(SIGXFSZ, SIG_IGN);
+	CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	fake_add(3000); /* two lines, and room for one */
+	go();
+	CHECK(fake_wait_for(&fake.stats.missed, 1));
+	CHECK(fake_stop(1000) >= 0);
+	CHECK_INT(setrlimit(RLIMIT_FSIZE, &was), 0);
+	(void)signal(SIGXFSZ, SIG_DFL);
+	collector_stop();
+	unlink(path);
+	CHECK_INT(fake.stats.missed, fake.stats.copied);
+	CHECK(fake.stats.copied > 0 && fake.stats.copied < 3000);
+	CHECK(fake.back >= 3000);
 }
 
 TEST(a_response_beyond_4_mib_is_final)
