@@ -509,7 +509,7 @@ TEST(a_batch_too_large_is_sent_in_parts)
 	CHECK_INT(atr_load(&fake.stats.split), 4);
 	fake_add(300);
 	CHECK(fake_wait_for(&fake.stats.exported, 600));
-	CHECK_INT(atr_load(&fake.stats.split), 4); /* it was learned */
+	CHECK_INT(atr_load(&fake.stats.split), 5); /* it was learned, and tried once more */
 	CHECK(fake_stop(2000) >= 0);
 	collector_stop();
 	CHECK(collector_once(1, 600));
@@ -517,6 +517,44 @@ TEST(a_batch_too_large_is_sent_in_parts)
 	CHECK_INT(fake.stats.retries, 0);
 	CHECK_STR(fake.log, "");
 	CHECK_INT(fake.settled, 600);
+	books_balance();
+}
+
+TEST(what_was_too_large_once_is_not_for_ever)
+{
+	uint64_t before = 0;
+
+	BEGIN(always_ok);
+	col.limit = 250; /* the head, and hardly a span */
+	go();
+	fake_add(64);
+	CHECK(fake_wait_for(&fake.settled, 64));
+	__atomic_store_n(&col.limit, 0, __ATOMIC_RELAXED);
+	for (uint64_t n = 64; n < 20 * 64; n += 64) {
+		before = atr_load(&fake.stats.requests);
+		fake_add(64);
+		CHECK(fake_wait_for(&fake.settled, n + 64));
+	}
+	CHECK_INT(atr_load(&fake.stats.requests) - before, 1);
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	books_balance();
+}
+
+TEST(a_limit_that_stays_is_tried_less_and_less)
+{
+	BEGIN(always_ok);
+	col.limit = 2500; /* some 30 spans: of 320 16 requests are made */
+	go();
+	for (uint64_t n = 0; n < 64 * 320; n += 320) {
+		fake_add(320);
+		CHECK(fake_wait_for(&fake.stats.exported, n + 320));
+	}
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(fake.stats.split >= 8 && fake.stats.split <= 20); /* of 1024 */
+	CHECK_INT(fake.stats.rejected, 0);
+	CHECK(collector_once(1, 64 * 320));
 	books_balance();
 }
 
