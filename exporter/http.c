@@ -439,6 +439,15 @@ static bool counts(const struct atr_http *http, CURLcode code, long status)
 	return http->headed && (status >= 300 || http->grpc.code != ATR_GRPC_NONE);
 }
 
+/* Whose answer can it be but the collector's?  Through a tunnel nobody's. */
+static const char *proxy_heard(const struct atr_endpoint *ep)
+{
+	const bool tunnel =
+		ep->protocol == ATR_PROTOCOL_GRPC || strncasecmp(ep->url.url, "http:", 5) != 0;
+
+	return !ep->proxy || tunnel || strncasecmp(ep->proxy, "socks", 5) == 0 ? NULL : ep->proxy;
+}
+
 static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_reply *reply)
 {
 	const char *type = NULL;
@@ -459,6 +468,7 @@ static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_rep
 		.too_long = http->too_long,
 		.type = body_type(type),
 		.location = location,
+		.proxy = proxy_heard(http->endpoint),
 		.grpc = &http->grpc,
 		.retry_after = after > 0 ? (uint64_t)after : 0,
 		.body = http->body.bytes,

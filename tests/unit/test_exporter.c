@@ -1161,6 +1161,54 @@ TEST(who_cannot_be_reached_is_named)
 	close(fd);
 }
 
+/* A proxy answers so.  Is that said, and what becomes of ten spans? */
+static void check_proxy(int status, const char *url, enum atr_PROTOCOL protocol, const char *said,
+			bool kept)
+{
+	struct step step = { .status = status,
+			     .headers = "Content-Type: text/plain\r\n",
+			     .body = "not you",
+			     .len = 7 };
+	char proxy[64], line[160];
+
+	begin(&step, 1);
+	(void)snprintf(proxy, sizeof(proxy), "http://u:secret@127.0.0.1:%d", col.port);
+	(void)snprintf(line, sizeof(line), "through the proxy http://127.0.0.1:%d: %s", col.port,
+		       said);
+	fake.config.http_proxy = fake.config.https_proxy = proxy;
+	fake.config.otlp_endpoint = url;
+	fake.config.otlp_protocol = protocol;
+	fake.config.otlp_timeout = 50;
+	go();
+	fake_add(10);
+	for (int i = 0; i < 2000 && !fake_log_lines(); i++)
+		usleep(1000);
+	CHECK(fake_stop(1000) >= 0);
+	collector_stop();
+	CHECK(fake_said(line));
+	CHECK(!strstr(fake.log, "secret"));
+	CHECK_INT(fake.stats.unsent, kept ? 10 : 0);
+	books_balance();
+}
+
+TEST(a_proxy_that_answers_in_the_collectors_place_is_named)
+{
+	static const int statuses[] = { 403, 407, 502 };
+	char status[16];
+
+	check_proxy(407, "http://c.invalid", ATR_PROTOCOL_HTTP_PROTOBUF, "not you; spans", true);
+	check_proxy(502, "http://c.invalid", ATR_PROTOCOL_HTTP_JSON, "not you; spans", true);
+	check_proxy(403, "http://c.invalid", ATR_PROTOCOL_HTTP_PROTOBUF, "not you; they are",
+		    false);
+	for (size_t i = 0; i < ATR_ARRAY_LEN(statuses); i++) {
+		(void)snprintf(status, sizeof(status), " %d", statuses[i]);
+		check_proxy(statuses[i], "https://c.invalid", ATR_PROTOCOL_HTTP_PROTOBUF, "", true);
+		CHECK(fake_said(status)); /* libcurl's words */
+		check_proxy(statuses[i], "http://c.invalid", ATR_PROTOCOL_GRPC, "", true);
+		CHECK(fake_said(status));
+	}
+}
+
 /* One trace of two spans that is kept, and one that is not. */
 static void add_candidates(unsigned trace)
 {
