@@ -410,14 +410,36 @@ static bool stale(const struct atr_http *http, CURLcode code)
 	       !n_connects && !http->headed;
 }
 
+/*
+ * Is it perhaps about who we are?  A collector says so in TLS, as an alert: with 1.3 when we are
+ * through with the handshake, so that our request may meet a connection that is closed, and the
+ * alert is never read.
+ */
+static bool about_us(const struct atr_http *http, CURLcode code)
+{
+	const char *error = http->error;
+	long n_connects = 0;
+
+	(void)curl_easy_getinfo(http->easy, CURLINFO_NUM_CONNECTS, &n_connects);
+	if (!http->endpoint->client_variable || !n_connects || http->headed)
+		return false;
+	if (code == CURLE_SEND_ERROR || strncmp(error, "Send failure", 12) == 0)
+		return true;
+	return strstr(error, " alert ") &&
+	       (strstr(error, "certificate") || strstr(error, "handshake failure") ||
+		strstr(error, "unknown ca"));
+}
+
 /* Why there is no answer, and from whom: libcurl calls a socket "localhost port 80". */
 static const char *explain(struct atr_http *http, CURLcode code)
 {
 	const struct atr_endpoint *ep = http->endpoint;
 	const char *why = http->error[0] ? http->error : curl_easy_strerror(code);
 	long err = 0;
+	size_t len;
 
-	if (code == CURLE_SEND_FAIL_REWIND)
+	/* The first trouble that libcurl has with what is closed already may be to ask its name. */
+	if (code == CURLE_SEND_FAIL_REWIND || strncmp(why, "getpeername() failed", 20) == 0)
 		why = "the connection was closed before there was an answer";
 	(void)curl_easy_getinfo(http->easy, CURLINFO_OS_ERRNO, &err);
 	if (ep->url.socket && code == CURLE_COULDNT_CONNECT)
@@ -425,6 +447,12 @@ static const char *explain(struct atr_http *http, CURLcode code)
 			       ep->url.socket, err ? strerror((int)err) : "nobody listens there");
 	else
 		atr_endpoint_say(ep, http->said, sizeof(http->said), why);
+	len = strlen(http->said);
+	if (about_us(http, code))
+		(void)snprintf(http->said + len, sizeof(http->said) - len, " (perhaps it %s %s%s)",
+			       ep->client_certificate ? "does not accept"
+						      : "wants a client certificate:",
+			       ep->client_variable, ep->client_certificate ? "" : " is not set");
 	return http->said;
 }
 
