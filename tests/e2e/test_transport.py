@@ -469,6 +469,17 @@ def test_tls_through_a_proxy(collector, echo, proxy, tls, protocol):
     assert any(line.startswith(f"CONNECT localhost:{c.port}") for line in proxy.requests())
 
 
+def test_what_is_said_through_a_proxy_is_not_the_proxys_answer(echo, proxy, mtls):
+    """To CONNECT, before there is any from behind it."""
+    harness.spool_dir.cache_clear()
+    with refusing(mtls, ssl.TLSVersion.TLSv1_2, "http/protobuf") as listener:
+        r = run(client(echo), env(f"https://localhost:{listener.getsockname()[1]}", "http/protobuf", NO_PROXY=None,
+                                  https_proxy=f"http://127.0.0.1:{proxy.port}", AUTOTRACE_EXIT_TIMEOUT="700",
+                                  OTEL_EXPORTER_OTLP_CERTIFICATE=mtls.ca)).ok()
+    assert r.total("left") == 3 and f"through the proxy http://127.0.0.1:{proxy.port}: " in r.err
+    assert "(perhaps it wants a client certificate: " in r.err
+
+
 @pytest.mark.parametrize("no_proxy", ["127.0.0.1", "127.0.0.0/8", "*", "a,127.0.0.1"])
 def test_some_hosts_need_no_proxy(collector, echo, proxy, no_proxy):
     c = collector("http/protobuf")
