@@ -22,6 +22,10 @@
 
 #define REQUEST_MAX (64u << 20) /* OTLP: a larger request is not sent */
 
+/* Requests that were cut and taken, until a larger one is tried; in vain, twice as many. */
+#define GROW_FIRST 16
+#define GROW_MOST 1024
+
 /*
  * libcurl at once, though there is nothing to send yet: OpenSSL must be there
  * before the program's exit handlers run, and our stop be registered after its
@@ -44,6 +48,7 @@ int atr_delivery_init_to(struct atr_delivery *d, const struct atr_host *host)
 {
 	d->host = host;
 	d->too_large = SIZE_MAX;
+	d->n_grow = GROW_FIRST;
 	return atr_http_init(&d->http, host, &d->endpoint);
 }
 
@@ -163,6 +168,31 @@ static bool halve(struct atr_delivery *d)
 	d->parts[d->n_parts++] = n / 2;
 	d->part_len = bytes_of(d, n / 2);
 	return true;
+}
+
+/* A part was taken.  If it was cut to what the collector takes: perhaps it takes more. */
+static void grow(struct atr_delivery *d)
+{
+	if (d->grown && d->part_len >= d->too_large / 2) { /* it does */
+		d->n_grow = GROW_FIRST;
+		d->grown = false;
+	}
+	if (d->too_large == SIZE_MAX || (!d->at && d->n_parts == 1) || ++d->n_fit < d->n_grow)
+		return;
+	d->too_large = d->too_large <= SIZE_MAX / 2 ? 2 * d->too_large : SIZE_MAX;
+	d->grown = true;
+	d->n_fit = 0;
+}
+
+/* So many bytes it does not take. */
+static void shrink(struct atr_delivery *d, size_t len)
+{
+	if (len < d->too_large)
+		d->too_large = len;
+	if (d->grown && d->n_grow < GROW_MOST)
+		d->n_grow *= 2;
+	d->grown = false;
+	d->n_fit = 0;
 }
 
 /* It was taken or refused; the next one has its turn. */
@@ -320,6 +350,7 @@ static enum atr_delivery_state once_more(struct atr_delivery *d, const struct at
 
 static void accepted(struct atr_delivery *d, const struct atr_verdict *v)
 {
+	const char *why = v->message[0] ? v->message : "it does not say why";
 	const size_t n = atr_delivery_part(d);
 	uint64_t rejected = v->rejected < n ? v->rejected : n;
 
@@ -328,17 +359,17 @@ static void accepted(struct atr_delivery *d, const struct atr_verdict *v)
 	ended_by(d, v, rejected ? "rejected" : NULL, rejected);
 	if (rejected) {
 		(void)snprintf(d->error, sizeof(d->error), "rejected %llu of %zu spans: %.180s",
-			       (unsigned long long)rejected, n, v->message);
+			       (unsigned long long)rejected, n, why);
 		tell(d);
 	}
 	if (rejected < n && !d->beside)
 		atr_health_ok(d->host->health);
 	works(d);
+	grow(d);
 	if (rejected || v->message[0]) {
 		if (!d->said_partial)
 			d->host->log(ATR_LOG_WARN, "%s rejected %llu of %zu spans: %s",
-				     d->endpoint.shown, (unsigned long long)rejected, n,
-				     v->message);
+				     d->endpoint.shown, (unsigned long long)rejected, n, why);
 		if (!d->said_partial)
 			d->partial_at = d->host->now();
 		d->said_partial = true;
@@ -369,8 +400,7 @@ static enum atr_delivery_state too_large(struct atr_delivery *d, const struct at
 		ended_by(d, v, NULL, 1);
 		return go_on(d);
 	}
-	if (len < d->too_large)
-		d->too_large = len;
+	shrink(d, len);
 	atr_add(&d->host->stats->split, 1);
 	return next_part(d) == 0 ? ATR_DELIVERY_BUSY : ATR_DELIVERY_FAILED;
 }

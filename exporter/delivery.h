@@ -30,6 +30,8 @@ struct atr_outcome {
  *
  * A batch is one part, which is one request, until that turns out to be too large: then its
  * first half is sent, and halved again, down to single spans; what is left of it follows.
+ * Later ones are cut to what was taken, which may grow again: whoever found it too large may be
+ * gone.
  */
 #define ATR_DELIVERY_PARTS 24 /* halvings of the largest batch, and some more */
 
@@ -56,7 +58,10 @@ struct atr_delivery {
 	size_t n_parts;
 	size_t part_len;  /* bytes of the spans of the one under way */
 	size_t done;	  /* spans done with that the caller was not told of */
-	size_t too_large; /* so many bytes of spans the collector does not take */
+	size_t too_large; /* so many bytes of spans the collector does not take; SIZE_MAX: all */
+	unsigned n_fit;	  /* requests cut for that that were taken since it changed */
+	unsigned n_grow;  /* so many, and it is doubled */
+	bool grown;	  /* it was, and nothing that large was sent since */
 
 	size_t n_spans;	   /* of the batch that are not done with; 0 = there is none */
 	bool foreign;	   /* the batch is a dead process's */

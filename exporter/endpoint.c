@@ -321,6 +321,7 @@ static void tls(struct atr_endpoint *ep, const struct atr_host *host, const stru
 {
 	if (strncasecmp(ep->url.url, "https:", 6) != 0)
 		return;
+	ep->client_variable = s->client_certificate_name;
 	ep->certificate = file(host, s->certificate_name, s->certificate, false);
 	if (s->client_key && !s->client_certificate) {
 		host->log(

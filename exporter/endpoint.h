@@ -24,6 +24,7 @@ struct atr_endpoint {
 
 	/* Files of TLS; NULL: not set. */
 	const char *certificate, *client_certificate, *client_key;
+	const char *client_variable; /* that sets the client's; NULL: none does */
 
 	const char *text; /* what to ask host->look_up() for; NULL: nothing */
 	struct atr_addresses addresses;

@@ -207,8 +207,17 @@ static void settle(struct exporter *x, enum atr_settled what)
 	settle_first(x, SIZE_MAX, what);
 }
 
-/* A part of the batch that was too large in one is done with: whatever comes, it is not sent
- * again. */
+/* Nobody answers: it counts as not sent, until it is sent again. */
+static void unmark(struct exporter *x)
+{
+	if (!x->shipped_at)
+		return;
+	settle(x, ATR_BACK);
+	x->shipped_at = 0;
+}
+
+/* A part of the batch, that was too large in one or that another exporter has, is done with:
+ * whatever comes, it is not sent again. */
 static void settle_part(struct exporter *x, enum atr_delivery_state state)
 {
 	struct atr_outcome outcome;
@@ -216,19 +225,12 @@ static void settle_part(struct exporter *x, enum atr_delivery_state state)
 
 	if (!n || state == ATR_DELIVERY_DONE)
 		return;
+	if (state == ATR_DELIVERY_FAILED)
+		unmark(x); /* of those that another exporter does not have */
 	if (!x->foreign)
 		atr_tally_part(&x->tally, n, &outcome, x->host->now());
 	settle_first(x, n, ATR_SETTLED);
 	x->n_spans -= n < x->n_spans ? n : x->n_spans;
-	x->shipped_at = 0;
-}
-
-/* Nobody answers: it counts as not sent, until it is sent again. */
-static void unmark(struct exporter *x)
-{
-	if (!x->shipped_at)
-		return;
-	settle(x, ATR_BACK);
 	x->shipped_at = 0;
 }
 

@@ -207,15 +207,22 @@ static bool begins_line(const struct file *f, const struct stat *st)
 	       (atr_sys(SYS_pread64, f->fd, &last, 1, st->st_size - 1, 0, 0) == 1 && last == '\n');
 }
 
-/* Half a line at the end goes, if it is still the end. */
-static void cut(struct file *f, size_t half)
+/*
+ * A write ended early, behind so much of a line: that goes, if it is still the end.  Why, the next
+ * byte is told; if there is room by now, a newline is nothing but the end of that half line.
+ * -errno, -EAGAIN: there is room.
+ */
+static int cut(struct file *f, size_t half)
 {
-	long end = atr_sys(SYS_lseek, f->fd, 0, SEEK_CUR, 0, 0, 0);
+	long end = atr_sys(SYS_lseek, f->fd, 0, SEEK_CUR, 0, 0, 0), n;
 	struct stat st;
+	const bool last = (f->own || lock(f, LOCK_EX) == 0) && atr_sys_stat(f->fd, "", &st) == 0 &&
+			  st.st_size == end;
 
-	if (half && (f->own || lock(f, LOCK_EX) == 0) && atr_sys_stat(f->fd, "", &st) == 0 &&
-	    st.st_size == end)
+	n = atr_sys_write(f->fd, "\n", 1);
+	if (last && (half || n > 0))
 		(void)atr_sys(SYS_ftruncate, f->fd, end - (long)half, 0, 0, 0, 0);
+	return n < 0 ? (int)n : -EAGAIN;
 }
 
 /*
@@ -248,9 +255,8 @@ static int append(struct file *f, const struct stat *st, uint64_t room)
 	half = atr_jsonl_wrote(&f->lines, (size_t)n > ends ? (size_t)n - ends : 0, &f->batch);
 	if ((size_t)n == len)
 		return 0;
-	cut(f, half);
 	f->lines.written = f->lines.at;
-	return -ENOSPC;
+	return cut(f, half);
 }
 
 /* Is there room for what comes next?  An empty file has. */

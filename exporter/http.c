@@ -18,6 +18,11 @@
 #define N_FDS 8			/* one connection, perhaps two tried at once (IPv6, IPv4) */
 #define CONNECT_MAX_NS 30000000000ull
 
+/* What is newer than the headers we are built with may be there all the same. */
+#if LIBCURL_VERSION_NUM < 0x075700
+#define CURLOPT_CA_CACHE_TIMEOUT ((CURLoption)(CURLOPTTYPE_LONG + 321))
+#endif
+
 /*
  * Of a response that ends in the middle of its head, libcurl says it is complete.  gRPC's lines
  * come behind the body, too.
@@ -88,11 +93,14 @@ static bool set_text(CURL *easy, CURLoption option, const char *text)
 
 /*
  * Whom to trust, and who we are.  A certificate that was named stands instead of the
- * system's: libcurl has a directory of them besides.  A key that is encrypted cannot be read:
- * without a password, empty as it is, OpenSSL would ask for one at the program's terminal.
+ * system's: libcurl has a directory of them besides.  It would keep what it read for a day, and one
+ * that is replaced is to count with the next connection; before 7.87 it does not keep it, and
+ * knows no such option.  A key that is encrypted cannot be read: without a password, empty as it
+ * is, OpenSSL would ask for one at the program's terminal.
  */
 static bool set_tls(CURL *easy, const struct atr_endpoint *ep)
 {
+	(void)curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L);
 	if (ep->certificate)
 		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 	return set_text(easy, CURLOPT_CAINFO, ep->certificate) &&
@@ -162,6 +170,7 @@ static void set_options(struct atr_http *http, const struct atr_endpoint *ep)
 	curl_easy_setopt(easy, CURLOPT_READFUNCTION, give_body);
 	curl_easy_setopt(easy, CURLOPT_READDATA, http);
 	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, seek_body);
+	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* they are no answer */
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_head);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, http);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
@@ -402,14 +411,36 @@ static bool stale(const struct atr_http *http, CURLcode code)
 	       !n_connects && !http->headed;
 }
 
+/*
+ * Is it perhaps about who we are?  A collector says so in TLS, as an alert: with 1.3 when we are
+ * through with the handshake, so that our request may meet a connection that is closed, and the
+ * alert is never read.
+ */
+static bool about_us(const struct atr_http *http, CURLcode code)
+{
+	const char *error = http->error;
+	long n_connects = 0;
+
+	(void)curl_easy_getinfo(http->easy, CURLINFO_NUM_CONNECTS, &n_connects);
+	if (!http->endpoint->client_variable || !n_connects || http->headed)
+		return false;
+	if (code == CURLE_SEND_ERROR || strncmp(error, "Send failure", 12) == 0)
+		return true;
+	return strstr(error, " alert ") &&
+	       (strstr(error, "certificate") || strstr(error, "handshake failure") ||
+		strstr(error, "unknown ca"));
+}
+
 /* Why there is no answer, and from whom: libcurl calls a socket "localhost port 80". */
 static const char *explain(struct atr_http *http, CURLcode code)
 {
 	const struct atr_endpoint *ep = http->endpoint;
 	const char *why = http->error[0] ? http->error : curl_easy_strerror(code);
 	long err = 0;
+	size_t len;
 
-	if (code == CURLE_SEND_FAIL_REWIND)
+	/* The first trouble that libcurl has with what is closed already may be to ask its name. */
+	if (code == CURLE_SEND_FAIL_REWIND || strncmp(why, "getpeername() failed", 20) == 0)
 		why = "the connection was closed before there was an answer";
 	(void)curl_easy_getinfo(http->easy, CURLINFO_OS_ERRNO, &err);
 	if (ep->url.socket && code == CURLE_COULDNT_CONNECT)
@@ -417,6 +448,12 @@ static const char *explain(struct atr_http *http, CURLcode code)
 			       ep->url.socket, err ? strerror((int)err) : "nobody listens there");
 	else
 		atr_endpoint_say(ep, http->said, sizeof(http->said), why);
+	len = strlen(http->said);
+	if (about_us(http, code))
+		(void)snprintf(http->said + len, sizeof(http->said) - len, " (perhaps it %s %s%s)",
+			       ep->client_certificate ? "does not accept"
+						      : "wants a client certificate:",
+			       ep->client_variable, ep->client_certificate ? "" : " is not set");
 	return http->said;
 }
 
@@ -429,6 +466,15 @@ static bool counts(const struct atr_http *http, CURLcode code, long status)
 	if (code == CURLE_OK || http->too_long)
 		return true;
 	return http->headed && (status >= 300 || http->grpc.code != ATR_GRPC_NONE);
+}
+
+/* Whose answer can it be but the collector's?  Through a tunnel nobody's. */
+static const char *proxy_heard(const struct atr_endpoint *ep)
+{
+	const bool tunnel =
+		ep->protocol == ATR_PROTOCOL_GRPC || strncasecmp(ep->url.url, "http:", 5) != 0;
+
+	return !ep->proxy || tunnel || strncasecmp(ep->proxy, "socks", 5) == 0 ? NULL : ep->proxy;
 }
 
 static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_reply *reply)
@@ -451,6 +497,7 @@ static void read_reply(struct atr_http *http, CURLcode code, struct atr_http_rep
 		.too_long = http->too_long,
 		.type = body_type(type),
 		.location = location,
+		.proxy = proxy_heard(http->endpoint),
 		.grpc = &http->grpc,
 		.retry_after = after > 0 ? (uint64_t)after : 0,
 		.body = http->body.bytes,

@@ -56,6 +56,7 @@ struct atr_http_reply {
 	bool too_long;	   /* more than 4 MiB of response */
 	enum atr_body_type type;
 	const char *location;		    /* where a redirect leads; NULL: it is none */
+	const char *proxy;		    /* who may have answered instead; NULL: nobody */
 	uint64_t retry_after;		    /* seconds; 0 = not said */
 	const struct atr_grpc_status *grpc; /* of a gRPC endpoint only; its code may be NONE */
 	const uint8_t *body;

@@ -90,7 +90,7 @@ static void count_at(const struct atr_sink *sink, unsigned i, struct atr_form_ba
 	b->no_memory = i ? &s->copies_lost : &s->no_memory;
 }
 
-/* Spans in front of the batch that it has, or counted otherwise. */
+/* Spans in front of the batch that it has since the last call, or counted otherwise. */
 static size_t done_by(struct atr_sink_form *f, size_t n_spans)
 {
 	size_t n = f->form->done ? f->form->done(f->self) : 0;
@@ -98,13 +98,18 @@ static size_t done_by(struct atr_sink_form *f, size_t n_spans)
 	return n < n_spans ? n : n_spans;
 }
 
-/* Somebody else has it: this one goes without, and is left alone for a while. */
-static void goes_without(struct atr_sink *sink, unsigned i)
+/* Up to there the batch is over.  Who does not have it goes without. */
+static void over(struct atr_sink *sink, size_t upto)
 {
 	struct atr_stats *s = sink->host->stats;
-	size_t n = sink->n_spans - done_by(&sink->forms[i], sink->n_spans);
 
-	atr_add(i ? &s->copies_lost : &s->missed, n);
+	for (unsigned i = 0; i < sink->n_forms; i++) {
+		const struct atr_sink_form *f = &sink->forms[i];
+
+		if (started(sink, i) && f->state == ATR_DELIVERY_FAILED && f->n_done < upto)
+			atr_add(i ? &s->copies_lost : &s->missed, upto - f->n_done);
+	}
+	sink->n_over = upto;
 }
 
 static void hold(struct atr_sink *sink, struct atr_sink_form *f)
@@ -122,17 +127,26 @@ static void hold(struct atr_sink *sink, struct atr_sink_form *f)
 /* BUSY while anybody is; DONE when anybody took it. */
 static enum atr_delivery_state outcome(struct atr_sink *sink)
 {
-	unsigned done = 0;
+	unsigned n_busy = 0, n_done = 0;
+	size_t most = 0;
 
-	for (unsigned i = 0; i < sink->n_forms; i++) {
-		if (started(sink, i) && sink->forms[i].state == ATR_DELIVERY_BUSY)
-			return ATR_DELIVERY_BUSY;
-		done += started(sink, i) && sink->forms[i].state == ATR_DELIVERY_DONE;
+	for (unsigned i = 0; i < sink->n_forms && started(sink, i); i++) {
+		struct atr_sink_form *f = &sink->forms[i];
+
+		f->n_done += done_by(f, sink->n_spans - f->n_done);
+		if (f->n_done > most)
+			most = f->n_done;
+		n_busy += f->state == ATR_DELIVERY_BUSY;
+		n_done += f->state == ATR_DELIVERY_DONE;
 	}
-	for (unsigned i = 0; done && i < sink->n_forms; i++)
-		if (started(sink, i) && sink->forms[i].state == ATR_DELIVERY_FAILED)
-			goes_without(sink, i);
-	return done ? ATR_DELIVERY_DONE : ATR_DELIVERY_FAILED;
+	if (n_busy) {
+		sink->n_over = sink->forms[0].n_done;
+		return ATR_DELIVERY_BUSY;
+	}
+	if (n_done)
+		most = sink->n_spans;
+	over(sink, most);
+	return most == sink->n_spans ? ATR_DELIVERY_DONE : ATR_DELIVERY_FAILED;
 }
 
 static void note(struct atr_sink *sink, struct atr_sink_form *f, enum atr_delivery_state state)
@@ -149,11 +163,13 @@ static enum atr_delivery_state start(struct atr_sink *sink, struct atr_form_batc
 	uint64_t now = sink->host->now();
 
 	sink->n_spans = b->n_spans;
+	sink->n_over = sink->n_told = 0;
 	sink->foreign = b->foreign;
 	sink->started = now;
 	for (unsigned i = 0; i < sink->n_forms && started(sink, i); i++) {
 		struct atr_sink_form *f = &sink->forms[i];
 
+		f->n_done = 0;
 		if (now < f->hold_until) {
 			f->state = ATR_DELIVERY_FAILED;
 			continue;
@@ -218,19 +234,15 @@ enum atr_delivery_state atr_sink_step(struct atr_sink *sink, uint64_t until,
 	return outcome(sink);
 }
 
-/* Who could not take the batch does not get this part of it again; with the last of it that is
- * counted. */
 size_t atr_sink_part(struct atr_sink *sink, struct atr_outcome *ret)
 {
-	size_t n = sink->n_forms ? done_by(&sink->forms[0], sink->n_spans) : 0;
+	size_t n = sink->n_over - sink->n_told;
 
-	for (unsigned i = 1; n && i < sink->n_forms; i++)
-		if (sink->forms[0].state != ATR_DELIVERY_DONE && started(sink, i) &&
-		    sink->forms[i].state == ATR_DELIVERY_FAILED)
-			atr_add(&sink->host->stats->copies_lost, n);
-	if (n)
+	sink->n_told = sink->n_over;
+	if (n && sink->forms[0].n_done < sink->n_over)
+		*ret = atr_sink_outcome(sink); /* it goes without */
+	else if (n)
 		*ret = sink->delivery ? sink->delivery->part_outcome : (struct atr_outcome){ 0 };
-	sink->n_spans -= n;
 	return n;
 }
 
@@ -262,12 +274,17 @@ void atr_sink_hurry(struct atr_sink *sink)
 
 void atr_sink_cancel(struct atr_sink *sink)
 {
+	bool any = false;
+
 	for (unsigned i = 0; i < sink->n_forms; i++) {
 		if (!busy(sink, i))
 			continue;
 		sink->forms[i].form->cancel(sink->forms[i].self);
 		sink->forms[i].state = ATR_DELIVERY_FAILED;
+		any = true;
 	}
+	if (any)
+		over(sink, sink->n_over);
 }
 
 bool atr_sink_sent(const struct atr_sink *sink)

@@ -17,7 +17,8 @@
  * The first of them, in the order of the table in sink.c, is the one whose spans are counted
  * as exported, rejected or missed; those of the others are copies.  A batch that nobody
  * took has FAILED and may be started again; one that somebody took is done with, and those
- * who could not take it do not get it again, for then the others would.
+ * who could not take it do not get it again, for then the others would.  So it is with spans in
+ * front of it that somebody took though the batch FAILED.
  */
 struct atr_sink {
 	const struct atr_host *host;
@@ -27,6 +28,7 @@ struct atr_sink {
 		const struct atr_form *form;
 		void *self;
 		enum atr_delivery_state state;
+		size_t n_done;	     /* spans in front of the batch under way that it has */
 		uint64_t hold_ns;    /* 0: it took the last batch */
 		uint64_t hold_until; /* beside others it is not asked before */
 	} forms[ATR_FORMS_MAX];
@@ -34,6 +36,8 @@ struct atr_sink {
 	struct atr_delivery *delivery; /* of the first who answers; NULL: there is none */
 
 	size_t n_spans; /* of the batch under way */
+	size_t n_over;	/* of these, from the front, nobody gets any more */
+	size_t n_told;	/* of these the caller was told */
 	bool foreign;
 	uint64_t started;
 };
@@ -60,7 +64,7 @@ enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink,
 enum atr_delivery_state atr_sink_step(struct atr_sink *sink, uint64_t until,
 				      enum atr_delivery_haste haste, bool crowded);
 
-/* As atr_delivery_done(), with how it went. */
+/* As atr_delivery_done(), with how it went for the first of them. */
 size_t atr_sink_part(struct atr_sink *sink, struct atr_outcome *ret);
 
 /* When the collector, which is all there is, wants the next batch at the earliest; 0: at once. */

@@ -13,6 +13,7 @@
 
 #define LINE_MAX_SHOWN 200 /* bytes of a response that is neither protobuf nor JSON */
 #define NS_PER_S 1000000000ull
+#define PAUSE_MAX_S 86400u /* a delay beyond a day is one */
 
 static void say(struct atr_verdict *v, const char *text, size_t len)
 {
@@ -127,6 +128,23 @@ static void refusal_text(struct atr_verdict *v, const struct atr_http_reply *rep
 	}
 }
 
+/* It wants a password of its own; of that no collector knows. */
+static bool is_proxys(const struct atr_http_reply *reply)
+{
+	return reply->proxy && reply->status == 407;
+}
+
+/* It may be the proxy that says so, and nobody can tell which of the two. */
+static void say_proxy(struct atr_verdict *v, const char *proxy)
+{
+	char shown[100], said[sizeof(v->message)];
+
+	atr_url_shown(shown, sizeof(shown), proxy);
+	memcpy(said, v->message, sizeof(said));
+	(void)snprintf(v->message, sizeof(v->message), "through the proxy %s%s%.*s", shown,
+		       said[0] ? ": " : "", (int)(sizeof(said) - sizeof(shown) - 24), said);
+}
+
 static void judge_http(struct atr_verdict *v, const struct atr_http_reply *reply)
 {
 	v->code = reply->status;
@@ -135,12 +153,15 @@ static void judge_http(struct atr_verdict *v, const struct atr_http_reply *reply
 		taken(v, reply);
 		return;
 	}
-	v->kind = atr_retry_status(reply->status) ? ATR_VERDICT_AGAIN
-		  : reply->status == 413	  ? ATR_VERDICT_TOO_LARGE
-						  : ATR_VERDICT_REFUSED;
+	v->kind = atr_retry_status(reply->status) || is_proxys(reply) ? ATR_VERDICT_AGAIN
+		  : reply->status == 413			      ? ATR_VERDICT_TOO_LARGE
+								      : ATR_VERDICT_REFUSED;
 	if (v->kind == ATR_VERDICT_AGAIN)
-		v->pause = reply->retry_after * NS_PER_S;
+		v->pause = NS_PER_S *
+			   (reply->retry_after < PAUSE_MAX_S ? reply->retry_after : PAUSE_MAX_S);
 	refusal_text(v, reply);
+	if (reply->proxy)
+		say_proxy(v, reply->proxy);
 }
 
 static void judge_grpc(struct atr_verdict *v, const struct atr_http_reply *reply)

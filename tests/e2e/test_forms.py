@@ -380,6 +380,24 @@ def test_a_full_disk_keeps_nothing_from_the_collector(receiver, shim, echo, tmp_
     assert len(said(r)) == 1 and "cannot be written (error 2)" in r.err
 
 
+def test_what_a_full_disk_took_is_not_written_again_for_the_collectors_sake(shim, echo, tmp_path):
+    """Neither takes a batch, but of each try there are whole lines in the file."""
+    code = ("import resource, socket, time\n"
+            "full = lambda n: resource.setrlimit(resource.RLIMIT_FSIZE, (n, -1))\n"
+            f"s = socket.create_connection(('127.0.0.1', {echo.port}))\n"
+            "full(400000)\n"
+            "for i in range(450): s.sendall(b'x'); s.recv(1)\n"
+            "time.sleep(1); full(-1); time.sleep(1)\n")
+    r = run(["/usr/bin/python3", "-c", code],
+            shim(OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=DEAD, AUTOTRACE_EXIT_TIMEOUT=None,
+                 OTEL_EXPORTER_OTLP_TIMEOUT="200", OTEL_BSP_SCHEDULE_DELAY="300",
+                 OTEL_BSP_MAX_EXPORT_BATCH_SIZE="2000", AUTOTRACE_FILE=str(tmp_path / "f.jsonl"))).ok()
+    n = each_once(written(tmp_path / "f.jsonl").spans)
+    assert "cannot be written (error 27)" in r.err and "can be written again" in r.err
+    assert n == 901 == r.total("copied") == r.total("recorded")
+    assert n == r.total("missed") + r.total("left") + r.total("unsent")
+
+
 def test_a_collector_that_comes_back_gets_nothing_twice(receiver, shim, counts, tmp_path):
     """While it is away the file gets all; what it missed then it does not get, what comes later it does."""
     receiver.script += [Answer(503)] * 6

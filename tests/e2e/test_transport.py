@@ -239,11 +239,39 @@ def test_our_own_certificate(collector, echo, mtls, protocol):
     assert len(wait_spans(c, 3)) == 3 == r.total("exported") and r.err == ""
 
 
-def test_without_our_certificate_nothing_is_taken(collector, echo, mtls):
-    c = collector("http/protobuf", tls=mtls)
-    r = run(client(echo), env(f"https://localhost:{c.port}", "http/protobuf",
-                              OTEL_EXPORTER_OTLP_CERTIFICATE=mtls.ca)).ok()
-    assert r.total("left") == 3 and not c.spans
+def refusing(tls, version, protocol):
+    """Wants a client's certificate, and goes; by TLS 1.3 when the client thinks that all is well."""
+    context = tls.context()
+    context.maximum_version = version
+    context.set_alpn_protocols(["h2"] if protocol == "grpc" else ["http/1.1"])
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                with listener.accept()[0] as s, context.wrap_socket(s, server_side=True):
+                    pass
+            except ssl.SSLError:
+                pass
+            except OSError:
+                return
+    threading.Thread(target=serve, daemon=True).start()
+    return listener
+
+
+@pytest.mark.parametrize("version, protocol, ours", [("TLSv1_2", "http/protobuf", "none"), ("TLSv1_3", "http/json", "none"),
+                                                    ("TLSv1_3", "grpc", "none"), ("TLSv1_3", "http/protobuf", "another's")])
+def test_without_our_certificate_nothing_is_taken(echo, tls, mtls, version, protocol, ours):
+    """The alert is read, or the connection is reset before: either way it is said what to look at."""
+    name = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"
+    files = {name: tls.client_cert, "OTEL_EXPORTER_OTLP_CLIENT_KEY": tls.client_key} if ours != "none" else {}
+    harness.spool_dir.cache_clear()
+    with refusing(mtls, getattr(ssl.TLSVersion, version), protocol) as listener:
+        r = run(client(echo), env(f"https://localhost:{listener.getsockname()[1]}", protocol, AUTOTRACE_EXIT_TIMEOUT="700",
+                                  OTEL_EXPORTER_OTLP_CERTIFICATE=mtls.ca, **files)).ok()
+    assert r.total("left") == 3 and "getpeername" not in r.err
+    assert f" (perhaps it does not accept {name}); " in r.err if files else \
+        f" (perhaps it wants a client certificate: {name} is not set); " in r.err
 
 
 @pytest.mark.parametrize("variable", ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"])
@@ -347,6 +375,22 @@ def test_a_file_that_comes_later_is_used(collector, echo, tls, tmp_path):
     assert len(c.wait(3)) == 3 == r.total("exported")
 
 
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_file_that_is_exchanged_is_read_again(collector, echo, tls, mtls, tmp_path, protocol):
+    """As authorities are that rotate.  libcurl would keep the one it has read for a day."""
+    c = collector(protocol, tls=tls)
+    ca = tmp_path / "ca.pem"
+    shutil.copy(mtls.ca, ca)
+    code = ("import socket, time, shutil\n"
+            f"s = socket.create_connection(('127.0.0.1', {echo.port}))\n"
+            "s.sendall(b'x'); s.recv(1); time.sleep(0.5)\n"
+            f"shutil.copy({tls.ca!r}, {str(ca)!r}); time.sleep(2)\n")
+    r = run(["/usr/bin/python3", "-c", code],
+            env(f"https://localhost:{c.port}", protocol, OTEL_BSP_SCHEDULE_DELAY="50",
+                OTEL_EXPORTER_OTLP_CERTIFICATE=str(ca)), timeout=20).ok()
+    assert len(wait_spans(c, 3)) == 3 == r.total("exported") and "certificate" in r.err
+
+
 # ---- sockets ----
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
@@ -423,6 +467,17 @@ def test_tls_through_a_proxy(collector, echo, proxy, tls, protocol):
                               OTEL_EXPORTER_OTLP_CERTIFICATE=tls.ca)).ok()
     assert len(wait_spans(c, 3)) == 3 == r.total("exported") and r.err == ""
     assert any(line.startswith(f"CONNECT localhost:{c.port}") for line in proxy.requests())
+
+
+def test_what_is_said_through_a_proxy_is_not_the_proxys_answer(echo, proxy, mtls):
+    """To CONNECT, before there is any from behind it."""
+    harness.spool_dir.cache_clear()
+    with refusing(mtls, ssl.TLSVersion.TLSv1_2, "http/protobuf") as listener:
+        r = run(client(echo), env(f"https://localhost:{listener.getsockname()[1]}", "http/protobuf", NO_PROXY=None,
+                                  https_proxy=f"http://127.0.0.1:{proxy.port}", AUTOTRACE_EXIT_TIMEOUT="700",
+                                  OTEL_EXPORTER_OTLP_CERTIFICATE=mtls.ca)).ok()
+    assert r.total("left") == 3 and f"through the proxy http://127.0.0.1:{proxy.port}: " in r.err
+    assert "(perhaps it wants a client certificate: " in r.err
 
 
 @pytest.mark.parametrize("no_proxy", ["127.0.0.1", "127.0.0.0/8", "*", "a,127.0.0.1"])

@@ -19,6 +19,7 @@
 /* LINK: exporter/otlp.pb-c.o preload/sys.o preload/utf8.o -lcurl -lprotobuf-c -lz */
 #include "exporter/exporter.c"
 
+#include <sys/resource.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -482,6 +483,24 @@ TEST(a_partial_success_counts_the_rejected_and_is_not_repeated)
 	books_balance();
 }
 
+TEST(a_partial_success_without_a_reason_says_so)
+{
+	/* partial_success { rejected_spans: 3 } */
+	static const char partial[] = "\x0a\x02\x08\x03";
+	static const struct step steps[] = {
+		{ .status = 200, .body = partial, .len = sizeof(partial) - 1 }
+	};
+
+	BEGIN(steps);
+	go();
+	fake_add(10);
+	CHECK(fake_wait_for(&fake.stats.rejected, 3));
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(fake_said("rejected 3 of 10 spans: it does not say why"));
+	books_balance();
+}
+
 TEST(a_batch_too_large_is_sent_in_parts)
 {
 	BEGIN(always_ok);
@@ -492,7 +511,7 @@ TEST(a_batch_too_large_is_sent_in_parts)
 	CHECK_INT(atr_load(&fake.stats.split), 4);
 	fake_add(300);
 	CHECK(fake_wait_for(&fake.stats.exported, 600));
-	CHECK_INT(atr_load(&fake.stats.split), 4); /* it was learned */
+	CHECK_INT(atr_load(&fake.stats.split), 5); /* it was learned, and tried once more */
 	CHECK(fake_stop(2000) >= 0);
 	collector_stop();
 	CHECK(collector_once(1, 600));
@@ -500,6 +519,44 @@ TEST(a_batch_too_large_is_sent_in_parts)
 	CHECK_INT(fake.stats.retries, 0);
 	CHECK_STR(fake.log, "");
 	CHECK_INT(fake.settled, 600);
+	books_balance();
+}
+
+TEST(what_was_too_large_once_is_not_for_ever)
+{
+	uint64_t before = 0;
+
+	BEGIN(always_ok);
+	col.limit = 250; /* the head, and hardly a span */
+	go();
+	fake_add(64);
+	CHECK(fake_wait_for(&fake.settled, 64));
+	__atomic_store_n(&col.limit, 0, __ATOMIC_RELAXED);
+	for (uint64_t n = 64; n < 20 * 64; n += 64) {
+		before = atr_load(&fake.stats.requests);
+		fake_add(64);
+		CHECK(fake_wait_for(&fake.settled, n + 64));
+	}
+	CHECK_INT(atr_load(&fake.stats.requests) - before, 1);
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	books_balance();
+}
+
+TEST(a_limit_that_stays_is_tried_less_and_less)
+{
+	BEGIN(always_ok);
+	col.limit = 2500; /* some 30 spans: of 320 16 requests are made */
+	go();
+	for (uint64_t n = 0; n < 64 * 320; n += 320) {
+		fake_add(320);
+		CHECK(fake_wait_for(&fake.stats.exported, n + 320));
+	}
+	CHECK(fake_stop(2000) >= 0);
+	collector_stop();
+	CHECK(fake.stats.split >= 8 && fake.stats.split <= 20); /* of 1024 */
+	CHECK_INT(fake.stats.rejected, 0);
+	CHECK(collector_once(1, 64 * 320));
 	books_balance();
 }
 
@@ -562,6 +619,36 @@ TEST(a_collector_that_hangs_after_a_part_has_only_that)
 	CHECK(collector_once(1, 5));
 	CHECK(fake_said("5 spans were not sent"));
 	books_balance();
+}
+
+TEST(what_a_file_has_is_settled_and_the_rest_no_longer_marked)
+{
+	static const struct step steps[] = { { .how = ANSWER_NEVER } };
+	struct rlimit limit, was;
+	char path[64];
+
+	BEGIN(steps);
+	(void)snprintf(path, sizeof(path), "/tmp/test_exporter.%d", getpid());
+	fake.config.exporters = ATR_EXPORTER_OTLP;
+	fake.config.file = path;
+	fake.config.file_max_bytes = 64u << 20;
+	fake.config.bsp_max_queue_size = fake.config.bsp_max_export_batch_size = 3000;
+	fake.config.otlp_timeout = 200;
+	CHECK_INT(getrlimit(RLIMIT_FSIZE, &was), 0);
+	limit = (struct rlimit){ 450000, was.rlim_max };
+	(void)signal(SIGXFSZ, SIG_IGN);
+	CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	fake_add(3000); /* two lines, and room for one */
+	go();
+	CHECK(fake_wait_for(&fake.stats.missed, 1));
+	CHECK(fake_stop(1000) >= 0);
+	CHECK_INT(setrlimit(RLIMIT_FSIZE, &was), 0);
+	(void)signal(SIGXFSZ, SIG_DFL);
+	collector_stop();
+	unlink(path);
+	CHECK_INT(fake.stats.missed, fake.stats.copied);
+	CHECK(fake.stats.copied > 0 && fake.stats.copied < 3000);
+	CHECK(fake.back >= 3000);
 }
 
 TEST(a_response_beyond_4_mib_is_final)
@@ -1209,6 +1296,54 @@ TEST(who_cannot_be_reached_is_named)
 	check_failure(url, NULL, ": Connection refused; ");
 	unlink(sun.sun_path);
 	close(fd);
+}
+
+/* A proxy answers so.  Is that said, and what becomes of ten spans? */
+static void check_proxy(int status, const char *url, enum atr_PROTOCOL protocol, const char *said,
+			bool kept)
+{
+	struct step step = { .status = status,
+			     .headers = "Content-Type: text/plain\r\n",
+			     .body = "not you",
+			     .len = 7 };
+	char proxy[64], line[160];
+
+	begin(&step, 1);
+	(void)snprintf(proxy, sizeof(proxy), "http://u:secret@127.0.0.1:%d", col.port);
+	(void)snprintf(line, sizeof(line), "through the proxy http://127.0.0.1:%d: %s", col.port,
+		       said);
+	fake.config.http_proxy = fake.config.https_proxy = proxy;
+	fake.config.otlp_endpoint = url;
+	fake.config.otlp_protocol = protocol;
+	fake.config.otlp_timeout = 50;
+	go();
+	fake_add(10);
+	for (int i = 0; i < 2000 && !fake_log_lines(); i++)
+		usleep(1000);
+	CHECK(fake_stop(1000) >= 0);
+	collector_stop();
+	CHECK(fake_said(line));
+	CHECK(!strstr(fake.log, "secret"));
+	CHECK_INT(fake.stats.unsent, kept ? 10 : 0);
+	books_balance();
+}
+
+TEST(a_proxy_that_answers_in_the_collectors_place_is_named)
+{
+	static const int statuses[] = { 403, 407, 502 };
+	char status[16];
+
+	check_proxy(407, "http://c.invalid", ATR_PROTOCOL_HTTP_PROTOBUF, "not you; spans", true);
+	check_proxy(502, "http://c.invalid", ATR_PROTOCOL_HTTP_JSON, "not you; spans", true);
+	check_proxy(403, "http://c.invalid", ATR_PROTOCOL_HTTP_PROTOBUF, "not you; they are",
+		    false);
+	for (size_t i = 0; i < ATR_ARRAY_LEN(statuses); i++) {
+		(void)snprintf(status, sizeof(status), " %d", statuses[i]);
+		check_proxy(statuses[i], "https://c.invalid", ATR_PROTOCOL_HTTP_PROTOBUF, "", true);
+		CHECK(fake_said(status)); /* libcurl's words */
+		check_proxy(statuses[i], "http://c.invalid", ATR_PROTOCOL_GRPC, "", true);
+		CHECK(fake_said(status));
+	}
 }
 
 /* One trace of two spans that is kept, and one that is not. */

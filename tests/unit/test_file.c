@@ -235,6 +235,7 @@ TEST(a_limit_on_the_size_of_files_cuts_nothing_in_two_where_the_file_is_ours)
 	CHECK(count(text_of(""), "\n") >= 2);
 	CHECK(text_of("")[strlen(text_of("")) - 1] == '\n');
 	CHECK_INT(count(fake.log, "\n"), 1);
+	CHECK_INT(count(fake.log, "(error 27)"), 1);
 	end();
 }
 
@@ -280,6 +281,7 @@ TEST(a_shared_file_on_a_full_disk_has_no_line_twice_and_does_not_grow)
 	CHECK_INT(batch_of_one.delivered, 2);
 	CHECK_INT(file_done(f), 2);
 	CHECK_STR(spans_in(text_of("")), "1 2 ");
+	CHECK_INT(count(fake.log, "(error 27)"), 1);
 	CHECK_INT(stat(path, &st), 0);
 	size = st.st_size;
 	for (int i = 0; i < 5; i++)
@@ -291,6 +293,26 @@ TEST(a_shared_file_on_a_full_disk_has_no_line_twice_and_does_not_grow)
 	CHECK_INT(file_start(f, batch_of(3, 2, 0)), ATR_DELIVERY_DONE);
 	CHECK_STR(spans_in(text_of("")), "1 2 3 4 ");
 	end();
+}
+
+TEST(a_write_that_ended_early_where_there_is_room_by_now_is_made_again)
+{
+	struct stat st;
+
+	for (int i = 0; i < 2; i++) {
+		begin(i ? "d/" : "f");
+		CHECK_INT(put(1), ATR_DELIVERY_DONE);
+		memcpy(path, f->name, sizeof(path));
+		CHECK_INT(atr_sys_write(f->fd, "{\"half", 6), 6);
+		CHECK_INT(cut(f, 6), -EAGAIN);
+		CHECK_STR(spans_in(text_of("")), "1 ");
+		CHECK_INT(cut(f, 0), -EAGAIN); /* it ended where a line did */
+		CHECK_INT(stat(path, &st), 0);
+		CHECK_INT(st.st_size, strlen(text_of("")));
+		CHECK_INT(put(2), ATR_DELIVERY_DONE);
+		CHECK_STR(spans_in(text_of("")), "1 2 ");
+		end();
+	}
 }
 
 TEST(a_batch_is_divided_where_a_file_would_be_too_long)

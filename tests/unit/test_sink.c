@@ -13,7 +13,7 @@ static struct form {
 	const char *error;
 	enum atr_delivery_state start, step;
 	unsigned started, stepped, cancelled, freed;
-	size_t part;
+	size_t part; /* of the next batch, or the one under way, is done with */
 	bool foreign;
 	struct atr_form_batch batch;
 } otlp, zipkin, file, out, console;
@@ -136,6 +136,15 @@ static void fake_free(void *self)
 	((struct form *)self)->freed++;
 }
 
+static size_t fake_done(void *self)
+{
+	struct form *f = self;
+	size_t n = f->part;
+
+	f->part = 0;
+	return n;
+}
+
 static const char *fake_shown(const void *self)
 {
 	return self == &file ? "file" : "other";
@@ -158,7 +167,7 @@ FAKE(console)
 		.bit = at_bit, .remote = is_remote, .collects = takes, .make = name##_make,     \
 		.start = name##_start, .step = fake_step, .due = fake_due, .hurry = fake_hurry, \
 		.cancel = fake_cancel, .free = fake_free, .shown = fake_shown,                  \
-		.error = fake_error,                                                            \
+		.error = fake_error, .done = fake_done,                                         \
 	}
 const struct atr_form atr_form_zipkin = FORM(zipkin, ATR_EXPORTER_ZIPKIN, true, true);
 const struct atr_form atr_form_file = FORM(file, 0, false, true);
@@ -364,7 +373,6 @@ TEST(a_batch_in_parts_is_counted_once_for_who_does_without_it)
 	otlp.part = 4;
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
 	CHECK_INT(atr_sink_part(&sink, &outcome), 4);
-	CHECK_INT(fake.stats.copies_lost, 4);
 	CHECK_INT(atr_sink_part(&sink, &outcome), 0);
 	otlp.part = 6;
 	otlp.step = ATR_DELIVERY_DONE;
@@ -461,6 +469,71 @@ TEST(what_a_collector_said_of_itself_stays)
 	atr_sink_tell(&sink, h);
 	CHECK_STR(h->error, "file: no answer in time");
 	CHECK(h->error_at == h->ok_at);
+	atr_sink_finish(&sink);
+}
+
+/* The file takes so much of a batch; the collector so much of it, and fails. */
+static enum atr_delivery_state in_part(size_t by_file, size_t by_otlp)
+{
+	now += 20000000000u;
+	file.part = by_file;
+	CHECK_INT(start_one(10), ATR_DELIVERY_BUSY);
+	otlp.part = by_otlp;
+	delivery->part_outcome = (struct atr_outcome){ .error = "part" };
+	delivery->outcome = (struct atr_outcome){ .error = "whole" };
+	return step();
+}
+
+TEST(what_one_has_of_a_batch_that_nobody_took_does_not_come_again)
+{
+	struct atr_outcome outcome;
+
+	begin(ATR_EXPORTER_OTLP, "x");
+	file.start = otlp.step = ATR_DELIVERY_FAILED;
+	CHECK_INT(in_part(6, 0), ATR_DELIVERY_FAILED);
+	CHECK_INT(atr_sink_part(&sink, &outcome), 6);
+	CHECK_STR(outcome.error, "whole");
+	CHECK_INT(atr_sink_part(&sink, &outcome), 0);
+	CHECK_INT(fake.stats.missed, 6);
+	CHECK_INT(fake.stats.copies_lost, 0);
+	/* Who has more decides, whoever it is. */
+	CHECK_INT(in_part(6, 4), ATR_DELIVERY_FAILED);
+	CHECK_INT(atr_sink_part(&sink, &outcome), 6);
+	CHECK_INT(fake.stats.missed, 6 + 2);
+	CHECK_INT(in_part(3, 4), ATR_DELIVERY_FAILED);
+	CHECK_INT(atr_sink_part(&sink, &outcome), 4);
+	CHECK_STR(outcome.error, "part");
+	CHECK_INT(fake.stats.missed, 6 + 2);
+	CHECK_INT(fake.stats.copies_lost, 1);
+	/* One who is not asked has none of the next. */
+	CHECK_INT(start_one(10), ATR_DELIVERY_FAILED);
+	CHECK_INT(atr_sink_part(&sink, &outcome), 0);
+	CHECK_INT(in_part(10, 0), ATR_DELIVERY_DONE);
+	CHECK_INT(fake.stats.missed, 6 + 2 + 10);
+	atr_sink_finish(&sink);
+}
+
+TEST(what_one_has_is_not_counted_as_lost_when_the_other_goes_on)
+{
+	struct atr_outcome outcome;
+
+	begin(ATR_EXPORTER_OTLP, "x");
+	file.start = ATR_DELIVERY_FAILED;
+	otlp.step = ATR_DELIVERY_BUSY;
+	CHECK_INT(in_part(8, 4), ATR_DELIVERY_BUSY);
+	CHECK_INT(atr_sink_part(&sink, &outcome), 4);
+	otlp.step = ATR_DELIVERY_DONE;
+	CHECK_INT(step(), ATR_DELIVERY_DONE);
+	CHECK_INT(fake.stats.copies_lost, 2);
+	now += 20000000000u;
+	otlp.step = ATR_DELIVERY_BUSY;
+	CHECK_INT(in_part(3, 4), ATR_DELIVERY_BUSY);
+	CHECK_INT(atr_sink_part(&sink, &outcome), 4);
+	atr_sink_cancel(&sink); /* the end: the other six are in the spool */
+	CHECK_INT(fake.stats.copies_lost, 2 + 1);
+	CHECK_INT(fake.stats.missed, 0);
+	atr_sink_cancel(&sink);
+	CHECK_INT(fake.stats.copies_lost, 2 + 1);
 	atr_sink_finish(&sink);
 }
 

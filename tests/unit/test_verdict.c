@@ -122,12 +122,39 @@ TEST(a_refusal_is_told_in_the_collectors_words)
 	CHECK_INT(v.kind, ATR_VERDICT_REFUSED);
 }
 
+TEST(what_may_be_a_proxys_word_names_it_and_what_only_it_can_say_is_no_refusal)
+{
+	char url[400] = "http://u:p@", body[400];
+	struct atr_verdict v;
+
+	v = HTTP(.status = 407, .proxy = "http://u:p@proxy:3128");
+	CHECK_INT(v.kind, ATR_VERDICT_AGAIN);
+	CHECK_STR(v.message, "through the proxy http://proxy:3128");
+	CHECK_INT(HTTP(.status = 407).kind, ATR_VERDICT_REFUSED);
+	v = HTTP(.status = 403, .proxy = "proxy:3128", .type = ATR_BODY_OTHER, BODY("no\nway"));
+	CHECK_INT(v.kind, ATR_VERDICT_REFUSED);
+	CHECK_STR(v.message, "through the proxy proxy:3128: no");
+	v = HTTP(.status = 502, .proxy = "proxy");
+	CHECK_INT(v.kind, ATR_VERDICT_AGAIN);
+	CHECK_STR(v.message, "through the proxy proxy");
+	v = HTTP(.status = 200, .proxy = "proxy");
+	CHECK(v.kind == ATR_VERDICT_TAKEN && !v.message[0]);
+	memset(url + 11, 'p', sizeof(url) - 12);
+	memset(body, 'b', sizeof(body));
+	v = HTTP(.status = 403, .proxy = url, .type = ATR_BODY_OTHER, .body = (uint8_t *)body,
+		 .len = sizeof(body));
+	CHECK(strstr(v.message, "pp: bbb") || strstr(v.message, "...: bbb"));
+}
+
 TEST(a_pause_is_the_collectors)
 {
 	struct atr_grpc_status busy = { .code = 14, .retry_info = true, .retry_ns = 7 };
 
 	CHECK(HTTP(.status = 503, .retry_after = 3).pause == 3 * NS_PER_S);
 	CHECK_INT(HTTP(.status = 400, .retry_after = 3).pause, 0);
+	/* 2^64 ns and a little, and all that there is. */
+	CHECK(HTTP(.status = 503, .retry_after = 18446744074u).pause == 86400 * NS_PER_S);
+	CHECK(HTTP(.status = 503, .retry_after = INT64_MAX).pause == 86400 * NS_PER_S);
 	CHECK_INT(GRPC(.status = 200, .grpc = &busy).pause, 7);
 	busy.retry_info = false;
 	CHECK_INT(GRPC(.status = 200, .grpc = &busy).pause, 0);
