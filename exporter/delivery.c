@@ -92,7 +92,10 @@ static void complain(struct atr_delivery *d, enum atr_delivery_haste haste)
 	unsigned others;
 
 	tell(d);
-	if (haste == ATR_HASTE_STOP || !atr_trouble_fails(&d->trouble, d->host->now(), &others))
+	/* At the end of a process what became of its spans is said, once that is known. */
+	if (haste != ATR_HASTE_NONE && !d->host->orphans_only)
+		return;
+	if (!atr_trouble_fails(&d->trouble, d->host->now(), &others))
 		return;
 	if (others)
 		(void)snprintf(more, sizeof(more), " (and %u times before)", others);
@@ -335,7 +338,7 @@ static enum atr_delivery_state no_answer(struct atr_delivery *d, const char *why
 	(void)snprintf(d->error, sizeof(d->error), "%s", why);
 	if (haste != ATR_HASTE_NONE && (nobody || d->next >= d->host->deadline()))
 		more = false;
-	complain(d, more ? ATR_HASTE_NONE : haste);
+	complain(d, haste);
 	return more ? ATR_DELIVERY_BUSY : ATR_DELIVERY_FAILED;
 }
 

@@ -97,6 +97,15 @@ def test_what_a_sick_collector_did_not_take_comes_later(receiver, shim, spool, c
     assert each_once(receiver.wait(100)) == 100
 
 
+def test_a_short_program_says_where_its_spans_are(shim, spool, echo):
+    """And once, though its flush and its end both find nobody."""
+    r = run([program("threads-client"), "echo", "1", "3", str(echo.port)],
+            shim(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{harness.free_port()}")).ok()
+    n, lines = r.total("left"), r.err.strip().split("\n")
+    assert n > 0 and len(lines) == 1, r.err
+    assert f"; {n} spans are left in {spool}/" in lines[0]
+
+
 def test_killed_in_the_middle(receiver, shim, spool, counts):
     """kill -9 at any moment, with threads that record and a sender that sends."""
     rng = random.Random(7)

@@ -1044,10 +1044,9 @@ TEST(a_flush_with_nobody_there_ends_at_once_and_keeps_all)
 	took = fake_flush(0, 1000);
 	CHECK(took >= 0 && took < 500);
 	CHECK_INT(fake.stats.failed, 0);
-	CHECK(fake_said("spans are kept until 2048 wait and their rings are full"));
 	CHECK(fake_stop(1000) >= 0);
 	CHECK_INT(fake.stats.unsent, 20);
-	CHECK_INT(fake_log_lines(), 1);
+	CHECK_INT(fake_log_lines(), 0); /* the process will say it */
 	books_balance();
 }
 

@@ -359,7 +359,7 @@ TEST(nobody_there_is_given_up_at_once_in_a_hurry_and_after_its_time_otherwise)
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
 	fake.deadline = UINT64_MAX;
 	CHECK_INT(atr_collector_step(z, UINT64_MAX, ATR_HASTE_FLUSH), ATR_DELIVERY_FAILED);
-	CHECK(strstr(fake.log, "/api/v2/spans failed: refused; spans are kept") != NULL);
+	CHECK_STR(fake.log, ""); /* what became of them is said at the end */
 	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
 	CHECK_INT(step(), ATR_DELIVERY_BUSY);
