@@ -93,9 +93,8 @@ static void complain(struct atr_delivery *d, enum atr_delivery_haste haste)
 
 	tell(d);
 	/* At the end of a process what became of its spans is said, once that is known. */
-	if (haste != ATR_HASTE_NONE && !d->host->orphans_only)
-		return;
-	if (!atr_trouble_fails(&d->trouble, d->host->now(), &others))
+	d->unsaid = haste != ATR_HASTE_NONE && !d->host->orphans_only;
+	if (d->unsaid || !atr_trouble_fails(&d->trouble, d->host->now(), &others))
 		return;
 	if (others)
 		(void)snprintf(more, sizeof(more), " (and %u times before)", others);
@@ -103,8 +102,27 @@ static void complain(struct atr_delivery *d, enum atr_delivery_haste haste)
 		     more, meanwhile(d->host, kept, sizeof(kept)));
 }
 
+void atr_delivery_say_unsent(struct atr_delivery *d, uint64_t n_spans)
+{
+	const char *dir = d->host->spool_dir();
+	char kept[96];
+
+	if (d->trouble.said || (!n_spans && !d->unsaid))
+		return;
+	if (!n_spans)
+		d->host->log(ATR_LOG_WARN, "export to %s failed: %s; %s", d->endpoint.shown,
+			     d->error, meanwhile(d->host, kept, sizeof(kept)));
+	else if (dir || d->host->config->log_level < ATR_LOG_INFO)
+		d->host->log(ATR_LOG_WARN, "export to %s failed: %s; %llu spans %s%s",
+			     d->endpoint.shown, d->error[0] ? d->error : "no answer in time",
+			     (unsigned long long)n_spans, dir ? "are left in " : "were not sent",
+			     dir ? dir : "");
+	/* Else the process says what it dropped, and why, in one line. */
+}
+
 static void works(struct atr_delivery *d)
 {
+	d->unsaid = false;
 	if (atr_trouble_ends(&d->trouble))
 		d->host->log(ATR_LOG_INFO, "export to %s works again", d->endpoint.shown);
 	d->lost = false;

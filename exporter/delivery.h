@@ -79,7 +79,8 @@ struct atr_delivery {
 	struct atr_outcome outcome;	 /* of the part under way, in the end of the last one */
 	struct atr_outcome part_outcome; /* of the one before, which is done with */
 	struct atr_trouble trouble;
-	int said_code;	     /* of the last refusal that was said */
+	bool unsaid;   /* a failure of a flush or an end is left to atr_delivery_say_unsent() */
+	int said_code; /* of the last refusal that was said */
 	uint64_t refused_at; /* when that was */
 	bool said_partial;
 	uint64_t partial_at; /* when that was */
@@ -127,6 +128,10 @@ size_t atr_delivery_done(struct atr_delivery *d);
 
 /* When there is something to do: 0 = now (a request is under way), else the next attempt. */
 uint64_t atr_delivery_due(const struct atr_delivery *d);
+
+/* The process ends, and n_spans were not taken, or another exporter has them all: why, if that was
+ * not said. */
+void atr_delivery_say_unsent(struct atr_delivery *d, uint64_t n_spans);
 
 /* Makes the next attempt now, unless the collector named the time. */
 void atr_delivery_hurry(struct atr_delivery *d);

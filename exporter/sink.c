@@ -398,16 +398,8 @@ void atr_sink_copy_rest(struct atr_sink *sink, const uint8_t *spans, size_t len,
 
 void atr_sink_say_unsent(struct atr_sink *sink, uint64_t n_spans)
 {
-	const struct atr_delivery *d = sink->delivery;
-	const char *dir = sink->host->spool_dir();
-
-	if (!dir && sink->host->config->log_level >= ATR_LOG_INFO)
-		return; /* the process says what it dropped, and why, in one line */
-	if (n_spans && d && !d->trouble.said)
-		sink->host->log(ATR_LOG_WARN, "export to %s failed: %s; %llu spans %s%s",
-				d->endpoint.shown, d->error[0] ? d->error : "no answer in time",
-				(unsigned long long)n_spans, dir ? "are left in " : "were not sent",
-				dir ? dir : "");
+	if (sink->delivery)
+		atr_delivery_say_unsent(sink->delivery, n_spans);
 }
 
 void atr_sink_finish(struct atr_sink *sink)
