@@ -623,6 +623,7 @@ static bool flush_over(const struct exporter *x)
 /* One round of a flush.  Its end is the caller's to notice. */
 static void flush(struct exporter *x)
 {
+	put_off_orphans(x); /* one that was on its way may have been answered: not now */
 	if (drain(x) && x->flush_to == UINT64_MAX)
 		x->flush_to = x->queue.pushed;
 	x->send_to = x->queue.pushed;
