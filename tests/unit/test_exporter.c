@@ -1020,8 +1020,8 @@ TEST(its_own_come_before_what_a_dead_one_left_that_is_not_on_its_way)
 	CHECK(fake_wait_for(&col.requests, 1)); /* theirs, which waits for its next attempt */
 	fake_add(2);
 	CHECK(fake_flush(0, 900) >= 0); /* its pause is a second at least */
-	CHECK_INT(fake.stats.exported, 2);
-	CHECK_INT(fake.stats.adopted, 0);
+	CHECK_INT(atr_load(&fake.stats.exported), 2);
+	CHECK_INT(atr_load(&fake.stats.adopted), 0);
 	CHECK(fake_wait_for(&fake.stats.adopted, 4));
 	CHECK(fake_stop(500) >= 0);
 	collector_stop();
