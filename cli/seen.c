@@ -284,7 +284,8 @@ static void look_at_process(struct atr_seen *s, long *ret_pid)
 typedef void file_fn(int dir, const char *path, const char *name, const struct atr_spool_name *who,
 		     void *arg);
 
-static void each_file(const char *path, uid_t uid, file_fn *each, void *arg)
+/* False when there is no such directory, or it is not that user's. */
+static bool each_file(const char *path, uid_t uid, file_fn *each, void *arg)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct atr_spool_name who;
@@ -296,7 +297,7 @@ static void each_file(const char *path, uid_t uid, file_fn *each, void *arg)
 	if (!dir) {
 		if (fd >= 0)
 			(void)close(fd);
-		return;
+		return false;
 	}
 	while ((d = readdir(dir)) && n < ALL_MAX) {
 		if (!atr_spool_name_parse(d->d_name, &who))
@@ -305,6 +306,7 @@ static void each_file(const char *path, uid_t uid, file_fn *each, void *arg)
 		n++;
 	}
 	(void)closedir(dir);
+	return true;
 }
 
 static bool is_number(const char *text)
@@ -314,7 +316,8 @@ static bool is_number(const char *text)
 	return n > 0 && n <= 10 && text[n] == '\0';
 }
 
-/* In the directories below `base` that are named by their owners. */
+/* In the directories below `base` that are named by their owners.  Others anybody can make there:
+ * they do not count. */
 static void each_owner(const char *base, file_fn *each, void *arg)
 {
 	DIR *dir = opendir(base);
@@ -327,8 +330,8 @@ static void each_owner(const char *base, file_fn *each, void *arg)
 		    !is_number(d->d_name + strlen(PREFIX)))
 			continue;
 		(void)snprintf(path, sizeof(path), "%s/%s", base, d->d_name);
-		each_file(path, (uid_t)strtoul(d->d_name + strlen(PREFIX), NULL, 10), each, arg);
-		n++;
+		n += each_file(path, (uid_t)strtoul(d->d_name + strlen(PREFIX), NULL, 10), each,
+			       arg);
 	}
 	if (dir)
 		(void)closedir(dir);
@@ -355,7 +358,7 @@ static void each_spool(const char *root, uid_t uid, const char *(*env)(const cha
 		}
 		(void)snprintf(path, sizeof(path), "%s%s/" PREFIX "%u", root, bases[i],
 			       (unsigned)uid);
-		each_file(path, uid, each, arg);
+		(void)each_file(path, uid, each, arg);
 	}
 }
 

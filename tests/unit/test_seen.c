@@ -191,3 +191,51 @@ TEST(this_process_is_seen_as_what_it_is)
 	atr_see(&seen, INT_MAX);
 	CHECK(!seen.exists && !seen.file);
 }
+
+static void count_file(int dir, const char *path, const char *name,
+		       const struct atr_spool_name *who, void *arg)
+{
+	(void)dir;
+	(void)path;
+	(void)name;
+	(void)who;
+	++*(unsigned *)arg;
+}
+
+/* A directory of ours; its name is our number, with noughts in front as it can be written. */
+static void make_own(const char *base, unsigned width)
+{
+	char path[256];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/" PREFIX "%0*u", base, (int)width,
+		       (unsigned)geteuid());
+	CHECK_INT(mkdir(path, 0700), 0);
+	(void)strcat(path, "/1-2-3-4-5-6");
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	CHECK(fd >= 0);
+	(void)close(fd);
+}
+
+TEST(directories_of_other_names_do_not_hide_those_that_fit)
+{
+	char base[] = "/tmp/test_seen.XXXXXX", path[256], command[64];
+	unsigned n = 0;
+
+	if (geteuid() >= 1000000)
+		SKIP("no room for noughts in front of this user's number");
+	CHECK(mkdtemp(base) != NULL);
+	/* In whatever order they are listed: some of ours before, some after. */
+	make_own(base, 10);
+	make_own(base, 9);
+	for (unsigned i = 0; i < 2 * ALL_MAX; i++) {
+		(void)snprintf(path, sizeof(path), "%s/" PREFIX "%u", base, 4200000000u + i);
+		(void)mkdir(path, 0700);
+	}
+	make_own(base, 8);
+	make_own(base, 7);
+	each_owner(base, count_file, &n);
+	CHECK_INT(n, 4);
+	(void)snprintf(command, sizeof(command), "rm -r %s", base);
+	CHECK_INT(system(command), 0);
+}
