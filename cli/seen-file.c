@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/seen.h"
@@ -15,6 +16,7 @@
 #include "preload/ring.h"
 #include "preload/spool.h"
 
+#define WAIT_NS 500000000u	/* for pages that are being written, by one command */
 #define RECORDS_MAX (64u << 20) /* bytes of rings read to count what is in them */
 
 static bool read_at(int fd, void *to, size_t len, uint64_t at)
@@ -74,9 +76,25 @@ static void look_at_ring(struct atr_seen *s, int fd, uint64_t at, uint64_t strid
 	free(data);
 }
 
-/* The page, read until it was not being written; a process that was killed in the middle leaves
- * it so. */
-static bool read_status(int fd, struct atr_status *to)
+/* A moment for a page that is being written; false: they have taken too long, all together. */
+static bool wait_a_moment(void)
+{
+	static uint64_t waited; /* ns */
+	struct timespec from, to;
+
+	if (waited >= WAIT_NS)
+		return false;
+	(void)clock_gettime(CLOCK_MONOTONIC, &from);
+	(void)usleep(1000);
+	(void)clock_gettime(CLOCK_MONOTONIC, &to);
+	waited += (uint64_t)(to.tv_sec - from.tv_sec) * 1000000000u + (uint64_t)to.tv_nsec -
+		  (uint64_t)from.tv_nsec;
+	return true;
+}
+
+/* The page, read until it was not being written, or else as it is; a process that was killed in
+ * the middle leaves it so for good. */
+static bool read_status(int fd, bool alive, struct atr_status *to)
 {
 	const uint64_t at = offsetof(struct atr_spool_file, status);
 	uint32_t after = 0;
@@ -87,7 +105,8 @@ static bool read_status(int fd, struct atr_status *to)
 			return false;
 		if (!(to->change & 1) && to->change == after)
 			break;
-		(void)usleep(1000);
+		if (!alive || !wait_a_moment())
+			break;
 	}
 	to->names[sizeof(to->names) - 1] = '\0';
 	to->settings[sizeof(to->settings) - 1] = '\0';
@@ -125,7 +144,7 @@ bool atr_seen_file(struct atr_seen *s, int fd)
 		return false;
 #undef READ
 	s->bytes = (uint64_t)st.st_blocks * 512;
-	s->told = read_status(fd, &s->status);
+	s->told = read_status(fd, s->exists && !s->zombie, &s->status);
 	read_program(s, fd);
 	for (uint32_t i = 0; i < n_rings && i < ATR_SPOOL_RINGS_MAX; i++) {
 		uint64_t at = ATR_SPOOL_HEADER + i * stride;
