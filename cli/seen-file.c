@@ -16,42 +16,71 @@
 #include "preload/ring.h"
 #include "preload/spool.h"
 
-#define WAIT_NS 500000000u	/* for pages that are being written, by one command */
-#define RECORDS_MAX (64u << 20) /* bytes of rings read to count what is in them */
+#define WAIT_NS 500000000u	 /* for pages that are being written, by one command */
+#define FILE_MAX (64u << 20)	 /* bytes of a file's rings looked at to count what is in them */
+#define COMMAND_MAX (256u << 20) /* bytes of all files' */
+#define HEAD_COST 1024		 /* bytes that could be read instead of one ring's head */
+#define WINDOW 65536u		 /* bytes read at once */
 
 static bool read_at(int fd, void *to, size_t len, uint64_t at)
 {
 	return pread(fd, to, len, (off_t)at) == (ssize_t)len;
 }
 
-/* Records between its tail and its head, as far as they can be followed. */
-static uint64_t count_records(const uint8_t *data, uint32_t size, uint64_t pos, uint64_t head)
+/* Anybody may leave files, and as many as they like: what one takes, another one lacks. */
+static bool take(uint64_t *budget, uint64_t bytes)
 {
-	uint64_t n = 0;
+	static uint64_t taken; /* by this command */
 
-	while (pos != head) {
-		uint64_t at = pos & (size - 1), avail = head - pos;
-		const struct atr_record *r = (const void *)(data + at);
+	if (bytes > *budget || bytes > COMMAND_MAX - taken)
+		return false;
+	*budget -= bytes;
+	taken += bytes;
+	return true;
+}
 
-		if (avail > size - at)
-			avail = size - at;
-		if (avail < sizeof(*r) && avail == size - at) {
+/* Records between its tail and its head, as far as they can be followed, and as may be looked at.
+ * What was never written to has no blocks: the file may end before. */
+static void count_records(struct atr_seen *s, int fd, uint64_t data, const struct atr_ring *ring,
+			  uint64_t *budget)
+{
+	static uint8_t window[WINDOW] __attribute__((aligned(8)));
+	uint64_t pos = ring->tail, from = 0, end = 0; /* the window is of [from, end) */
+
+	while (pos != ring->head) {
+		uint64_t at = pos & (ring->size - 1), avail = ring->head - pos;
+		const struct atr_record *r;
+
+		if (avail > ring->size - at)
+			avail = ring->size - at;
+		if (avail < sizeof(*r) && avail == ring->size - at) {
 			pos += avail;
 			continue;
 		}
-		if (!atr_record_sound(r, avail))
+		if (at < from || at + sizeof(*r) > end) {
+			size_t len = avail < WINDOW ? (size_t)avail : WINDOW;
+			ssize_t n;
+
+			if (!take(budget, len)) {
+				s->uncounted = true;
+				break;
+			}
+			n = pread(fd, window, len, (off_t)(data + at));
+			from = at;
+			end = at + (n > 0 ? (size_t)n : 0);
+		}
+		r = (const void *)(window + (at - from));
+		if (at + sizeof(*r) > end || !atr_record_sound(r, avail))
 			break;
 		pos += r->size;
-		n += r->span_len != 0;
+		s->waiting += r->span_len != 0;
 	}
-	return n;
 }
 
 static void look_at_ring(struct atr_seen *s, int fd, uint64_t at, uint64_t stride, uint64_t *budget)
 {
 	struct atr_ring r;
 	uint64_t used;
-	uint8_t *data;
 
 	if (!read_at(fd, &r, sizeof(r), at) || r.magic != ATR_RING_MAGIC ||
 	    r.size < ATR_RING_LEAST || r.size & (r.size - 1) || r.size > stride - ATR_RING_DATA)
@@ -66,14 +95,8 @@ static void look_at_ring(struct atr_seen *s, int fd, uint64_t at, uint64_t strid
 		s->used_bytes = used;
 		s->fullest_bytes = r.size;
 	}
-	if (!used || r.size > *budget)
-		return;
-	*budget -= r.size;
-	data = calloc(1, r.size);
-	/* What was never written to has no blocks: the file may end before. */
-	if (data && pread(fd, data, r.size, (off_t)(at + ATR_RING_DATA)) > 0)
-		s->waiting += count_records(data, r.size, r.tail, r.head);
-	free(data);
+	if (used)
+		count_records(s, fd, at + ATR_RING_DATA, &r, budget);
 }
 
 /* A moment for a page that is being written; false: they have taken too long, all together. */
@@ -133,7 +156,7 @@ static void read_program(struct atr_seen *s, int fd)
 
 bool atr_seen_file(struct atr_seen *s, int fd)
 {
-	uint64_t magic, stride, budget = RECORDS_MAX;
+	uint64_t magic, stride, budget = FILE_MAX;
 	uint32_t version, n_rings;
 	struct stat st;
 
@@ -151,6 +174,10 @@ bool atr_seen_file(struct atr_seen *s, int fd)
 
 		if (at >= (uint64_t)st.st_size)
 			break;
+		if (!take(&budget, HEAD_COST)) {
+			s->uncounted = true;
+			break;
+		}
 		look_at_ring(s, fd, at, stride, &budget);
 	}
 	return true;

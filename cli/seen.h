@@ -55,6 +55,7 @@ struct atr_seen {
 	uint64_t fullest_bytes;		 /* which has this size */
 	uint64_t written;		 /* spans, ever, as the rings say */
 	uint64_t waiting;		 /* spans in them that are not delivered */
+	bool uncounted; /* there may be more of all these: not all rings were looked at */
 };
 
 /* The process of that number, and its file if it has one. */

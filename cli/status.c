@@ -45,7 +45,8 @@ struct output {
 	bool each; /* a screen for each */
 	unsigned n;
 	unsigned n_dead;
-	uint64_t more_left; /* spans of those that have no line */
+	uint64_t more_left;  /* spans of those that have no line, */
+	bool more_uncounted; /* or more */
 	int status;
 };
 
@@ -225,9 +226,10 @@ static void put_own_words(const struct atr_seen *s, uint64_t now)
 	printf("  %-10s %llu written, %llu exported, %llu dropped\n", "spans",
 	       (unsigned long long)s->written, (unsigned long long)atr_seen_counter(s, "exported"),
 	       (unsigned long long)dropped(s));
-	printf("  %-10s %llu waiting: %llu in the queue of %llu, %llu on their way\n", "",
-	       (unsigned long long)s->waiting, (unsigned long long)h->queued,
-	       (unsigned long long)h->queue_max, (unsigned long long)h->inflight);
+	printf("  %-10s %s%llu waiting: %llu in the queue of %llu, %llu on their way\n", "",
+	       s->uncounted ? "at least " : "", (unsigned long long)s->waiting,
+	       (unsigned long long)h->queued, (unsigned long long)h->queue_max,
+	       (unsigned long long)h->inflight);
 	printf("  %-10s %u, the fullest at %u %%\n", "rings", s->n_rings,
 	       percent(s->used_bytes, s->fullest_bytes));
 	printf("  %-10s", "counters");
@@ -268,11 +270,15 @@ static void put_screen(const struct atr_seen *s, const struct atr_reason *why, s
 
 static void put_row(const struct atr_seen *s, const struct atr_reason *why)
 {
+	char waiting[32];
+
 	printf("%8d ", s->pid);
 	for (unsigned n = put_some(s->name, strlen(s->name), NAME_WIDTH); n < NAME_WIDTH; n++)
 		(void)putchar(' ');
-	printf(" %-8s %9llu %9llu %8llu %8llu  ", tracing(s), (unsigned long long)s->written,
-	       (unsigned long long)atr_seen_counter(s, "exported"), (unsigned long long)s->waiting,
+	(void)snprintf(waiting, sizeof(waiting), "%llu%s", (unsigned long long)s->waiting,
+		       s->uncounted ? "+" : "");
+	printf(" %-8s %9llu %9llu %8s %8llu  ", tracing(s), (unsigned long long)s->written,
+	       (unsigned long long)atr_seen_counter(s, "exported"), waiting,
 	       (unsigned long long)dropped(s));
 	put_text(why->text);
 	(void)putchar('\n');
@@ -370,6 +376,7 @@ static void put_object(const struct atr_seen *s, const struct atr_reason *why, s
 		put_number("spool_bytes", s->bytes);
 		put_number("written", s->written);
 		put_number("waiting", s->waiting);
+		printf(",\n  \"uncounted\": %s", s->uncounted ? "true" : "false");
 		put_number("rings", s->n_rings);
 		put_number("ring_percent", percent(s->used_bytes, s->fullest_bytes));
 	}
@@ -417,6 +424,7 @@ static void show(const struct atr_seen *s, void *arg)
 	worse(o, why[0].verdict);
 	if (!o->each && !o->json && !s->exists && ++o->n_dead > DEAD_SHOWN) {
 		o->more_left += s->waiting;
+		o->more_uncounted |= s->uncounted;
 		return;
 	}
 	if (o->json) {
@@ -484,8 +492,9 @@ int atr_cli_status(int argc, char **argv)
 	if (!o.each)
 		atr_see_all(show, &o);
 	if (o.n_dead > DEAD_SHOWN)
-		printf("... and %u more that have ended and left %llu spans\n",
-		       o.n_dead - DEAD_SHOWN, (unsigned long long)o.more_left);
+		printf("... and %u more that have ended and left %s%llu spans\n",
+		       o.n_dead - DEAD_SHOWN, o.more_uncounted ? "at least " : "",
+		       (unsigned long long)o.more_left);
 	if (o.json)
 		printf("%s]\n", o.n ? "\n" : "[");
 	else if (!o.n)

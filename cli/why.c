@@ -424,12 +424,22 @@ static void losses(struct why *w)
 			"dead processes left there.");
 }
 
+static void uncounted(struct why *w)
+{
+	because(w, ATR_VERDICT_UNKNOWN, "uncounted",
+		"At least %llu spans wait: its file was not looked at to the end, for that takes "
+		"too long (64 MiB of a file, 256 MiB in all).",
+		(unsigned long long)w->s->waiting);
+}
+
 /* Nothing is wrong, as far as can be seen. */
 static void fine(struct why *w)
 {
 	const struct atr_seen *s = w->s;
 
-	if (!s->written)
+	if (s->uncounted)
+		uncounted(w);
+	else if (!s->written)
 		because(w, ATR_VERDICT_OK, "idle", "It has recorded nothing yet.");
 	else if (s->status.health.inflight)
 		because(w, ATR_VERDICT_OK, "waiting",
@@ -503,6 +513,7 @@ static void left(struct why *w)
 {
 	const struct atr_seen *s = w->s;
 	unsigned long long n = s->waiting;
+	const char *least = s->uncounted ? "at least " : "";
 	char user[32] = "";
 
 	if (s->others)
@@ -510,14 +521,14 @@ static void left(struct why *w)
 
 	if (only_prints(s))
 		because(w, ATR_VERDICT_PARTLY, "left",
-			"It has ended and left %llu spans, which were to be printed: nobody does "
+			"It has ended and left %s%llu spans, which were to be printed: nobody does "
 			"that for it, but an 'autotrace drain --exporter console'%s.",
-			n, user);
+			least, n, user);
 	else
 		because(w, ATR_VERDICT_PARTLY, "left",
-			"It has ended and left %llu spans: the next traced program%s with the same "
-			"collector sends them, or an 'autotrace drain'%s.",
-			n, user, user);
+			"It has ended and left %s%llu spans: the next traced program%s with the "
+			"same collector sends them, or an 'autotrace drain'%s.",
+			least, n, user, user);
 }
 
 static void dead(struct why *w)
@@ -529,6 +540,8 @@ static void dead(struct why *w)
 			"There is no process %d, and it has left nothing.", s->pid);
 	else if (s->waiting)
 		left(w);
+	else if (s->uncounted)
+		uncounted(w);
 	else
 		because(w, ATR_VERDICT_OK, "ok",
 			"It has ended, and all its spans are on their way.");

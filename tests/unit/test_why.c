@@ -353,6 +353,24 @@ TEST(the_dead_are_told_by_what_they_left)
 	is("no_process", ATR_VERDICT_UNKNOWN, "no process 7");
 }
 
+TEST(what_was_not_looked_at_is_said_and_nothing_claimed_of_it)
+{
+	well();
+	seen.uncounted = true;
+	seen.written = 0;
+	is("uncounted", ATR_VERDICT_UNKNOWN, "At least 0 spans wait");
+	seen.written = 10;
+	seen.waiting = 3;
+	is("uncounted", ATR_VERDICT_UNKNOWN, "At least 3 spans wait");
+	seen.exists = false;
+	is("left", ATR_VERDICT_PARTLY, "left at least 3 spans");
+	(void)snprintf(seen.status.settings, 256, "OTEL_TRACES_EXPORTER=console\n");
+	is("left", ATR_VERDICT_PARTLY, "left at least 3 spans, which were to be printed");
+	seen.waiting = 0;
+	is("uncounted", ATR_VERDICT_UNKNOWN, "At least 0 spans wait");
+	CHECK_INT(atr_why(&seen, NOW, why), 1);
+}
+
 TEST(what_was_to_be_printed_is_printed_by_nobody)
 {
 	static const struct {
