@@ -156,17 +156,20 @@ static void read_program(struct atr_seen *s, int fd)
 
 bool atr_seen_file(struct atr_seen *s, int fd)
 {
-	uint64_t magic, stride, budget = FILE_MAX;
-	uint32_t version, n_rings;
+	uint64_t magic, stride, given_up, budget = FILE_MAX;
+	uint32_t version, n_rings, n_given_up;
 	struct stat st;
 
 #define READ(field) read_at(fd, &field, sizeof(field), offsetof(struct atr_spool_file, field))
 	if (!READ(magic) || magic != ATR_SPOOL_MAGIC || !READ(version) ||
-	    version != ATR_SPOOL_VERSION || !READ(stride) || !READ(n_rings) ||
-	    stride < ATR_RING_DATA + ATR_RING_LEAST || stride > 1u << 30 || fstat(fd, &st) != 0)
+	    version != ATR_SPOOL_VERSION || !READ(stride) || !READ(n_rings) || !READ(given_up) ||
+	    !READ(n_given_up) || stride < ATR_RING_DATA + ATR_RING_LEAST || stride > 1u << 30 ||
+	    fstat(fd, &st) != 0)
 		return false;
 #undef READ
 	s->bytes = (uint64_t)st.st_blocks * 512;
+	s->given_up = given_up;
+	s->n_given_up = n_given_up;
 	s->told = read_status(fd, s->exists && !s->zombie, &s->status);
 	read_program(s, fd);
 	for (uint32_t i = 0; i < n_rings && i < ATR_SPOOL_RINGS_MAX; i++) {

@@ -50,6 +50,8 @@ struct atr_seen {
 	uint64_t bytes; /* that the file takes up */
 	bool told;	/* `status` is what it says of itself */
 	struct atr_status status;
+	uint64_t given_up;   /* who last sent what is left in it ended unanswered; ns since 1970 */
+	uint32_t n_given_up; /* so many did; 0: none */
 	uint32_t n_rings;
 	uint64_t ring_bytes, used_bytes; /* of all rings; of the fullest one, */
 	uint64_t fullest_bytes;		 /* which has this size */

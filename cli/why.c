@@ -7,6 +7,7 @@
 
 #include "cli/seen.h"
 #include "preload/compiler.h"
+#include "preload/spool.h"
 
 #define NS_PER_S 1000000000ull
 
@@ -514,6 +515,7 @@ static void left(struct why *w)
 	const struct atr_seen *s = w->s;
 	unsigned long long n = s->waiting;
 	const char *least = s->uncounted ? "at least " : "";
+	uint64_t until = atr_spool_rests_until(s->given_up, s->n_given_up, w->now);
 	char user[32] = "";
 
 	if (s->others)
@@ -524,6 +526,13 @@ static void left(struct why *w)
 			"It has ended and left %s%llu spans, which were to be printed: nobody does "
 			"that for it, but an 'autotrace drain --exporter console'%s.",
 			least, n, user);
+	else if (until)
+		because(w, ATR_VERDICT_PARTLY, "left",
+			"It has ended and left %s%llu spans, and who sent them last (%s ago) ended "
+			"without an answer: traced programs%s leave them alone for another %s, "
+			"then the next one with the same collector sends them; an 'autotrace "
+			"drain'%s does so now.",
+			least, n, atr_ago(w->now, s->given_up), user, atr_ago(w->now, until), user);
 	else
 		because(w, ATR_VERDICT_PARTLY, "left",
 			"It has ended and left %s%llu spans: the next traced program%s with the "

@@ -22,9 +22,6 @@
 #define BATCH_BYTES (4u << 20) /* of spans in a batch, about */
 #define NAMES_MAX (4u << 20)   /* bytes of names remembered by one scan */
 
-#define GIVEN_UP_NS 60000000000ull /* until it is tried again, doubled each time */
-#define GIVEN_UP_DOUBLED 10	   /* so often at most: 17 hours */
-
 /* One entry of `moves`: a span lies in [from, end) of that ring. */
 struct move {
 	uint32_t ring;
@@ -219,11 +216,8 @@ static bool read_resource(struct atr_orphans *o, const struct atr_spool_file *f)
 /* Its spans may have arrived the last time: they are not sent by each short program anew. */
 static bool rests(const struct atr_orphans *o, const struct atr_spool_file *f)
 {
-	uint64_t now = atr_wall_clock();
-	unsigned doubled = f->n_given_up < GIVEN_UP_DOUBLED ? f->n_given_up : GIVEN_UP_DOUBLED;
-
-	return f->n_given_up && !o->host->orphans_only && now > f->given_up &&
-	       now - f->given_up < GIVEN_UP_NS << doubled >> 1;
+	return !o->host->orphans_only &&
+	       atr_spool_rests_until(f->given_up, f->n_given_up, atr_wall_clock());
 }
 
 enum head { BAD, RESTS, GOOD };

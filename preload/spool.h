@@ -66,6 +66,19 @@ struct atr_spool_file {
 	};
 };
 
+/* A file that was given up is left alone for so long, doubled each time, so often: 8 hours. */
+#define ATR_SPOOL_REST_NS 60000000000ull
+#define ATR_SPOOL_RESTS 10
+
+/* Until when traced programs leave a file alone whose note says that; 0: they do not. */
+static inline uint64_t atr_spool_rests_until(uint64_t given_up, uint32_t n_given_up, uint64_t now)
+{
+	uint32_t n = n_given_up < ATR_SPOOL_RESTS ? n_given_up : ATR_SPOOL_RESTS;
+	uint64_t rest = ATR_SPOOL_REST_NS << n >> 1;
+
+	return n && now > given_up && now - given_up < rest ? given_up + rest : 0;
+}
+
 /* Is this a directory that nobody else can look into? */
 static inline bool atr_spool_ours_alone(int fd)
 {

@@ -243,7 +243,7 @@ static void put_given_up(uint32_t n, unsigned minutes)
 {
 	struct atr_spool_file *f = (struct atr_spool_file *)(void *)file;
 
-	f->given_up = atr_wall_clock() - minutes * GIVEN_UP_NS;
+	f->given_up = atr_wall_clock() - minutes * ATR_SPOOL_REST_NS;
 	f->n_given_up = n;
 	put(file, sizeof(file), dead_pid);
 }
@@ -286,7 +286,7 @@ TEST(what_was_given_up_is_left_for_a_minute_doubled_each_time)
 	}
 	begin(); /* whatever a file says */
 	(void)spool_record(spool_ring(file, 0), 100, 1);
-	put_given_up(UINT32_MAX, 1 << GIVEN_UP_DOUBLED);
+	put_given_up(UINT32_MAX, 1 << ATR_SPOOL_RESTS);
 	CHECK_INT(drain(100), 1);
 	finish();
 }

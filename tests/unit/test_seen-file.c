@@ -70,6 +70,16 @@ TEST(a_ring_is_counted_in_whatever_pieces_it_is_read)
 	(void)close(fd);
 }
 
+TEST(the_note_of_who_gave_it_up_is_read)
+{
+	begin();
+	head()->given_up = 4711;
+	head()->n_given_up = 3;
+	look(false, sizeof(file));
+	CHECK_INT(seen.given_up, 4711);
+	CHECK_INT(seen.n_given_up, 3);
+}
+
 TEST(a_dead_process_is_not_waited_for)
 {
 	uint64_t then = clock_ms();

@@ -353,6 +353,31 @@ TEST(the_dead_are_told_by_what_they_left)
 	is("no_process", ATR_VERDICT_UNKNOWN, "no process 7");
 }
 
+TEST(what_was_given_up_is_not_promised_to_the_next_program)
+{
+	well();
+	seen.exists = false;
+	seen.waiting = 4;
+	seen.n_given_up = 1;
+	seen.given_up = NOW - 15 * NS_PER_S;
+	is("left", ATR_VERDICT_PARTLY,
+	   "last (15.0 s ago) ended without an answer: traced programs leave them alone for "
+	   "another 45.0 s, then the next one");
+	CHECK(strstr(why[0].text, "an 'autotrace drain' does so now.") != NULL);
+	seen.n_given_up = 1000;
+	is("left", ATR_VERDICT_PARTLY, "another 8 h,");
+	seen.n_given_up = 2;
+	seen.others = true;
+	seen.uid = 33;
+	seen.uncounted = true;
+	is("left", ATR_VERDICT_PARTLY, "left at least 4 spans, and who");
+	CHECK(strstr(why[0].text, "of user 33 leave them alone for another 1 min") != NULL);
+	seen.given_up = NOW - 120 * NS_PER_S; /* its rest is over */
+	is("left", ATR_VERDICT_PARTLY, "next traced program of user 33 with");
+	seen.given_up = NOW + NS_PER_S; /* of a clock that was put back */
+	is("left", ATR_VERDICT_PARTLY, "next traced program of user 33 with");
+}
+
 TEST(what_was_not_looked_at_is_said_and_nothing_claimed_of_it)
 {
 	well();
