@@ -309,11 +309,16 @@ static bool each_file(const char *path, uid_t uid, file_fn *each, void *arg)
 	return true;
 }
 
-static bool is_number(const char *text)
+/* Whose directory it is by its name, which is the one that the library gives it. */
+static bool owner_of(const char *name, uid_t *ret_uid)
 {
-	size_t n = strspn(text, "0123456789");
+	char again[32];
 
-	return n > 0 && n <= 10 && text[n] == '\0';
+	if (strncmp(name, PREFIX, strlen(PREFIX)) != 0)
+		return false;
+	*ret_uid = (uid_t)strtoul(name + strlen(PREFIX), NULL, 10);
+	(void)snprintf(again, sizeof(again), PREFIX "%u", (unsigned)*ret_uid);
+	return strcmp(name, again) == 0;
 }
 
 /* In the directories below `base` that are named by their owners.  Others anybody can make there:
@@ -324,14 +329,13 @@ static void each_owner(const char *base, file_fn *each, void *arg)
 	const struct dirent *d;
 	char path[PATH_MAX];
 	unsigned n = 0;
+	uid_t uid;
 
 	while (dir && n < ALL_MAX && (d = readdir(dir))) {
-		if (strncmp(d->d_name, PREFIX, strlen(PREFIX)) != 0 ||
-		    !is_number(d->d_name + strlen(PREFIX)))
+		if (!owner_of(d->d_name, &uid))
 			continue;
 		(void)snprintf(path, sizeof(path), "%s/%s", base, d->d_name);
-		n += each_file(path, (uid_t)strtoul(d->d_name + strlen(PREFIX), NULL, 10), each,
-			       arg);
+		n += each_file(path, uid, each, arg);
 	}
 	if (dir)
 		(void)closedir(dir);

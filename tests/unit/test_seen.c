@@ -202,40 +202,64 @@ static void count_file(int dir, const char *path, const char *name,
 	++*(unsigned *)arg;
 }
 
-/* A directory of ours; its name is our number, with noughts in front as it can be written. */
-static void make_own(const char *base, unsigned width)
+/* A directory that is called so, and a file in it for each number below n. */
+static void make_spool(const char *base, const char *owner, unsigned n)
 {
-	char path[256];
+	char path[256], file_path[300];
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "%s/" PREFIX "%0*u", base, (int)width,
-		       (unsigned)geteuid());
+	(void)snprintf(path, sizeof(path), "%s/" PREFIX "%s", base, owner);
 	CHECK_INT(mkdir(path, 0700), 0);
-	(void)strcat(path, "/1-2-3-4-5-6");
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	CHECK(fd >= 0);
-	(void)close(fd);
+	for (unsigned i = 0; i < n; i++) {
+		(void)snprintf(file_path, sizeof(file_path), "%s/1-%x-3-4-5-6", path, i + 1);
+		fd = open(file_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		CHECK(fd >= 0);
+		(void)close(fd);
+	}
+}
+
+static void remove_all(const char *base)
+{
+	char command[64];
+
+	(void)snprintf(command, sizeof(command), "rm -r %s", base);
+	CHECK_INT(system(command), 0);
 }
 
 TEST(directories_of_other_names_do_not_hide_those_that_fit)
 {
-	char base[] = "/tmp/test_seen.XXXXXX", path[256], command[64];
+	char base[] = "/tmp/test_seen.XXXXXX", path[256], owner[16];
 	unsigned n = 0;
 
-	if (geteuid() >= 1000000)
-		SKIP("no room for noughts in front of this user's number");
 	CHECK(mkdtemp(base) != NULL);
-	/* In whatever order they are listed: some of ours before, some after. */
-	make_own(base, 10);
-	make_own(base, 9);
+	(void)snprintf(owner, sizeof(owner), "%u", (unsigned)geteuid());
+	/* As many before as behind it, in whatever order they are listed. */
 	for (unsigned i = 0; i < 2 * ALL_MAX; i++) {
+		if (i == ALL_MAX)
+			make_spool(base, owner, 1);
 		(void)snprintf(path, sizeof(path), "%s/" PREFIX "%u", base, 4200000000u + i);
 		(void)mkdir(path, 0700);
 	}
-	make_own(base, 8);
-	make_own(base, 7);
 	each_owner(base, count_file, &n);
-	CHECK_INT(n, 4);
-	(void)snprintf(command, sizeof(command), "rm -r %s", base);
-	CHECK_INT(system(command), 0);
+	CHECK_INT(n, 1);
+	remove_all(base);
+}
+
+TEST(a_users_spool_has_one_name)
+{
+	char base[] = "/tmp/test_seen.XXXXXX", owner[24];
+	unsigned n = 0;
+
+	CHECK(mkdtemp(base) != NULL);
+	(void)snprintf(owner, sizeof(owner), "%u", (unsigned)geteuid());
+	make_spool(base, owner, 1);
+	(void)snprintf(owner, sizeof(owner), "0%u", (unsigned)geteuid());
+	make_spool(base, owner, 1);
+	(void)snprintf(owner, sizeof(owner), "%llu", (1ull << 32) + geteuid());
+	make_spool(base, owner, 1);
+	make_spool(base, "", 1);
+	make_spool(base, "x", 1);
+	each_owner(base, count_file, &n);
+	CHECK_INT(n, 1);
+	remove_all(base);
 }
