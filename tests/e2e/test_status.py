@@ -126,6 +126,8 @@ for line in sys.stdin:
 
 @pytest.mark.parametrize("flags, code", [("00", "idle_or_unsampled"), ("01", "waiting")])
 def test_a_server_whose_callers_do_not_sample_is_not_called_idle(shim, spool, flags, code):
+    if harness.SAN == "thread" and flags == "00":
+        pytest.skip("without a file, the sanitizer's runtime is the reason")
     s = Sender(shim(AUTOTRACE_SPOOL_DIR=spool, OTEL_BSP_SCHEDULE_DELAY="600000"), (sys.executable, "-c", ANSWERS))
     try:
         with socket.create_connection(("127.0.0.1", int(s.process.stdout.readline())), 5) as c:
@@ -245,7 +247,7 @@ def test_a_stopped_process_is_told_and_not_disturbed(receiver, sender, spool):
     after = open(f"/proc/{s.pid}/status", encoding="ascii", errors="replace").read()
 
     def of_main(text):
-        return re.findall(r"^(?:TracerPid|SigQ|SigPnd|ShdPnd|nonvoluntary_ctxt_switches|voluntary_ctxt_switches):.*",
+        return re.findall(r"^(?:TracerPid|SigPnd|ShdPnd|nonvoluntary_ctxt_switches|voluntary_ctxt_switches):.*",
                           text, re.M)
     assert of_main(before) == of_main(after), "its main thread did not notice"
 

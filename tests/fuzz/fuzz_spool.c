@@ -9,7 +9,7 @@
 /* LINK: exporter/otlp.o exporter/resource.o exporter/detect.o exporter/container.o */
 /* LINK: exporter/list.o exporter/buf.o exporter/otlp.pb-c.o preload/spoolname.o */
 /* LINK: preload/target.o exporter/limits.o */
-/* LINK: preload/sys.o preload/utf8.o -lprotobuf-c */
+/* LINK: preload/sys.o preload/utf8.o exporter/health.o -lprotobuf-c */
 #include "exporter/orphan.c"
 
 #include "tests/unit/spool_file.h"

@@ -86,11 +86,11 @@ TEST(a_dead_process_is_not_waited_for)
 
 	begin();
 	head()->status.change = 7;
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < 60; i++) {
 		look(false, sizeof(file));
 		CHECK(seen.told);
 	}
-	CHECK(clock_ms() - then < 400);
+	CHECK(clock_ms() - then < 3000);
 }
 
 TEST(pages_that_are_always_being_written_are_waited_for_half_a_second_in_all)
@@ -99,11 +99,11 @@ TEST(pages_that_are_always_being_written_are_waited_for_half_a_second_in_all)
 
 	begin();
 	head()->status.change = 7;
-	for (int i = 0; i < 30; i++) {
+	for (int i = 0; i < 100; i++) {
 		look(true, sizeof(file));
 		CHECK(seen.told);
 	}
-	CHECK(clock_ms() - then < 1500);
+	CHECK(clock_ms() - then < 5000);
 }
 
 /* A ring of 64 MiB with nothing but a hole. */
@@ -117,12 +117,12 @@ TEST(holes_cost_nothing)
 	head()->stride = ATR_RING_DATA + (64u << 20);
 	ring->size = 64u << 20;
 	ring->head = 1000 * 64;
-	for (int i = 0; i < 60; i++) {
+	for (int i = 0; i < 120; i++) {
 		look(false, ATR_SPOOL_HEADER + ATR_RING_DATA + (64 << 20));
 		CHECK(!seen.uncounted);
 		CHECK_INT(seen.waiting, 0);
 	}
-	CHECK(clock_ms() - then < 700);
+	CHECK(clock_ms() - then < 3000);
 }
 
 /* The last test: nothing is looked at behind it. */
@@ -135,7 +135,7 @@ TEST(all_files_together_are_looked_at_for_a_time_and_what_was_not_is_said)
 	for (int i = 0; i < 20; i++)
 		look(false, SPOOL_FILE(ATR_SPOOL_RINGS_MAX));
 	CHECK(seen.uncounted);
-	CHECK(clock_ms() - then < 1500);
+	CHECK(clock_ms() - then < 5000);
 	begin();
 	(void)spool_record(spool_ring(file, 0), 100, 1);
 	look(false, sizeof(file));
