@@ -147,16 +147,20 @@ static void refused(struct atr_delivery *d, const struct atr_verdict *v)
 				      : "dropped");
 }
 
-static void span_too_large(struct atr_delivery *d, const char *what)
+/* What somebody found too large, and in which words; "": none. */
+static void span_too_large(struct atr_delivery *d, const char *what, const char *message)
 {
+	const char *comma = message[0] ? ", " : "";
+
 	if (!d->said_span)
 		d->host->log(ATR_LOG_WARN,
-			     "a span of %zu bytes is too large for %s: %s; such spans are %s",
-			     d->part_len, d->endpoint.shown, what,
+			     "a span of %zu bytes is too large for %s: %s%s%s; such spans are %s",
+			     d->part_len, d->endpoint.shown, what, comma, message,
 			     d->host->files ? "put aside" : "dropped");
 	d->said_span = true;
-	(void)snprintf(d->error, sizeof(d->error), "a span of %zu bytes is too large: %.60s",
-		       d->part_len, what);
+	(void)snprintf(d->error, sizeof(d->error),
+		       "a span of %zu bytes is too large: %.60s%s%.130s", d->part_len, what, comma,
+		       message);
 	tell(d);
 }
 
@@ -285,7 +289,7 @@ static int next_part(struct atr_delivery *d)
 		}
 		if (halve(d))
 			continue;
-		span_too_large(d, "more than 64 MiB");
+		span_too_large(d, "more than 64 MiB", "");
 		atr_add(d->n_refused, 1);
 		part_done(d);
 	}
@@ -416,7 +420,7 @@ static enum atr_delivery_state too_large(struct atr_delivery *d, const struct at
 	size_t len = d->part_len;
 
 	if (!halve(d)) {
-		span_too_large(d, v->what);
+		span_too_large(d, v->what, v->message);
 		atr_add(d->n_refused, 1);
 		ended_by(d, v, NULL, 1);
 		return go_on(d);

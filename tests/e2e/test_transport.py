@@ -480,6 +480,14 @@ def test_what_is_said_through_a_proxy_is_not_the_proxys_answer(echo, proxy, mtls
     assert "(perhaps it wants a client certificate: " in r.err
 
 
+def test_what_is_too_large_may_be_so_for_the_proxy(receiver, proxy):
+    receiver.script += [Answer(413)]
+    r = run(["/usr/bin/python3", "-c", "import socket; socket.socketpair()[0].send(b'x')"],
+            env(receiver.endpoint, "http/protobuf", NO_PROXY=None, http_proxy=f"http://127.0.0.1:{proxy.port}")).ok()
+    assert r.total("rejected") == r.total("recorded") == 1
+    assert f": HTTP 413, through the proxy http://127.0.0.1:{proxy.port}; such spans are " in r.err
+
+
 @pytest.mark.parametrize("no_proxy", ["127.0.0.1", "127.0.0.0/8", "*", "a,127.0.0.1"])
 def test_some_hosts_need_no_proxy(collector, echo, proxy, no_proxy):
     c = collector("http/protobuf")
