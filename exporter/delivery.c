@@ -18,8 +18,6 @@
 /* The longest a collector may make us wait: five minutes. */
 #define RETRY_AFTER_MAX_NS (300 * NS_PER_S)
 
-#define LOOK_UP_EVERY_NS (2 * NS_PER_S)
-
 #define REQUEST_MAX (64u << 20) /* OTLP: a larger request is not sent */
 
 /* Requests that were cut and taken, until a larger one is tried; in vain, twice as many. */
@@ -490,21 +488,6 @@ static enum atr_delivery_state judge(struct atr_delivery *d, struct atr_http_rep
 	return go_on(d);
 }
 
-/* Nobody was there: perhaps the name means another address by now. */
-static void look_again(struct atr_delivery *d)
-{
-	struct atr_addresses *a = &d->endpoint.addresses, found;
-	const struct atr_host *host = d->host;
-	uint64_t now = host->now();
-
-	if ((!a->resolved[0] && !a->error) || now < d->looked + LOOK_UP_EVERY_NS)
-		return;
-	d->looked = now;
-	host->look_up(d->endpoint.text, &found);
-	if (!found.error || !a->resolved[0]) /* what was once known is better than nothing */
-		*a = found;
-}
-
 static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery_haste haste)
 {
 	const struct atr_host *host = d->host;
@@ -514,11 +497,9 @@ static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery
 	d->attempts++;
 	d->told = false;
 	if (d->lost && haste == ATR_HASTE_NONE)
-		look_again(d);
-	if (d->endpoint.addresses.error) {
-		atr_endpoint_say(&d->endpoint, why, sizeof(why), d->endpoint.addresses.error);
+		atr_endpoint_look_again(&d->endpoint, host);
+	if (atr_endpoint_blocked(&d->endpoint, why, sizeof(why)))
 		return no_answer(d, why, true, haste);
-	}
 	err = atr_http_start(&d->http, d->body, d->body_len, d->deadline,
 			     haste == ATR_HASTE_NONE ? UINT64_MAX : host->deadline());
 	if (err)

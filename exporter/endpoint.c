@@ -15,6 +15,8 @@
 
 #define KEY_MAX (1u << 20) /* bytes of a key's file that are looked at */
 
+#define LOOK_UP_EVERY_NS 2000000000u
+
 /*
  * The settings of one signal: its own where they are set, else the general ones.
  * Names are for log lines.
@@ -364,6 +366,19 @@ int atr_endpoint_init(struct atr_endpoint *ep, const struct atr_host *host, enum
 	return -ENOMEM;
 }
 
+void atr_endpoint_look_again(struct atr_endpoint *ep, const struct atr_host *host)
+{
+	struct atr_addresses *a = &ep->addresses, found;
+	uint64_t now = host->now();
+
+	if ((!a->resolved[0] && !a->error) || now < ep->looked + LOOK_UP_EVERY_NS)
+		return;
+	ep->looked = now;
+	host->look_up(ep->text, &found);
+	if (!found.error || !a->resolved[0]) /* what was once known is better than nothing */
+		*a = found;
+}
+
 void atr_endpoint_say(const struct atr_endpoint *ep, char *buf, size_t size, const char *why)
 {
 	char shown[128];
@@ -372,6 +387,14 @@ void atr_endpoint_say(const struct atr_endpoint *ep, char *buf, size_t size, con
 		atr_url_shown(shown, sizeof(shown), ep->proxy);
 	(void)snprintf(buf, size, "%s%s%s%s", ep->proxy ? "through the proxy " : "",
 		       ep->proxy ? shown : "", ep->proxy ? ": " : "", why);
+}
+
+bool atr_endpoint_blocked(const struct atr_endpoint *ep, char *why, size_t size)
+{
+	if (!ep->addresses.error)
+		return false;
+	atr_endpoint_say(ep, why, size, ep->addresses.error);
+	return true;
 }
 
 void atr_endpoint_finish(struct atr_endpoint *ep)

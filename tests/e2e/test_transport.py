@@ -659,15 +659,24 @@ class Gate:
 @pytest.mark.skipif(bool(harness.SAN), reason="python is not built with sanitizers")
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_a_collector_that_moves_is_followed(collector, protocol):
-    """Its name means another address from then on.  In a mount namespace of its own."""
+    """Its name means another address from then on, for metrics, too.  In a mount namespace of its own."""
     if os.geteuid() or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
         pytest.skip("no right to a mount namespace")
     c = collector(protocol)
     old = Gate("127.0.0.1", 0, c.port)
     new = Gate("127.0.0.2", old.port, c.port)
-    timer = threading.Timer(3, old.shut)
+    n_metrics = []
+
+    def metrics():
+        return c.metrics if isinstance(c, Receiver) else c.metrics()
+
+    def shut():
+        old.shut()
+        n_metrics.append(len(metrics()))
+    timer = threading.Timer(3, shut)
     timer.start()
-    e = env(f"http://collector.test:{old.port}", protocol, OTEL_LOG_LEVEL="none")
+    e = env(f"http://collector.test:{old.port}", protocol, OTEL_LOG_LEVEL="none", OTEL_METRICS_EXPORTER="otlp",
+            OTEL_METRIC_EXPORT_INTERVAL="500")
     preload = e.pop("LD_PRELOAD")
     try:
         r = run(["unshare", "-m", "--propagation", "private", sys.executable, "-c", NAMES, "-", "env",
@@ -677,3 +686,4 @@ def test_a_collector_that_moves_is_followed(collector, protocol):
         new.shut()
     assert r.total("exported") == r.total("recorded") == 160
     assert len(wait_spans(c, 160)) == 160 and old.connections and new.connections
+    assert 0 < n_metrics[0] < len(metrics()) - 4

@@ -234,6 +234,44 @@ TEST(a_name_is_looked_up_once)
 	atr_endpoint_finish(&ep);
 }
 
+static void not_found(const char *endpoint, struct atr_addresses *ret)
+{
+	look_up(endpoint, ret);
+	*ret = (struct atr_addresses){ .error = "no such host" };
+}
+
+TEST(a_name_is_looked_up_again_now_and_then_and_an_address_is_not_forgotten)
+{
+	struct atr_config *c = fresh();
+	char why[256];
+	struct atr_endpoint ep;
+
+	c->otlp_endpoint = "http://c:4318";
+	fake.host.look_up = not_found;
+	ep = made(ATR_SIGNAL_TRACES);
+	CHECK(atr_endpoint_blocked(&ep, why, sizeof(why)));
+	CHECK_STR(why, "no such host");
+	fake.host.look_up = look_up;
+	atr_endpoint_look_again(&ep, &fake.host);
+	CHECK_STR(ep.addresses.resolved, "found");
+	CHECK(!atr_endpoint_blocked(&ep, why, sizeof(why)));
+	looked_up[0] = '\0';
+	atr_endpoint_look_again(&ep, &fake.host); /* too soon */
+	CHECK_STR(looked_up, "");
+	ep.looked -= LOOK_UP_EVERY_NS;
+	fake.host.look_up = not_found;
+	atr_endpoint_look_again(&ep, &fake.host);
+	CHECK_STR(looked_up, "http://c:4318");
+	CHECK_STR(ep.addresses.resolved, "found");
+	atr_endpoint_finish(&ep);
+	c->otlp_endpoint = "unix:///run/o.sock"; /* there is nothing to look up */
+	looked_up[0] = '\0';
+	ep = made(ATR_SIGNAL_TRACES);
+	atr_endpoint_look_again(&ep, &fake.host);
+	CHECK_STR(looked_up, "");
+	atr_endpoint_finish(&ep);
+}
+
 TEST(a_bad_endpoint_is_named_with_what_is_used)
 {
 	static const struct {
