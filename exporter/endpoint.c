@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "exporter/buf.h"
 #include "exporter/list.h"
@@ -295,20 +296,43 @@ static bool encrypted(int fd)
 	return false;
 }
 
+static bool is_regular(int fd)
+{
+	struct stat st;
+
+	return atr_sys_stat(fd, "", &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* libcurl would wait at a pipe for who writes to it.  What is missing is no such thing. */
+static bool is_no_file(const char *path)
+{
+	int fd = path ? atr_sys_open(path, O_PATH | O_CLOEXEC, 0) : -1;
+	bool no_file = fd >= 0 && !is_regular(fd);
+
+	if (fd >= 0)
+		(void)atr_sys_close(fd);
+	return no_file;
+}
+
 /* libcurl reads it for each connection: it may yet come, or be replaced. */
 static const char *file(const struct atr_host *host, const char *name, const char *file, bool key)
 {
+	const char *why = NULL;
 	char shown[256];
 	int fd;
 
 	if (!file)
 		return NULL;
 	(void)atr_escape(shown, sizeof(shown), file, strlen(file));
-	fd = atr_sys_open(file, O_RDONLY | O_CLOEXEC, 0);
+	fd = atr_sys_open(file, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
 	if (fd < 0)
+		why = strerror(-fd);
+	else if (!is_regular(fd))
+		why = "it is no regular file";
+	if (why)
 		host->log(ATR_LOG_WARN,
 			  "%s=%s cannot be read: %s; nothing is sent until it can, spans are kept",
-			  name, shown, strerror(-fd));
+			  name, shown, why);
 	else if (key && encrypted(fd))
 		host->log(ATR_LOG_WARN,
 			  "%s=%s is encrypted, and nobody is asked for a password; nothing is sent "
@@ -391,10 +415,21 @@ void atr_endpoint_say(const struct atr_endpoint *ep, char *buf, size_t size, con
 
 bool atr_endpoint_blocked(const struct atr_endpoint *ep, char *why, size_t size)
 {
-	if (!ep->addresses.error)
-		return false;
-	atr_endpoint_say(ep, why, size, ep->addresses.error);
-	return true;
+	const char *const files[] = { ep->certificate, ep->client_certificate, ep->client_key };
+	char shown[200];
+
+	if (ep->addresses.error) {
+		atr_endpoint_say(ep, why, size, ep->addresses.error);
+		return true;
+	}
+	for (size_t i = 0; i < ATR_ARRAY_LEN(files); i++) {
+		if (is_no_file(files[i])) {
+			(void)atr_escape(shown, sizeof(shown), files[i], strlen(files[i]));
+			(void)snprintf(why, size, "%s is no regular file", shown);
+			return true;
+		}
+	}
+	return false;
 }
 
 void atr_endpoint_finish(struct atr_endpoint *ep)

@@ -287,6 +287,24 @@ def test_a_file_that_is_missing_is_named_and_nothing_is_sent(collector, echo, mt
         "No such file or directory; nothing is sent until it can" in r.err
 
 
+@pytest.mark.parametrize("variable", ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"])
+def test_a_file_that_is_a_pipe_holds_nobody_up(echo, mtls, variable):
+    """Who opens it waits for somebody to write to it."""
+    pipe = mtls.path("pipe")
+    if not os.path.exists(pipe):
+        os.mkfifo(pipe)
+    files = {"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": mtls.client_cert,
+             "OTEL_EXPORTER_OTLP_CLIENT_KEY": mtls.client_key, "OTEL_EXPORTER_OTLP_" + variable: pipe}
+    harness.spool_dir.cache_clear()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        begin = time.monotonic()
+        r = run(client(echo), env(f"https://localhost:{listener.getsockname()[1]}", "http/protobuf",
+                                  AUTOTRACE_EXIT_TIMEOUT="500", **files)).ok()
+    assert time.monotonic() - begin < 2 and r.total("left") == 3
+    assert f"OTEL_EXPORTER_OTLP_{variable}={pipe} cannot be read: it is no regular file; " in r.err
+    assert f"failed: {pipe} is no regular file; 3 spans are left in " in r.err
+
+
 TYPIST = """
 import socket, sys, time
 def caught(): # but for those behind 31: of them libc takes one with the first thread
