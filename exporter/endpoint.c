@@ -335,8 +335,8 @@ static const char *file(const struct atr_host *host, const char *name, const cha
 			  name, shown, why);
 	else if (key && encrypted(fd))
 		host->log(ATR_LOG_WARN,
-			  "%s=%s is encrypted, and nobody is asked for a password; nothing is sent "
-			  "until it is a plain one, spans are kept",
+			  "%s=%s is encrypted, and nobody is asked for a password; unless that is "
+			  "empty, nothing is sent until it is a plain one, spans are kept",
 			  name, shown);
 	if (fd >= 0)
 		(void)atr_sys_close(fd);

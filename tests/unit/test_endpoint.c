@@ -211,7 +211,8 @@ TEST(an_encrypted_key_is_named_wherever_in_its_file_it_is)
 		c->otlp_endpoint = "https://c";
 		c->otlp_client_certificate = path;
 		ep = made(ATR_SIGNAL_TRACES);
-		CHECK(fake_said("is encrypted, and nobody is asked for a password"));
+		CHECK(fake_said("is encrypted, and nobody is asked for a password; unless that is "
+				"empty, "));
 		CHECK_INT(fake_log_lines(), 1);
 		atr_endpoint_finish(&ep);
 	}
