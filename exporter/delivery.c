@@ -18,8 +18,6 @@
 /* The longest a collector may make us wait: five minutes. */
 #define RETRY_AFTER_MAX_NS (300 * NS_PER_S)
 
-#define LOOK_UP_EVERY_NS (2 * NS_PER_S)
-
 #define REQUEST_MAX (64u << 20) /* OTLP: a larger request is not sent */
 
 /* Requests that were cut and taken, until a larger one is tried; in vain, twice as many. */
@@ -147,16 +145,20 @@ static void refused(struct atr_delivery *d, const struct atr_verdict *v)
 				      : "dropped");
 }
 
-static void span_too_large(struct atr_delivery *d, const char *what)
+/* What somebody found too large, and in which words; "": none. */
+static void span_too_large(struct atr_delivery *d, const char *what, const char *message)
 {
+	const char *comma = message[0] ? ", " : "";
+
 	if (!d->said_span)
 		d->host->log(ATR_LOG_WARN,
-			     "a span of %zu bytes is too large for %s: %s; such spans are %s",
-			     d->part_len, d->endpoint.shown, what,
+			     "a span of %zu bytes is too large for %s: %s%s%s; such spans are %s",
+			     d->part_len, d->endpoint.shown, what, comma, message,
 			     d->host->files ? "put aside" : "dropped");
 	d->said_span = true;
-	(void)snprintf(d->error, sizeof(d->error), "a span of %zu bytes is too large: %.60s",
-		       d->part_len, what);
+	(void)snprintf(d->error, sizeof(d->error),
+		       "a span of %zu bytes is too large: %.60s%s%.130s", d->part_len, what, comma,
+		       message);
 	tell(d);
 }
 
@@ -285,7 +287,7 @@ static int next_part(struct atr_delivery *d)
 		}
 		if (halve(d))
 			continue;
-		span_too_large(d, "more than 64 MiB");
+		span_too_large(d, "more than 64 MiB", "");
 		atr_add(d->n_refused, 1);
 		part_done(d);
 	}
@@ -416,7 +418,7 @@ static enum atr_delivery_state too_large(struct atr_delivery *d, const struct at
 	size_t len = d->part_len;
 
 	if (!halve(d)) {
-		span_too_large(d, v->what);
+		span_too_large(d, v->what, v->message);
 		atr_add(d->n_refused, 1);
 		ended_by(d, v, NULL, 1);
 		return go_on(d);
@@ -486,21 +488,6 @@ static enum atr_delivery_state judge(struct atr_delivery *d, struct atr_http_rep
 	return go_on(d);
 }
 
-/* Nobody was there: perhaps the name means another address by now. */
-static void look_again(struct atr_delivery *d)
-{
-	struct atr_addresses *a = &d->endpoint.addresses, found;
-	const struct atr_host *host = d->host;
-	uint64_t now = host->now();
-
-	if ((!a->resolved[0] && !a->error) || now < d->looked + LOOK_UP_EVERY_NS)
-		return;
-	d->looked = now;
-	host->look_up(d->endpoint.text, &found);
-	if (!found.error || !a->resolved[0]) /* what was once known is better than nothing */
-		*a = found;
-}
-
 static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery_haste haste)
 {
 	const struct atr_host *host = d->host;
@@ -510,11 +497,9 @@ static enum atr_delivery_state attempt(struct atr_delivery *d, enum atr_delivery
 	d->attempts++;
 	d->told = false;
 	if (d->lost && haste == ATR_HASTE_NONE)
-		look_again(d);
-	if (d->endpoint.addresses.error) {
-		atr_endpoint_say(&d->endpoint, why, sizeof(why), d->endpoint.addresses.error);
+		atr_endpoint_look_again(&d->endpoint, host);
+	if (atr_endpoint_blocked(&d->endpoint, why, sizeof(why)))
 		return no_answer(d, why, true, haste);
-	}
 	err = atr_http_start(&d->http, d->body, d->body_len, d->deadline,
 			     haste == ATR_HASTE_NONE ? UINT64_MAX : host->deadline());
 	if (err)

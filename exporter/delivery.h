@@ -72,8 +72,7 @@ struct atr_delivery {
 	bool told;	   /* `next` is the collector's word, not ours */
 	uint64_t patience; /* it wants to be left alone until then, by any batch; 0: not */
 
-	bool lost;	 /* the last attempt found nobody */
-	uint64_t looked; /* when the collector's name was last looked up again */
+	bool lost; /* the last attempt found nobody */
 
 	char error[256];		 /* of the last attempt that failed */
 	struct atr_outcome outcome;	 /* of the part under way, in the end of the last one */

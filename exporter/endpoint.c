@@ -8,12 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "exporter/buf.h"
 #include "exporter/list.h"
 #include "preload/sys.h"
 
 #define KEY_MAX (1u << 20) /* bytes of a key's file that are looked at */
+
+#define LOOK_UP_EVERY_NS 2000000000u
 
 /*
  * The settings of one signal: its own where they are set, else the general ones.
@@ -293,24 +296,47 @@ static bool encrypted(int fd)
 	return false;
 }
 
+static bool is_regular(int fd)
+{
+	struct stat st;
+
+	return atr_sys_stat(fd, "", &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* libcurl would wait at a pipe for who writes to it.  What is missing is no such thing. */
+static bool is_no_file(const char *path)
+{
+	int fd = path ? atr_sys_open(path, O_PATH | O_CLOEXEC, 0) : -1;
+	bool no_file = fd >= 0 && !is_regular(fd);
+
+	if (fd >= 0)
+		(void)atr_sys_close(fd);
+	return no_file;
+}
+
 /* libcurl reads it for each connection: it may yet come, or be replaced. */
 static const char *file(const struct atr_host *host, const char *name, const char *file, bool key)
 {
+	const char *why = NULL;
 	char shown[256];
 	int fd;
 
 	if (!file)
 		return NULL;
 	(void)atr_escape(shown, sizeof(shown), file, strlen(file));
-	fd = atr_sys_open(file, O_RDONLY | O_CLOEXEC, 0);
+	fd = atr_sys_open(file, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
 	if (fd < 0)
+		why = strerror(-fd);
+	else if (!is_regular(fd))
+		why = "it is no regular file";
+	if (why)
 		host->log(ATR_LOG_WARN,
 			  "%s=%s cannot be read: %s; nothing is sent until it can, spans are kept",
-			  name, shown, strerror(-fd));
+			  name, shown, why);
 	else if (key && encrypted(fd))
 		host->log(ATR_LOG_WARN,
-			  "%s=%s is encrypted, and nobody is asked for a password; nothing is sent "
-			  "until it is a plain one, spans are kept",
+			  "%s=%s is encrypted, and nobody is asked for a password; unless that is "
+			  "empty, nothing is sent until it is a plain one, spans are kept",
 			  name, shown);
 	if (fd >= 0)
 		(void)atr_sys_close(fd);
@@ -364,6 +390,19 @@ int atr_endpoint_init(struct atr_endpoint *ep, const struct atr_host *host, enum
 	return -ENOMEM;
 }
 
+void atr_endpoint_look_again(struct atr_endpoint *ep, const struct atr_host *host)
+{
+	struct atr_addresses *a = &ep->addresses, found;
+	uint64_t now = host->now();
+
+	if ((!a->resolved[0] && !a->error) || now < ep->looked + LOOK_UP_EVERY_NS)
+		return;
+	ep->looked = now;
+	host->look_up(ep->text, &found);
+	if (!found.error || !a->resolved[0]) /* what was once known is better than nothing */
+		*a = found;
+}
+
 void atr_endpoint_say(const struct atr_endpoint *ep, char *buf, size_t size, const char *why)
 {
 	char shown[128];
@@ -372,6 +411,25 @@ void atr_endpoint_say(const struct atr_endpoint *ep, char *buf, size_t size, con
 		atr_url_shown(shown, sizeof(shown), ep->proxy);
 	(void)snprintf(buf, size, "%s%s%s%s", ep->proxy ? "through the proxy " : "",
 		       ep->proxy ? shown : "", ep->proxy ? ": " : "", why);
+}
+
+bool atr_endpoint_blocked(const struct atr_endpoint *ep, char *why, size_t size)
+{
+	const char *const files[] = { ep->certificate, ep->client_certificate, ep->client_key };
+	char shown[200];
+
+	if (ep->addresses.error) {
+		atr_endpoint_say(ep, why, size, ep->addresses.error);
+		return true;
+	}
+	for (size_t i = 0; i < ATR_ARRAY_LEN(files); i++) {
+		if (is_no_file(files[i])) {
+			(void)atr_escape(shown, sizeof(shown), files[i], strlen(files[i]));
+			(void)snprintf(why, size, "%s is no regular file", shown);
+			return true;
+		}
+	}
+	return false;
 }
 
 void atr_endpoint_finish(struct atr_endpoint *ep)

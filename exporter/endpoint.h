@@ -3,6 +3,7 @@
 #define ATR_EXPORTER_ENDPOINT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "exporter/url.h"
@@ -28,13 +29,21 @@ struct atr_endpoint {
 
 	const char *text; /* what to ask host->look_up() for; NULL: nothing */
 	struct atr_addresses addresses;
+	uint64_t looked; /* when it was last looked up again */
 };
 
 /* 0 or -ENOMEM.  Bad settings are logged, one line each. */
 int atr_endpoint_init(struct atr_endpoint *ep, const struct atr_host *host, enum atr_signal signal);
 
+/* Nobody was there: perhaps the name means another address by now.  Asks every two seconds at most.
+ */
+void atr_endpoint_look_again(struct atr_endpoint *ep, const struct atr_host *host);
+
 /* Why it could not be reached; where a proxy is in between, it may be the proxy. */
 void atr_endpoint_say(const struct atr_endpoint *ep, char *buf, size_t size, const char *why);
+
+/* Is there no way to it as things are?  Then why, for a line. */
+bool atr_endpoint_blocked(const struct atr_endpoint *ep, char *why, size_t size);
 
 void atr_endpoint_finish(struct atr_endpoint *ep);
 

@@ -154,8 +154,8 @@ static void begin(struct atr_reader *r, const struct atr_otlp_head *head,
 	atr_buf_reset(&r->fields);
 	if (!atr_metrics_encode(&r->fields, &r->metrics, numbers, r->sent_time))
 		return;
-	if (r->endpoint.addresses.error) {
-		atr_endpoint_say(&r->endpoint, why, sizeof(why), r->endpoint.addresses.error);
+	r->lost = atr_endpoint_blocked(&r->endpoint, why, sizeof(why));
+	if (r->lost) {
 		complain(r, why);
 	} else if (write_body(r, head) && atr_http_start(&r->http, r->body->bytes, r->body->len,
 							 deadline, deadline) == 0) {
@@ -169,6 +169,7 @@ static void judge(struct atr_reader *r, const struct atr_http_reply *reply)
 	char why[320];
 
 	atr_verdict(&v, r->endpoint.protocol, reply);
+	r->lost = v.nobody;
 	if (v.kind == ATR_VERDICT_TAKEN) {
 		if (r->down)
 			r->host->log(ATR_LOG_INFO, "export of metrics to %s works again",
@@ -190,6 +191,7 @@ static void go_on(struct atr_reader *r, uint64_t until)
 		judge(r, &reply);
 	} else if (r->host->now() >= r->deadline) {
 		atr_http_cancel(&r->http);
+		r->lost = true; /* whoever had the address may have it no more */
 		complain(r, "no answer in time");
 	}
 }
@@ -220,10 +222,13 @@ void atr_reader_step(struct atr_reader *r, const struct atr_otlp_head *head,
 	r->due += r->interval;
 	if (r->due <= now) /* the machine was asleep: no export is made up for */
 		r->due = now + r->interval;
-	if (r->to == ATR_READER_CONSOLE)
+	if (r->to == ATR_READER_CONSOLE) {
 		print(r, numbers);
-	else
-		begin(r, head, numbers);
+		return;
+	}
+	if (r->lost)
+		atr_endpoint_look_again(&r->endpoint, r->host);
+	begin(r, head, numbers);
 }
 
 /* Whatever is under way, by then it is over. */

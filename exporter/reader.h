@@ -32,6 +32,7 @@ struct atr_reader {
 	uint64_t due;	   /* the next export (monotonic ns) */
 	uint64_t deadline; /* of the one under way */
 	bool down;	   /* it fails, and that was said */
+	bool lost;	   /* the last one found nobody */
 };
 
 /*

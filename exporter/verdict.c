@@ -10,6 +10,7 @@
 #include "exporter/otlp.h"
 #include "exporter/retry.h"
 #include "exporter/url.h"
+#include "preload/compiler.h"
 
 #define LINE_MAX_SHOWN 200 /* bytes of a response that is neither protobuf nor JSON */
 #define NS_PER_S 1000000000ull
@@ -145,6 +146,21 @@ static void say_proxy(struct atr_verdict *v, const char *proxy)
 		       said[0] ? ": " : "", (int)(sizeof(said) - sizeof(shown) - 24), said);
 }
 
+/*
+ * Is a 400 the 413 that it should be?  So the Collector answers, in Go's words ("http: request
+ * body too large"); the others are what 413 was and is called.
+ */
+static bool says_too_large(const struct atr_verdict *v)
+{
+	static const char *const words[] = { "body too large", "entity too large",
+					     "payload too large" };
+
+	for (size_t i = 0; v->code == 400 && i < ATR_ARRAY_LEN(words); i++)
+		if (strcasestr(v->message, words[i]))
+			return true;
+	return false;
+}
+
 static void judge_http(struct atr_verdict *v, const struct atr_http_reply *reply)
 {
 	v->code = reply->status;
@@ -160,6 +176,8 @@ static void judge_http(struct atr_verdict *v, const struct atr_http_reply *reply
 		v->pause = NS_PER_S *
 			   (reply->retry_after < PAUSE_MAX_S ? reply->retry_after : PAUSE_MAX_S);
 	refusal_text(v, reply);
+	if (says_too_large(v))
+		v->kind = ATR_VERDICT_TOO_LARGE;
 	if (reply->proxy)
 		say_proxy(v, reply->proxy);
 }

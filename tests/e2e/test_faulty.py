@@ -91,6 +91,11 @@ def statuses():
     yield Row("status 413", [answer(413)], AGAIN, SPLIT)
     yield Row("status 413 for ever", [answer(413)] * 500, REFUSED, SPLIT + ", down to one span", says="413",
               requests=None)
+    too_large = b"http: request body too large"
+    yield Row("status 400, too large", [answer(400, b"\x08\x03\x12" + bytes([len(too_large)]) + too_large)], AGAIN,
+              SPLIT + "; the Collector says so by 400")
+    yield Row("status 400, too large, for ever", [answer(400, too_large, {"Content-Type": "text/plain"})] * 500,
+              REFUSED, SPLIT + ", down to one span", says="HTTP 400, http: request body too large; such", requests=None)
     yield Row("status 429, 404", [answer(429), answer(404)], REFUSED, FINAL, says="404", requests=2)
     yield Row("its own words", [answer(400, b"\x08\x03\x12\x0cno such tree")], REFUSED,
               OTLP + "Failures: the body is a google.rpc.Status", says="no such tree")

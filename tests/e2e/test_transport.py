@@ -287,6 +287,24 @@ def test_a_file_that_is_missing_is_named_and_nothing_is_sent(collector, echo, mt
         "No such file or directory; nothing is sent until it can" in r.err
 
 
+@pytest.mark.parametrize("variable", ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"])
+def test_a_file_that_is_a_pipe_holds_nobody_up(echo, mtls, variable):
+    """Who opens it waits for somebody to write to it."""
+    pipe = mtls.path("pipe")
+    if not os.path.exists(pipe):
+        os.mkfifo(pipe)
+    files = {"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": mtls.client_cert,
+             "OTEL_EXPORTER_OTLP_CLIENT_KEY": mtls.client_key, "OTEL_EXPORTER_OTLP_" + variable: pipe}
+    harness.spool_dir.cache_clear()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        begin = time.monotonic()
+        r = run(client(echo), env(f"https://localhost:{listener.getsockname()[1]}", "http/protobuf",
+                                  AUTOTRACE_EXIT_TIMEOUT="500", **files)).ok()
+    assert time.monotonic() - begin < 2 and r.total("left") == 3
+    assert f"OTEL_EXPORTER_OTLP_{variable}={pipe} cannot be read: it is no regular file; " in r.err
+    assert f"failed: {pipe} is no regular file; 3 spans are left in " in r.err
+
+
 TYPIST = """
 import socket, sys, time
 def caught(): # but for those behind 31: of them libc takes one with the first thread
@@ -480,6 +498,14 @@ def test_what_is_said_through_a_proxy_is_not_the_proxys_answer(echo, proxy, mtls
     assert "(perhaps it wants a client certificate: " in r.err
 
 
+def test_what_is_too_large_may_be_so_for_the_proxy(receiver, proxy):
+    receiver.script += [Answer(413)]
+    r = run(["/usr/bin/python3", "-c", "import socket; socket.socketpair()[0].send(b'x')"],
+            env(receiver.endpoint, "http/protobuf", NO_PROXY=None, http_proxy=f"http://127.0.0.1:{proxy.port}")).ok()
+    assert r.total("rejected") == r.total("recorded") == 1
+    assert f": HTTP 413, through the proxy http://127.0.0.1:{proxy.port}; such spans are " in r.err
+
+
 @pytest.mark.parametrize("no_proxy", ["127.0.0.1", "127.0.0.0/8", "*", "a,127.0.0.1"])
 def test_some_hosts_need_no_proxy(collector, echo, proxy, no_proxy):
     c = collector("http/protobuf")
@@ -651,15 +677,24 @@ class Gate:
 @pytest.mark.skipif(bool(harness.SAN), reason="python is not built with sanitizers")
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_a_collector_that_moves_is_followed(collector, protocol):
-    """Its name means another address from then on.  In a mount namespace of its own."""
+    """Its name means another address from then on, for metrics, too.  In a mount namespace of its own."""
     if os.geteuid() or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
         pytest.skip("no right to a mount namespace")
     c = collector(protocol)
     old = Gate("127.0.0.1", 0, c.port)
     new = Gate("127.0.0.2", old.port, c.port)
-    timer = threading.Timer(3, old.shut)
+    n_metrics = []
+
+    def metrics():
+        return c.metrics if isinstance(c, Receiver) else c.metrics()
+
+    def shut():
+        old.shut()
+        n_metrics.append(len(metrics()))
+    timer = threading.Timer(3, shut)
     timer.start()
-    e = env(f"http://collector.test:{old.port}", protocol, OTEL_LOG_LEVEL="none")
+    e = env(f"http://collector.test:{old.port}", protocol, OTEL_LOG_LEVEL="none", OTEL_METRICS_EXPORTER="otlp",
+            OTEL_METRIC_EXPORT_INTERVAL="500")
     preload = e.pop("LD_PRELOAD")
     try:
         r = run(["unshare", "-m", "--propagation", "private", sys.executable, "-c", NAMES, "-", "env",
@@ -669,3 +704,4 @@ def test_a_collector_that_moves_is_followed(collector, protocol):
         new.shut()
     assert r.total("exported") == r.total("recorded") == 160
     assert len(wait_spans(c, 160)) == 160 and old.connections and new.connections
+    assert 0 < n_metrics[0] < len(metrics()) - 4

@@ -4,6 +4,8 @@
 /* LINK: preload/utf8.o exporter/otlp.pb-c.o -lcurl -lprotobuf-c */
 #include "exporter/endpoint.c"
 
+#include <sys/stat.h>
+
 #include "tests/unit/fake_host.h"
 #include "tests/unit/test.h"
 
@@ -143,7 +145,7 @@ TEST(a_file_that_is_not_there_is_named_and_waited_for)
 	struct atr_endpoint ep;
 
 	c->otlp_endpoint = "https://c";
-	c->otlp_certificate = "/dev/null";
+	c->otlp_certificate = "/proc/self/exe"; /* a link is followed */
 	c->otlp_traces_client_certificate = "/nowhere/c.pem";
 	c->otlp_client_key = "/nowhere/k\n.pem";
 	ep = made(ATR_SIGNAL_TRACES);
@@ -156,6 +158,41 @@ TEST(a_file_that_is_not_there_is_named_and_waited_for)
 	CHECK_STR(ep.client_certificate, "/nowhere/c.pem");
 	CHECK_STR(ep.client_key, "/nowhere/k\n.pem");
 	atr_endpoint_finish(&ep);
+}
+
+TEST(what_is_no_file_is_named_and_never_opened_by_libcurl)
+{
+	char dir[] = "/tmp/test_endpoint.XXXXXX", pipe[64], said[256], why[256] = "";
+	struct atr_config *c = fresh();
+	struct atr_endpoint ep;
+
+	CHECK(mkdtemp(dir) != NULL);
+	(void)snprintf(pipe, sizeof(pipe), "%s/pipe", dir);
+	CHECK_INT(mkfifo(pipe, 0600), 0);
+	c->otlp_endpoint = "https://c";
+	c->otlp_client_certificate = "/proc/self/status";
+	c->otlp_client_key = pipe;
+	ep = made(ATR_SIGNAL_TRACES);
+	(void)snprintf(said, sizeof(said),
+		       "OTEL_EXPORTER_OTLP_CLIENT_KEY=%s cannot be read: it is no regular file; "
+		       "nothing is sent until it can, spans are kept\n",
+		       pipe);
+	CHECK_STR(fake.log, said);
+	CHECK_STR(ep.client_key, pipe);
+	CHECK(atr_endpoint_blocked(&ep, why, sizeof(why)));
+	(void)snprintf(said, sizeof(said), "%s is no regular file", pipe);
+	CHECK_STR(why, said);
+	CHECK_INT(unlink(pipe), 0); /* that is libcurl's to say: it may have a connection */
+	CHECK(!atr_endpoint_blocked(&ep, why, sizeof(why)));
+	atr_endpoint_finish(&ep);
+	c = fresh();
+	c->otlp_endpoint = "https://c";
+	c->otlp_certificate = dir;
+	ep = made(ATR_SIGNAL_TRACES);
+	CHECK(fake_said("it is no regular file"));
+	CHECK(atr_endpoint_blocked(&ep, why, sizeof(why)));
+	atr_endpoint_finish(&ep);
+	CHECK_INT(rmdir(dir), 0);
 }
 
 TEST(an_encrypted_key_is_named_wherever_in_its_file_it_is)
@@ -174,13 +211,17 @@ TEST(an_encrypted_key_is_named_wherever_in_its_file_it_is)
 		c->otlp_endpoint = "https://c";
 		c->otlp_client_certificate = path;
 		ep = made(ATR_SIGNAL_TRACES);
-		CHECK(fake_said("is encrypted, and nobody is asked for a password"));
+		CHECK(fake_said("is encrypted, and nobody is asked for a password; unless that is "
+				"empty, "));
 		CHECK_INT(fake_log_lines(), 1);
 		atr_endpoint_finish(&ep);
 	}
+	CHECK_INT(ftruncate(fd, 0), 0);
+	CHECK_INT(ftruncate(fd, 2 * KEY_MAX), 0);
+	CHECK_INT(pwrite(fd, "ENCRYPTED", 9, KEY_MAX + 4096), 9);
 	(void)fresh();
 	fake.config.otlp_endpoint = "https://c";
-	fake.config.otlp_client_certificate = "/dev/zero";
+	fake.config.otlp_client_certificate = path;
 	ep = made(ATR_SIGNAL_TRACES);
 	CHECK_STR(fake.log, "");
 	atr_endpoint_finish(&ep);
@@ -231,6 +272,44 @@ TEST(a_name_is_looked_up_once)
 	CHECK_STR(ep.url.socket, "/run/o.sock");
 	CHECK_STR(ep.shown, "unix:///run/o.sock");
 	CHECK(!ep.proxy);
+	atr_endpoint_finish(&ep);
+}
+
+static void not_found(const char *endpoint, struct atr_addresses *ret)
+{
+	look_up(endpoint, ret);
+	*ret = (struct atr_addresses){ .error = "no such host" };
+}
+
+TEST(a_name_is_looked_up_again_now_and_then_and_an_address_is_not_forgotten)
+{
+	struct atr_config *c = fresh();
+	char why[256];
+	struct atr_endpoint ep;
+
+	c->otlp_endpoint = "http://c:4318";
+	fake.host.look_up = not_found;
+	ep = made(ATR_SIGNAL_TRACES);
+	CHECK(atr_endpoint_blocked(&ep, why, sizeof(why)));
+	CHECK_STR(why, "no such host");
+	fake.host.look_up = look_up;
+	atr_endpoint_look_again(&ep, &fake.host);
+	CHECK_STR(ep.addresses.resolved, "found");
+	CHECK(!atr_endpoint_blocked(&ep, why, sizeof(why)));
+	looked_up[0] = '\0';
+	atr_endpoint_look_again(&ep, &fake.host); /* too soon */
+	CHECK_STR(looked_up, "");
+	ep.looked -= LOOK_UP_EVERY_NS;
+	fake.host.look_up = not_found;
+	atr_endpoint_look_again(&ep, &fake.host);
+	CHECK_STR(looked_up, "http://c:4318");
+	CHECK_STR(ep.addresses.resolved, "found");
+	atr_endpoint_finish(&ep);
+	c->otlp_endpoint = "unix:///run/o.sock"; /* there is nothing to look up */
+	looked_up[0] = '\0';
+	ep = made(ATR_SIGNAL_TRACES);
+	atr_endpoint_look_again(&ep, &fake.host);
+	CHECK_STR(looked_up, "");
 	atr_endpoint_finish(&ep);
 }
 

@@ -122,6 +122,39 @@ TEST(a_refusal_is_told_in_the_collectors_words)
 	CHECK_INT(v.kind, ATR_VERDICT_REFUSED);
 }
 
+/* The Collector's answer, in each of its forms. */
+TEST(a_400_that_says_too_large_is_a_413)
+{
+	static const char *const others[] = { "attribute too large", "header too large",
+					      "body too short", "bad request" };
+	struct atr_verdict v;
+
+	v = HTTP(.status = 400, .type = ATR_BODY_PROTOBUF,
+		 BODY("\x08\x03\x12\x1chttp: request body too large"));
+	CHECK_INT(v.kind, ATR_VERDICT_TOO_LARGE);
+	CHECK_STR(v.what, "HTTP 400");
+	CHECK_STR(v.message, "http: request body too large");
+	v = HTTP(.status = 400, .type = ATR_BODY_JSON,
+		 BODY("{\"code\":3,\"message\":\"http: request body too large\"}"));
+	CHECK_INT(v.kind, ATR_VERDICT_TOO_LARGE);
+	v = HTTP(.status = 400, BODY("Request Entity Too Large\n"), .proxy = "http://proxy");
+	CHECK_INT(v.kind, ATR_VERDICT_TOO_LARGE);
+	CHECK_STR(v.message, "through the proxy http://proxy: Request Entity Too Large");
+	CHECK_INT(HTTP(.status = 400, BODY("Payload Too Large")).kind, ATR_VERDICT_TOO_LARGE);
+	for (size_t i = 0; i < ATR_ARRAY_LEN(others); i++) {
+		v = HTTP(.status = 400, .body = (const uint8_t *)others[i],
+			 .len = strlen(others[i]));
+		CHECK_INT(v.kind, ATR_VERDICT_REFUSED);
+	}
+	/* A proxy's name is not what was said; nor is it with another status. */
+	v = HTTP(.status = 400, BODY("no"), .proxy = "http://body too large");
+	CHECK_INT(v.kind, ATR_VERDICT_REFUSED);
+	v = HTTP(.status = 500, BODY("http: request body too large"));
+	CHECK_INT(v.kind, ATR_VERDICT_REFUSED);
+	v = HTTP(.status = 503, BODY("http: request body too large"));
+	CHECK_INT(v.kind, ATR_VERDICT_AGAIN);
+}
+
 TEST(what_may_be_a_proxys_word_names_it_and_what_only_it_can_say_is_no_refusal)
 {
 	char url[400] = "http://u:p@", body[400];
