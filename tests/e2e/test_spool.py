@@ -251,21 +251,49 @@ def test_watch_goes_on_until_it_is_told(receiver, shim, spool, counts):
         end(p)
 
 
-def test_what_is_told_to_stop_waits_for_the_answer(receiver, shim, spool, counts):
-    """Not to be sent again by the next who drains."""
+def stopped_at(receiver, shim, spool, counts, sig, *more, by=()):
+    """A drain that is told to stop while its answer is under way: its exit status, and what it said."""
     run([program("doomed"), "SIGKILL", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
-    receiver.script.append(Answer("late"))
     env = bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
-    p = subprocess.Popen([os.path.join(B, "autotrace"), "drain", "--watch"], env=env,
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    p = subprocess.Popen([*by, os.path.join(B, "autotrace"), "drain", *more], env=env,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
     try:
-        receiver.wait(3)
-        p.send_signal(signal.SIGTERM)
-        assert p.wait(5 * harness.SLOW) == 0
+        harness.wait_for(lambda: receiver.requests, "the request")
+        p.send_signal(sig)
+        return p.wait(5 * harness.SLOW), p.stderr.read().decode()
     finally:
+        p.stderr.close()
         end(p)
+
+
+@pytest.mark.parametrize("more", [[], ["--watch"]])
+def test_what_is_told_to_stop_waits_for_the_answer(receiver, shim, spool, counts, more):
+    """Not to be sent again by the next who drains."""
+    receiver.script.append(Answer("late"))
+    rc, err = stopped_at(receiver, shim, spool, counts, signal.SIGTERM, *more)
+    assert rc == 0, err
     assert drain(receiver, spool).rc == 0 and files(spool) == []
     assert each_once(receiver.spans) == 3
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_is_told_to_stop_keeps_what_is_not_taken(receiver, shim, spool, counts, sig):
+    """All of it was on its way, and counted as sent; the answer says otherwise."""
+    receiver.script += [Answer(503, after=0.3)] * 3
+    rc, err = stopped_at(receiver, shim, spool, counts, sig)
+    assert rc == 1 and "told to stop" in err and len(files(spool)) == 1, err
+    receiver.script.clear()
+    assert drain(receiver, spool).rc == 0 and files(spool) == []
+    assert each_once(receiver.wait(3)) == 3
+
+
+@pytest.mark.parametrize("by, rc", [([], 1), (["/usr/bin/env", "--ignore-signal=TERM"], 0)], ids=["told", "ignored"])
+def test_what_is_told_to_stop_begins_nothing(receiver, shim, spool, counts, by, rc):
+    """But who was started with the signal ignored goes on."""
+    run([program("doomed"), "SIGKILL", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
+    receiver.script.append(Answer("late"))
+    assert stopped_at(receiver, shim, spool, counts, signal.SIGTERM, by=by)[0] == rc
+    assert len(files(spool)) == rc and each_once(receiver.spans) == 6 - 3 * rc
 
 
 def test_the_living_are_left_alone(receiver, shim, spool, counts):
