@@ -158,7 +158,16 @@ static void atr_printf(2, 3) say(enum atr_LOG_LEVEL level, const char *fmt, ...)
 /* Of a terminal here, whichever of the two it would be in a program. */
 static long write_out(const char *bytes, size_t len)
 {
-	return fwrite(bytes, 1, len, stdout) == len && fflush(stdout) == 0 ? (long)len : -EIO;
+	static bool said;
+
+	if (fwrite(bytes, 1, len, stdout) == len && fflush(stdout) == 0)
+		return (long)len;
+	if (!said)
+		say(ATR_LOG_WARN,
+		    "standard output cannot be written: %s; spans stay where they are",
+		    strerror(errno));
+	said = true;
+	return -EIO;
 }
 
 static const char *spool_dir(void)
