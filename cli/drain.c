@@ -254,6 +254,9 @@ static bool drain_all(atr_exporter_run_fn *run)
 	for (size_t i = 0; i < ATR_ARRAY_LEN(bases); i++) {
 		if (!bases[i] || bases[i][0] != '/' || (i && config.spool_dir))
 			continue;
+		/* su(1) leaves somebody else's XDG_RUNTIME_DIR: nothing of ours can be there. */
+		if (!config.spool_dir && faccessat(AT_FDCWD, bases[i], X_OK, AT_EACCESS) != 0)
+			continue;
 		(void)snprintf(spool, sizeof(spool), "%s/autotrace-%u", bases[i],
 			       (unsigned)geteuid());
 		run(&host);
@@ -261,6 +264,16 @@ static bool drain_all(atr_exporter_run_fn *run)
 		stats.left = 0;
 	}
 	return left == 0;
+}
+
+/* Programs keep all in memory then. */
+static bool is_usable(const char *dir)
+{
+	if (!dir || dir[0] == '/')
+		return true;
+	say(ATR_LOG_WARN, "AUTOTRACE_SPOOL_DIR=\"%s\" is not an absolute path; nothing is sent",
+	    dir);
+	return false;
 }
 
 /* Returns the exit status. */
@@ -416,6 +429,8 @@ int atr_cli_drain(int argc, char **argv)
 	stop_on(SIGHUP);
 	if (argv[optind])
 		return drain_files(run, argv + optind);
+	if (!is_usable(config.spool_dir))
+		return 1;
 	do {
 		done = drain_all(run);
 		if (watch)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever ends a process, its spans arrive, each once, after a drain."""
+import fcntl
 import glob
 import os
 import random
@@ -7,6 +8,7 @@ import resource
 import signal
 import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -224,6 +226,33 @@ def test_drain_says_how_it_went(receiver, shim, spool, counts):
     d = run([tool, "drain", "it"], env)
     assert d.rc == 1 and "it: No such file" in d.err
     assert run([tool, "drain", "--help"], env).ok().out.startswith(b"usage: autotrace drain")
+
+
+def test_drain_says_what_it_cannot_look_into(receiver, shim, spool, counts):
+    run([program("doomed"), "SIGKILL", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
+    path, = files(spool)
+    os.chmod(os.path.dirname(path), 0o755)
+    d = drain(receiver, spool)
+    assert d.rc == 1 and d.err.startswith(f"autotrace: {os.path.dirname(path)}: ") and "0700" in d.err
+    os.chmod(os.path.dirname(path), 0o700)
+    d = drain(receiver, os.path.relpath(spool))
+    assert d.rc == 1 and f'AUTOTRACE_SPOOL_DIR="{os.path.relpath(spool)}"' in d.err
+    with open(path, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        d = drain(receiver, spool)
+    assert d.rc == 1 and d.err == f"autotrace: {path}: somebody else is at it\n"
+    assert files(spool) == [path] and not receiver.spans
+
+
+def test_drain_waits_for_who_is_just_done(receiver, shim, spool, counts):
+    run([program("doomed"), "SIGKILL", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
+    with open(files(spool)[0], "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        t = threading.Timer(0.2, lambda: fcntl.flock(other, fcntl.LOCK_UN))
+        t.start()
+        d = drain(receiver, spool)
+        t.join()
+    assert d.rc == 0 and each_once(receiver.wait(3)) == 3 and not files(spool), d.err
 
 
 @pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"])
