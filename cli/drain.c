@@ -158,7 +158,16 @@ static void atr_printf(2, 3) say(enum atr_LOG_LEVEL level, const char *fmt, ...)
 /* Of a terminal here, whichever of the two it would be in a program. */
 static long write_out(const char *bytes, size_t len)
 {
-	return fwrite(bytes, 1, len, stdout) == len && fflush(stdout) == 0 ? (long)len : -EIO;
+	static bool said;
+
+	if (fwrite(bytes, 1, len, stdout) == len && fflush(stdout) == 0)
+		return (long)len;
+	if (!said)
+		say(ATR_LOG_WARN,
+		    "standard output cannot be written: %s; spans stay where they are",
+		    strerror(errno));
+	said = true;
+	return -EIO;
 }
 
 static const char *spool_dir(void)
@@ -236,14 +245,17 @@ static atr_exporter_run_fn *load(void)
 	return (atr_exporter_run_fn *)run;
 }
 
-/* Whatever the directory: what is in it decides what is left. */
+/* Whatever the directory: what is in it decides what is left, also when told to stop. */
 static bool drain_all(atr_exporter_run_fn *run)
 {
 	const char *bases[] = { config.spool_dir, getenv("XDG_RUNTIME_DIR"), "/dev/shm", "/tmp" };
 	uint64_t left = 0;
 
-	for (size_t i = 0; i < ATR_ARRAY_LEN(bases) && !stopped; i++) {
+	for (size_t i = 0; i < ATR_ARRAY_LEN(bases); i++) {
 		if (!bases[i] || bases[i][0] != '/' || (i && config.spool_dir))
+			continue;
+		/* su(1) leaves somebody else's XDG_RUNTIME_DIR: nothing of ours can be there. */
+		if (!config.spool_dir && faccessat(AT_FDCWD, bases[i], X_OK, AT_EACCESS) != 0)
 			continue;
 		(void)snprintf(spool, sizeof(spool), "%s/autotrace-%u", bases[i],
 			       (unsigned)geteuid());
@@ -252,6 +264,29 @@ static bool drain_all(atr_exporter_run_fn *run)
 		stats.left = 0;
 	}
 	return left == 0;
+}
+
+/* Programs keep all in memory then. */
+static bool is_usable(const char *dir)
+{
+	if (!dir || dir[0] == '/')
+		return true;
+	say(ATR_LOG_WARN, "AUTOTRACE_SPOOL_DIR=\"%s\" is not an absolute path; nothing is sent",
+	    dir);
+	return false;
+}
+
+/* Returns the exit status. */
+static int told(bool done)
+{
+	if (stats.adopted)
+		say(ATR_LOG_INFO, "%llu spans sent", (unsigned long long)stats.adopted);
+	if (stats.adopted_refused)
+		say(ATR_LOG_WARN, "%llu spans were not taken by the collector",
+		    (unsigned long long)stats.adopted_refused);
+	if (stopped && !done)
+		say(ATR_LOG_WARN, "told to stop before all was sent; the rest is left");
+	return done ? 0 : 1;
 }
 
 /* ---- files ---- */
@@ -332,23 +367,18 @@ static int drain_files(atr_exporter_run_fn *run, char **names)
 		}
 	host.files = files;
 	run(&host);
-	return stats.left == 0 ? 0 : 1;
+	return told(stats.left == 0);
 }
 
-static void told(void)
-{
-	if (stats.adopted)
-		say(ATR_LOG_INFO, "%llu spans sent", (unsigned long long)stats.adopted);
-	if (stats.adopted_refused)
-		say(ATR_LOG_WARN, "%llu spans were not taken by the collector",
-		    (unsigned long long)stats.adopted_refused);
-}
-
-static void on(int signal)
+/* What was on its way when we died would count as sent, for good.  Who started us with a signal
+ * ignored (nohup, cli/watch.c) means it. */
+static void stop_on(int signal)
 {
 	const struct sigaction act = { .sa_handler = stop };
+	struct sigaction before;
 
-	(void)sigaction(signal, &act, NULL);
+	if (sigaction(signal, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+		(void)sigaction(signal, &act, NULL);
 }
 
 int atr_cli_drain(int argc, char **argv)
@@ -394,25 +424,20 @@ int atr_cli_drain(int argc, char **argv)
 	run = load();
 	if (!run)
 		return ATR_EXIT_OURS;
-	if (watch) {
-		on(SIGINT);
-		on(SIGTERM);
-	}
-	if (argv[optind]) {
-		on(SIGINT);
-		on(SIGTERM);
-		c = drain_files(run, argv + optind);
-		told();
-		return c;
-	}
+	stop_on(SIGINT);
+	stop_on(SIGTERM);
+	stop_on(SIGHUP);
+	if (argv[optind])
+		return drain_files(run, argv + optind);
+	if (!is_usable(config.spool_dir))
+		return 1;
 	do {
 		done = drain_all(run);
 		if (watch)
 			(void)wait_until(now() + config.bsp_schedule_delay * 1000000ull, 0);
 	} while (watch && !stopped);
-	told();
 	if (stats.corrupt)
 		say(ATR_LOG_WARN, "%llu records or files could not be read and were skipped",
 		    (unsigned long long)stats.corrupt);
-	return done ? 0 : 1;
+	return told(done);
 }

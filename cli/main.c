@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The autotrace command: finds the subcommand and hands over. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,10 +32,24 @@ static int printed(void)
 	return fflush(stdout) == 0 ? 0 : ATR_EXIT_OURS;
 }
 
+/* What is opened next, a file of spans, must not become one of them.  Reading and writing fail as
+ * they did, and a program that is run has them closed as they were. */
+static bool open_standard(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/", O_PATH | O_CLOEXEC) != fd)
+			return false;
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
 
+	if (!open_standard()) {
+		perror("autotrace: a standard descriptor is closed");
+		return ATR_EXIT_OURS;
+	}
 	if (!name) {
 		help(stderr);
 		return ATR_EXIT_OURS;

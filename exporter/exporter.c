@@ -845,6 +845,8 @@ static void loop_orphans(struct exporter *x)
 	}
 	if (x->sending)
 		batch_over(x, ATR_DELIVERY_FAILED);
+	/* Told to stop between two batches: is there another one? */
+	atr_add(&x->host->stats->left, atr_orphans_next(&x->orphans, x->queue.max_batch));
 }
 
 void atr_exporter_run(const struct atr_host *host)

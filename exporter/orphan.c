@@ -21,6 +21,7 @@
 #define WINDOW 65536u	       /* bytes of a ring read at once; holds the longest record */
 #define BATCH_BYTES (4u << 20) /* of spans in a batch, about */
 #define NAMES_MAX (4u << 20)   /* bytes of names remembered by one scan */
+#define LOCK_TRIES 100	       /* of 10 ms, in one scan: somebody else is sending it */
 
 /* One entry of `moves`: a span lies in [from, end) of that ring. */
 struct move {
@@ -68,6 +69,15 @@ static void close_dir(struct atr_orphans *o)
 	atr_buf_reset(&o->names);
 	atr_buf_reset(&o->order);
 	o->next = 0;
+}
+
+/* Who was asked to send all has to say what was not even looked at. */
+static void complain(const struct atr_orphans *o, const char *name, const char *why)
+{
+	if (!o->host->orphans_only)
+		return;
+	o->host->log(ATR_LOG_WARN, "%s%s%s: %s", o->host->spool_dir(), *name ? "/" : "", name, why);
+	atr_add(&o->host->stats->left, 1);
 }
 
 static void corrupt(struct atr_orphans *o)
@@ -123,14 +133,18 @@ static int by_age(const void *a, const void *b)
 	return (of_a > of_b) - (of_a < of_b);
 }
 
-static int open_dir(const char *path)
+static int open_dir(const struct atr_orphans *o, const char *path)
 {
 	int fd = atr_sys_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (fd != -ENOENT)
+			complain(o, "", strerror(-fd));
 		return -1;
+	}
 	if (atr_spool_ours_alone(fd))
 		return fd;
+	complain(o, "", "it is not ours alone (mode 0700), and not looked into");
 	(void)atr_sys_close(fd);
 	return -1;
 }
@@ -143,7 +157,8 @@ void atr_orphans_scan(struct atr_orphans *o)
 	long n;
 
 	close_dir(o);
-	o->dir = path ? open_dir(path) : -1;
+	o->lock_tries = LOCK_TRIES;
+	o->dir = path ? open_dir(o, path) : -1;
 	if (o->dir < 0)
 		return;
 	while ((n = atr_sys(SYS_getdents64, o->dir, entries, sizeof(entries), 0, 0, 0)) > 0) {
@@ -249,6 +264,21 @@ static void remove_file(struct atr_orphans *o)
 	close_file(o);
 }
 
+/* Whoever has the lock may be about to be done. */
+static int lock(struct atr_orphans *o)
+{
+	const struct atr_host *host = o->host;
+	int err;
+
+	while ((err = (int)atr_sys(SYS_flock, o->file, LOCK_EX | LOCK_NB, 0, 0, 0, 0)) ==
+		       -EWOULDBLOCK &&
+	       host->orphans_only && o->lock_tries && !(host->pending() & ATR_WAKE_STOP)) {
+		o->lock_tries--;
+		(void)host->sleep_fds(NULL, 0, 10);
+	}
+	return err;
+}
+
 /* Opens and locks the next file; false when there is none. */
 static bool open_next(struct atr_orphans *o)
 {
@@ -258,15 +288,25 @@ static bool open_next(struct atr_orphans *o)
 		const char *name = (const char *)o->names.bytes + order[o->next++].name;
 		enum head head;
 		struct stat st;
+		int err;
 
 		(void)snprintf(o->file_name, sizeof(o->file_name), "%s", name);
 		o->file = (int)atr_sys(SYS_openat, o->dir, name,
 				       O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, 0, 0);
-		if (o->file < 0)
+		if (o->file < 0) {
+			if (o->file != -ENOENT)
+				complain(o, name, strerror(-o->file));
 			continue;
+		}
+		err = lock(o);
+		if (err) {
+			complain(o, name,
+				 err == -EWOULDBLOCK ? "somebody else is at it" : strerror(-err));
+			close_file(o);
+			continue;
+		}
 		/* Gone meanwhile: somebody had it, and is done. */
-		if (atr_sys(SYS_flock, o->file, LOCK_EX | LOCK_NB, 0, 0, 0, 0) != 0 ||
-		    atr_sys_stat(o->file, "", &st) != 0 || !S_ISREG(st.st_mode) ||
+		if (atr_sys_stat(o->file, "", &st) != 0 || !S_ISREG(st.st_mode) ||
 		    st.st_uid != geteuid() || st.st_nlink != 1) {
 			close_file(o);
 			continue;

@@ -35,6 +35,7 @@ struct atr_orphans {
 	struct atr_buf names; /* of dead processes' files, each with its NUL */
 	struct atr_buf order; /* of them, the oldest process first */
 	size_t next;	      /* the next one in that */
+	unsigned lock_tries;  /* left of those that a scan has */
 
 	int file; /* the one at hand, locked; -1: none */
 	char file_name[ATR_SPOOL_NAME_MAX];

@@ -48,11 +48,11 @@ Span = collections.namedtuple(
 
 
 class Answer:
-    """One scripted answer: a status, or 'hang', 'close', 'partial'."""
+    """One scripted answer: a status (`after` seconds), or 'hang', 'close', 'partial'."""
 
-    def __init__(self, what, headers=None, rejected=0, message=""):
+    def __init__(self, what, headers=None, rejected=0, message="", after=0):
         self.what, self.headers = what, headers or {}
-        self.rejected, self.message = rejected, message
+        self.rejected, self.message, self.after = rejected, message, after
 
 
 def any_value(value):
@@ -341,6 +341,7 @@ class Receiver:
             response.partial_success.error_message = answer.message
             handler.answer(200, response.SerializeToString())
         else:
+            self.stopping.wait(answer.after)
             handler.answer(answer.what, headers=answer.headers)
 
     def decode(self, handler, body, number):

@@ -93,6 +93,18 @@ def test_the_program_runs_with_the_library_its_output_and_its_status_its_own(cli
     assert (r.code, r.out, r.err) == (-9, "a -b c\n", "")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_the_program_has_the_descriptors_that_we_have(place, tmp_path, closed):
+    """What is closed stays closed, and nothing of ours is open."""
+    look = f"s=; for i in 0 1 2 3 4 5 6 7 8 9; do [ -e /proc/$$/fd/$i ] && s=$s$i; done; echo $s >{tmp_path}/fds"
+    seen = []
+    for by in [[], [place + "/bin/autotrace", "run"]]:
+        subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *by, "/bin/sh", "-c", look], check=True, timeout=60,
+                       env={**os.environ, "AUTOTRACE_SPOOL_DIR": str(tmp_path)}, stdin=subprocess.DEVNULL)
+        seen.append((tmp_path / "fds").read_text().strip())
+    assert seen[0] == seen[1] != "012"
+
+
 def test_arguments_of_the_program_are_not_ours(cli):
     r = cli("run", "echo", "--service", "x", "-e", "--help")
     assert (r.code, r.out) == (0, "--service x -e --help\n")

@@ -668,6 +668,19 @@ def test_a_file_can_be_shown(receiver, file_env, echo, tmp_path):
     assert len(re.findall("[├└]─", r.out.decode())) == n
 
 
+@pytest.mark.parametrize("exporter, closed", [("console", ">&-"), ("otlp/stdout", ">&-"),
+                                              ("console", ">/dev/full 2>&-")])
+def test_a_file_is_not_opened_as_an_output_that_was_closed(file_env, echo, tmp_path, exporter, closed):
+    """Nor are lines of ours written into it: there is nobody who takes what is in it."""
+    run(client(echo, 1, 2), file_env("f.jsonl")).ok()
+    text = (tmp_path / "f.jsonl").read_text()
+    r = run(["sh", "-c", f'exec "$@" {closed}', "sh", os.path.join(harness.B, "autotrace"), "drain",
+             "--exporter", exporter, str(tmp_path / "f.jsonl")],
+            harness.bare_env())
+    assert r.rc == 1 and (tmp_path / "f.jsonl").read_text() == text
+    assert ("standard output cannot be written: " in r.err) == (closed == ">&-"), r.err
+
+
 # ---- Zipkin ----
 
 class Zipkin:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever ends a process, its spans arrive, each once, after a drain."""
+import fcntl
 import glob
 import os
 import random
@@ -7,6 +8,7 @@ import resource
 import signal
 import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -226,6 +228,33 @@ def test_drain_says_how_it_went(receiver, shim, spool, counts):
     assert run([tool, "drain", "--help"], env).ok().out.startswith(b"usage: autotrace drain")
 
 
+def test_drain_says_what_it_cannot_look_into(receiver, shim, spool, counts):
+    run([program("doomed"), "SIGKILL", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
+    path, = files(spool)
+    os.chmod(os.path.dirname(path), 0o755)
+    d = drain(receiver, spool)
+    assert d.rc == 1 and d.err.startswith(f"autotrace: {os.path.dirname(path)}: ") and "0700" in d.err
+    os.chmod(os.path.dirname(path), 0o700)
+    d = drain(receiver, os.path.relpath(spool))
+    assert d.rc == 1 and f'AUTOTRACE_SPOOL_DIR="{os.path.relpath(spool)}"' in d.err
+    with open(path, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        d = drain(receiver, spool)
+    assert d.rc == 1 and d.err == f"autotrace: {path}: somebody else is at it\n"
+    assert files(spool) == [path] and not receiver.spans
+
+
+def test_drain_waits_for_who_is_just_done(receiver, shim, spool, counts):
+    run([program("doomed"), "SIGKILL", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
+    with open(files(spool)[0], "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        t = threading.Timer(0.2, lambda: fcntl.flock(other, fcntl.LOCK_UN))
+        t.start()
+        d = drain(receiver, spool)
+        t.join()
+    assert d.rc == 0 and each_once(receiver.wait(3)) == 3 and not files(spool), d.err
+
+
 @pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"])
 def test_a_drain_without_a_limit_has_time_for_another_attempt(receiver, shim, spool, counts, name):
     """0 is no limit; the one for traces counts."""
@@ -251,21 +280,49 @@ def test_watch_goes_on_until_it_is_told(receiver, shim, spool, counts):
         end(p)
 
 
-def test_what_is_told_to_stop_waits_for_the_answer(receiver, shim, spool, counts):
-    """Not to be sent again by the next who drains."""
+def stopped_at(receiver, shim, spool, counts, sig, *more, by=()):
+    """A drain that is told to stop while its answer is under way: its exit status, and what it said."""
     run([program("doomed"), "SIGKILL", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
-    receiver.script.append(Answer("late"))
     env = bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
-    p = subprocess.Popen([os.path.join(B, "autotrace"), "drain", "--watch"], env=env,
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    p = subprocess.Popen([*by, os.path.join(B, "autotrace"), "drain", *more], env=env,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
     try:
-        receiver.wait(3)
-        p.send_signal(signal.SIGTERM)
-        assert p.wait(5 * harness.SLOW) == 0
+        harness.wait_for(lambda: receiver.requests, "the request")
+        p.send_signal(sig)
+        return p.wait(5 * harness.SLOW), p.stderr.read().decode()
     finally:
+        p.stderr.close()
         end(p)
+
+
+@pytest.mark.parametrize("more", [[], ["--watch"]])
+def test_what_is_told_to_stop_waits_for_the_answer(receiver, shim, spool, counts, more):
+    """Not to be sent again by the next who drains."""
+    receiver.script.append(Answer("late"))
+    rc, err = stopped_at(receiver, shim, spool, counts, signal.SIGTERM, *more)
+    assert rc == 0, err
     assert drain(receiver, spool).rc == 0 and files(spool) == []
     assert each_once(receiver.spans) == 3
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_is_told_to_stop_keeps_what_is_not_taken(receiver, shim, spool, counts, sig):
+    """All of it was on its way, and counted as sent; the answer says otherwise."""
+    receiver.script += [Answer(503, after=0.3)] * 3
+    rc, err = stopped_at(receiver, shim, spool, counts, sig)
+    assert rc == 1 and "told to stop" in err and len(files(spool)) == 1, err
+    receiver.script.clear()
+    assert drain(receiver, spool).rc == 0 and files(spool) == []
+    assert each_once(receiver.wait(3)) == 3
+
+
+@pytest.mark.parametrize("by, rc", [([], 1), (["/usr/bin/env", "--ignore-signal=TERM"], 0)], ids=["told", "ignored"])
+def test_what_is_told_to_stop_begins_nothing(receiver, shim, spool, counts, by, rc):
+    """But who was started with the signal ignored goes on."""
+    run([program("doomed"), "SIGKILL", counts.path, "3"], shim(AUTOTRACE_SPOOL_DIR=spool))
+    receiver.script.append(Answer("late"))
+    assert stopped_at(receiver, shim, spool, counts, signal.SIGTERM, by=by)[0] == rc
+    assert len(files(spool)) == rc and each_once(receiver.spans) == 6 - 3 * rc
 
 
 def test_the_living_are_left_alone(receiver, shim, spool, counts):

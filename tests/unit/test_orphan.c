@@ -5,6 +5,8 @@
 /* LINK: preload/sys.o preload/utf8.o -lprotobuf-c */
 #include "exporter/orphan.c"
 
+#include <fcntl.h>
+#include <stdarg.h>
 #include <sys/wait.h>
 
 #include "tests/unit/spool_file.h"
@@ -28,6 +30,34 @@ static void used(uint64_t bytes)
 	reported = bytes;
 }
 
+static char said[512];
+static unsigned n_slept;
+static int unlock_after; /* so many of those; the other one's descriptor is `other` */
+static int other;
+
+static void atr_printf(2, 3) say(enum atr_LOG_LEVEL level, const char *fmt, ...)
+{
+	va_list args;
+
+	CHECK_INT(level, ATR_LOG_WARN);
+	va_start(args, fmt);
+	(void)vsnprintf(said, sizeof(said), fmt, args);
+	va_end(args);
+}
+
+static unsigned pending(void)
+{
+	return ATR_WAKE_TIME;
+}
+
+static int sleep_fds(struct pollfd *fds, unsigned n_fds, int timeout_ms)
+{
+	CHECK(!fds && !n_fds && timeout_ms > 0);
+	if (++n_slept == (unsigned)unlock_after)
+		CHECK_INT(flock(other, LOCK_UN), 0);
+	return 0;
+}
+
 static void begin(void)
 {
 	pid_t pid = fork();
@@ -42,8 +72,15 @@ static void begin(void)
 	stats = (struct atr_stats){ 0 };
 	config.span_attribute_count = config.span_attribute_length = INT32_MAX;
 	host = (struct atr_host){
-		.config = &config, .stats = &stats, .spool_dir = spool_dir, .spool_used = used
+		.config = &config,
+		.stats = &stats,
+		.spool_dir = spool_dir,
+		.spool_used = used,
+		.log = say,
+		.pending = pending,
+		.sleep_fds = sleep_fds,
 	};
+	said[0] = '\0';
 	spool_file(file, 3, dead_pid);
 }
 
@@ -415,6 +452,61 @@ TEST(what_was_not_sampled_is_not_sent)
 	put(file, sizeof(file), dead_pid);
 	CHECK_INT(drain(100), 0);
 	CHECK(!there(dead_pid));
+	finish();
+}
+
+TEST(who_is_asked_to_send_says_what_is_not_looked_at)
+{
+	char want[320], path[256];
+
+	begin();
+	(void)spool_record(spool_ring(file, 0), 50, 1);
+	put(file, sizeof(file), dead_pid);
+	for (unsigned asked = 0; asked <= 1; asked++) {
+		host.orphans_only = asked;
+		CHECK_INT(chmod(dir, 0755), 0);
+		CHECK_INT(drain(100), 0);
+		(void)snprintf(want, sizeof(want),
+			       "%s: it is not ours alone (mode 0700), and not looked into", dir);
+		CHECK_STR(said, asked ? want : "");
+		CHECK_INT(chmod(dir, 0700), 0);
+
+		path_of(path, dead_pid, 1);
+		other = open(path, O_RDONLY | O_CLOEXEC);
+		CHECK_INT(flock(other, LOCK_EX), 0);
+		n_slept = 0;
+		CHECK_INT(drain(100), 0);
+		CHECK_INT(n_slept, asked ? LOCK_TRIES : 0);
+		(void)snprintf(want, sizeof(want), "%s: somebody else is at it", path);
+		CHECK_STR(said, asked ? want : "");
+		CHECK_INT(stats.left, asked ? 2 : 0);
+		(void)close(other);
+	}
+	CHECK(there(dead_pid));
+	finish();
+	CHECK_INT(drain(100), 0); /* where nothing is nothing is left */
+	CHECK_INT(stats.left, 2);
+}
+
+TEST(who_is_just_done_is_waited_for)
+{
+	char path[256];
+
+	begin();
+	(void)spool_record(spool_ring(file, 0), 50, 1);
+	put(file, sizeof(file), dead_pid);
+	host.orphans_only = true;
+	path_of(path, dead_pid, 1);
+	other = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK_INT(flock(other, LOCK_EX), 0);
+	n_slept = 0;
+	unlock_after = 3;
+	CHECK_INT(drain(100), 1);
+	CHECK_INT(n_slept, 3);
+	CHECK_STR(said, "");
+	CHECK_INT(stats.left, 0);
+	(void)close(other);
+	unlock_after = 0;
 	finish();
 }
 
