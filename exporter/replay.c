@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A file in which no line is a request is somebody else's and left alone.  Any other is
+ * Only a regular file is looked at, the one that a link leads to.  One in
+ * which no line is a request is somebody else's and left alone.  Any other is
  * renamed first, NAME.draining, and then locked: from then on whoever wrote to it
  * makes another one (file.c), and a second drain leaves it alone.  A line that was
  * sent is marked in place, by a '#' for its first byte; of one that was sent in part those
@@ -16,6 +17,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -104,7 +106,8 @@ static void complain(struct replay *r, int err)
 	(void)atr_escape(shown, sizeof(shown), r->name, strlen(r->name));
 	r->host->log(ATR_LOG_WARN, "%s: %s", shown,
 		     err == -EWOULDBLOCK || err == -EEXIST ? "somebody else is at it"
-							   : strerror(-err));
+		     : err == -EINVAL ? "it is no regular file; it is left alone"
+				      : strerror(-err));
 	atr_add(&r->host->stats->left, 1);
 }
 
@@ -116,13 +119,41 @@ static void use_name(struct replay *r, const char *name)
 	(void)snprintf(r->draining, sizeof(r->draining), "%s%s", r->name, DRAINING);
 }
 
+/* The name of the file itself: a link to it is neither renamed nor removed.  0 or -errno. */
+static int find(struct replay *r, const char *name)
+{
+	char real[PATH_MAX];
+	struct stat st;
+	int fd = atr_sys_open(name, O_PATH | O_CLOEXEC, 0);
+	int err = fd < 0 ? fd : atr_sys_stat(fd, "", &st);
+
+	if (fd >= 0)
+		(void)atr_sys_close(fd);
+	use_name(r, name);
+	if (err) /* perhaps there is what an earlier one has left */
+		return err == -ENOENT ? 0 : err;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	if (atr_sys_stat(AT_FDCWD, name, &st) != 0 || !S_ISLNK(st.st_mode))
+		return 0;
+	if (!realpath(name, real))
+		return -errno;
+	use_name(r, real);
+	return 0;
+}
+
 /* What was renamed is opened and locked; 0 or -errno. */
 static int claim(struct replay *r)
 {
 	struct stat st;
-	int err = 0;
+	int err = atr_sys_stat(AT_FDCWD, r->draining, &st);
 
-	r->fd = atr_sys_open(r->draining, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+	if (err)
+		return err;
+	if (!S_ISREG(st.st_mode)) /* to open it may do something */
+		return -EINVAL;
+	r->fd = atr_sys_open(r->draining, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW,
+			     0);
 	if (r->fd < 0)
 		return r->fd;
 	for (unsigned i = 0; i < LOCK_TRIES; i++) {
@@ -516,10 +547,13 @@ static int has_traces(struct replay *r)
 /* What an earlier one has left comes first.  False: nobody takes what is in it. */
 static bool replay_file(struct replay *r, const char *name)
 {
+	int err = find(r, name);
 	bool earlier;
-	int err;
 
-	use_name(r, name);
+	if (err) {
+		complain(r, err);
+		return true;
+	}
 	earlier = is_there(r->draining);
 	if (earlier && !replay_one(r))
 		return false;

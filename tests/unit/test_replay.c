@@ -492,6 +492,80 @@ TEST(a_file_that_is_not_there_is_said)
 	end();
 }
 
+TEST(a_link_stays_and_the_file_that_it_leads_to_goes)
+{
+	struct stat st;
+	int fd;
+
+	for (unsigned i = 0; i < 3; i++) {
+		char link[128], more[128];
+		const char *names[] = { i == 1 ? more : link, NULL };
+
+		begin();
+		WRITE(LINE("x", SPAN("a")) "\nnone\n");
+		(void)snprintf(link, sizeof(link), "%s/link", dir);
+		(void)snprintf(more, sizeof(more), "%s/more", dir);
+		CHECK_INT(symlink("f.jsonl", link), 0);
+		CHECK_INT(symlink("link", more), 0);
+		fd = open(path, O_RDONLY);
+		if (i == 2) { /* as /dev/stdin */
+			CHECK_INT(unlink(link), 0);
+			(void)snprintf(more, sizeof(more), "/proc/self/fd/%d", fd);
+			CHECK_INT(symlink(more, link), 0);
+		}
+		fake.host.files = names;
+		atr_replay(&fake.host);
+		CHECK_STR(to.got, "x:a;");
+		CHECK_INT(fake.stats.left, 0);
+		CHECK_INT(lstat(names[0], &st), 0);
+		CHECK_STR(text_of(""), "-");
+		CHECK(strstr(text_of(".bad"), "\nnone\n") != NULL);
+		(void)close(fd);
+		end();
+	}
+}
+
+TEST(what_is_no_regular_file_is_left_alone)
+{
+	static const char line[] = LINE("x", SPAN("a")) "\n";
+	char pipe_name[128], got[sizeof(line)];
+	int fds[2];
+
+	begin();
+	CHECK_INT(pipe(fds), 0);
+	CHECK_INT(write(fds[1], line, sizeof(line) - 1), sizeof(line) - 1);
+	(void)snprintf(pipe_name, sizeof(pipe_name), "/proc/self/fd/%d", fds[0]);
+	for (unsigned i = 0; i < 5; i++) {
+		fake_init();
+		switch (i) {
+		case 0:
+			CHECK_INT(symlink(pipe_name, path), 0);
+			break;
+		case 1:
+			CHECK_INT(mkfifo(path, 0600), 0);
+			break;
+		case 2:
+			CHECK_INT(symlink("/dev/zero", path), 0);
+			break;
+		case 3:
+			CHECK_INT(mkdir(path, 0700), 0);
+			break;
+		default: /* of that name, and what is left of an earlier one is none, too */
+			CHECK_INT(mkfifo(strcat(path, ".draining"), 0600), 0);
+		}
+		go();
+		CHECK_INT(fake.stats.left, 1);
+		CHECK_STR(strstr(fake.log, ": it is no"),
+			  ": it is no regular file; it is left alone\n");
+		CHECK_INT(remove(path), 0);
+	}
+	CHECK_STR(to.got, "");
+	CHECK_INT(read(fds[0], got, sizeof(got)), sizeof(line) - 1);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	end();
+}
+
 /* Of every length around what is read at once. */
 TEST(long_lines_are_read_whole)
 {
