@@ -57,6 +57,7 @@ struct replay {
 	struct atr_buf text;   /* read ahead from the file */
 	uint64_t at, text_at;  /* the next line, and where `text` begins */
 	bool ended;	       /* nothing comes behind it */
+	int err;	       /* it could not be read on: why; 0: it could */
 	struct atr_buf packed; /* a line in protobuf */
 	uint64_t line;	       /* where it begins */
 	size_t line_len;
@@ -99,7 +100,7 @@ static int rename_to(const char *from, const char *to)
 			      : err;
 }
 
-static void complain(struct replay *r, int err)
+static void complain(const struct replay *r, int err)
 {
 	char shown[300];
 
@@ -108,6 +109,11 @@ static void complain(struct replay *r, int err)
 		     err == -EWOULDBLOCK || err == -EEXIST ? "somebody else is at it"
 		     : err == -EINVAL ? "it is no regular file; it is left alone"
 				      : strerror(-err));
+}
+
+static void leave(const struct replay *r, int err)
+{
+	complain(r, err);
 	atr_add(&r->host->stats->left, 1);
 }
 
@@ -181,6 +187,7 @@ static void let_go(struct replay *r)
 	r->n_spans = 0;
 	r->at = r->text_at = r->ours = r->bad = r->lost = 0;
 	r->ended = false;
+	r->err = 0;
 }
 
 /* Beside what was put aside before. */
@@ -224,7 +231,7 @@ static void over(struct replay *r, bool all)
 
 /* ---- lines ---- */
 
-/* Reads on; false: there is no more. */
+/* Reads on; false: there is no more, or r->err. */
 static bool read_more(struct replay *r)
 {
 	uint64_t from = r->text_at + r->text.len;
@@ -239,13 +246,15 @@ static bool read_more(struct replay *r)
 		r->text_at = r->at;
 	}
 	to = atr_buf_reserve(&r->text, READ);
-	n = to ? atr_sys(SYS_pread64, r->fd, to, READ, from, 0, 0) : 0;
+	n = to ? atr_sys(SYS_pread64, r->fd, to, READ, from, 0, 0) : -ENOMEM;
 	if (n > 0)
 		r->text.len += (size_t)n;
+	else
+		r->err = (int)n;
 	return n > 0;
 }
 
-/* The next line, good until the next call; NULL: no more. */
+/* The next line, good until the next call; NULL: no more, or r->err. */
 static const char *next_line(struct replay *r, size_t *ret_len)
 {
 	size_t seen = 0;
@@ -260,7 +269,7 @@ static const char *next_line(struct replay *r, size_t *ret_len)
 			r->ended = !read_more(r);
 			continue;
 		}
-		if (!left)
+		if (!left || r->err)
 			return NULL;
 		*ret_len = end ? (size_t)(end - from) : left;
 		r->line = r->at;
@@ -309,13 +318,13 @@ static bool read_request(struct replay *r, const char *line, size_t len)
 	return false;
 }
 
-/* The next line that is a request; false: no more. */
+/* The next line that is a request; false: no more, or r->err. */
 static bool next_request(struct replay *r)
 {
 	const char *line;
 	size_t len;
 
-	while (!r->text.failed && (line = next_line(r, &len))) {
+	while ((line = next_line(r, &len))) {
 		if (!len || line[0] == '\r')
 			continue;
 		if (line[0] == '#') {
@@ -512,7 +521,7 @@ static bool replay_one(struct replay *r)
 
 	r->refused = false;
 	if (err) {
-		complain(r, err);
+		leave(r, err);
 		let_go(r);
 		return true;
 	}
@@ -522,7 +531,9 @@ static bool replay_one(struct replay *r)
 		       !atr_marks_failed(&r->marks) && send_batch(r);
 	if (sent)
 		atr_marks_done(&r->marks, 0, false);
-	over(r, sent && !r->text.failed);
+	if (r->err)
+		complain(r, r->err);
+	over(r, sent && !r->err);
 	return sent || r->refused; /* of other files that may be otherwise */
 }
 
@@ -535,7 +546,7 @@ static int has_traces(struct replay *r)
 	r->fd = atr_sys_open(r->name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
 	if (r->fd < 0)
 		return r->fd;
-	has = next_request(r) || r->ours;
+	has = next_request(r) || r->ours ? 1 : r->err;
 	(void)atr_escape(shown, sizeof(shown), r->name, strlen(r->name));
 	if (!has && r->text_at + r->text.len)
 		r->host->log(ATR_LOG_WARN, "%s has no traces in OTLP JSON; it is left alone",
@@ -551,7 +562,7 @@ static bool replay_file(struct replay *r, const char *name)
 	bool earlier;
 
 	if (err) {
-		complain(r, err);
+		leave(r, err);
 		return true;
 	}
 	earlier = is_there(r->draining);
@@ -566,7 +577,7 @@ static bool replay_file(struct replay *r, const char *name)
 		err = rename_to(r->name, r->draining);
 	if (!err)
 		return replay_one(r);
-	complain(r, err);
+	leave(r, err);
 	return true;
 }
 

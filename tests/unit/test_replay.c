@@ -3,6 +3,21 @@
 /* LINK: exporter/list.o exporter/buf.o exporter/line.o exporter/otlp.pb-c.o */
 /* LINK: exporter/json.o exporter/otlp-read.o exporter/marks.o exporter/spots.o */
 /* LINK: preload/sys.o preload/utf8.o -lprotobuf-c -lm */
+#include <errno.h>
+
+#include "preload/sys.h"
+
+/* What is read of a file from there on fails. */
+static long unreadable;
+static long wrong_sys(long nr, long a, long b, long c, long d, long e, long f)
+{
+	return nr == SYS_pread64 && unreadable && d >= unreadable ? -EIO
+								  : atr_sys(nr, a, b, c, d, e, f);
+}
+#undef atr_sys
+#define atr_sys(nr, a, b, c, d, e, f)                                                   \
+	wrong_sys((nr), ATR_SYS_ARG(a), ATR_SYS_ARG(b), ATR_SYS_ARG(c), ATR_SYS_ARG(d), \
+		  ATR_SYS_ARG(e), ATR_SYS_ARG(f))
 #include "exporter/replay.c"
 
 #include "tests/unit/fake_host.h"
@@ -128,6 +143,7 @@ static void begin(void)
 {
 	memset(&to, 0, sizeof(to));
 	to.takes = 1000;
+	unreadable = 0;
 	memcpy(dir + sizeof(dir) - 7, "XXXXXX", 6);
 	if (!mkdtemp(dir))
 		abort();
@@ -563,6 +579,46 @@ TEST(what_is_no_regular_file_is_left_alone)
 	CHECK_INT(read(fds[0], got, sizeof(got)), sizeof(line) - 1);
 	(void)close(fds[0]);
 	(void)close(fds[1]);
+	end();
+}
+
+/* Between lines, and within one. */
+TEST(what_cannot_be_read_on_is_not_the_end)
+{
+	static char text[READ + 4096];
+
+	for (size_t within = 0; within < 2; within++) {
+		const size_t n = sizeof(LINE("x", SPAN("a"))) - 1, first = READ - within;
+
+		begin();
+		memset(text, ' ', sizeof(text));
+		memcpy(text, LINE("x", SPAN("a")), n);
+		text[first - 1] = '\n';
+		memcpy(text + first, LINE("x", SPAN("b")), n);
+		write_file("", text, first + n);
+		unreadable = READ;
+		go();
+		CHECK_STR(to.got, "x:a;");
+		CHECK_STR(strrchr(fake.log, ':'), ": Input/output error\n");
+		CHECK_INT(fake.stats.left, 1);
+		CHECK_INT(fake.stats.corrupt, 0);
+		CHECK_INT(text_of("")[0], '#');
+		CHECK_STR(text_of(".draining"), "-");
+		unreadable = 0;
+		CHECK_STR(again(""), "x:b;");
+		end();
+	}
+}
+
+TEST(what_cannot_be_read_at_all_is_said)
+{
+	begin();
+	WRITE(LINE("x", SPAN("a")));
+	unreadable = -1;
+	go();
+	CHECK_INT(fake.stats.left, 1);
+	CHECK_STR(strrchr(fake.log, ':'), ": Input/output error\n");
+	CHECK_INT(text_of("")[0], '{');
 	end();
 }
 
