@@ -523,6 +523,9 @@ static bool replay_one(struct replay *r)
 	if (err) {
 		leave(r, err);
 		let_go(r);
+		/* Else it is somebody else's, or none of ours. */
+		if (err != -EWOULDBLOCK && err != -ENOENT && err != -EINVAL)
+			(void)rename_to(r->draining, r->name);
 		return true;
 	}
 	atr_marks_begin(&r->marks, r->fd);
@@ -555,6 +558,16 @@ static int has_traces(struct replay *r)
 	return has;
 }
 
+/* What is only to be read keeps its name: marks are to be written in it. */
+static int can_write(const struct replay *r)
+{
+	int fd = atr_sys_open(r->name, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+
+	if (fd >= 0)
+		(void)atr_sys_close(fd);
+	return fd < 0 ? fd : 0;
+}
+
 /* What an earlier one has left comes first.  False: nobody takes what is in it. */
 static bool replay_file(struct replay *r, const char *name)
 {
@@ -574,6 +587,8 @@ static bool replay_file(struct replay *r, const char *name)
 	if (!err)
 		return true;
 	if (err > 0)
+		err = can_write(r);
+	if (!err)
 		err = rename_to(r->name, r->draining);
 	if (!err)
 		return replay_one(r);

@@ -7,10 +7,14 @@
 
 #include "preload/sys.h"
 
-/* What is read of a file from there on fails. */
+/* What is read of a file from there on fails; the so manieth time that one is to be written. */
 static long unreadable;
+static unsigned unwritable, opened;
+
 static long wrong_sys(long nr, long a, long b, long c, long d, long e, long f)
 {
+	if (nr == SYS_openat && c & O_RDWR && ++opened == unwritable)
+		return -EACCES;
 	return nr == SYS_pread64 && unreadable && d >= unreadable ? -EIO
 								  : atr_sys(nr, a, b, c, d, e, f);
 }
@@ -18,6 +22,7 @@ static long wrong_sys(long nr, long a, long b, long c, long d, long e, long f)
 #define atr_sys(nr, a, b, c, d, e, f)                                                   \
 	wrong_sys((nr), ATR_SYS_ARG(a), ATR_SYS_ARG(b), ATR_SYS_ARG(c), ATR_SYS_ARG(d), \
 		  ATR_SYS_ARG(e), ATR_SYS_ARG(f))
+#define atr_sys_open(path, flags, mode) (int)atr_sys(SYS_openat, AT_FDCWD, path, flags, mode, 0, 0)
 #include "exporter/replay.c"
 
 #include "tests/unit/fake_host.h"
@@ -143,7 +148,7 @@ static void begin(void)
 {
 	memset(&to, 0, sizeof(to));
 	to.takes = 1000;
-	unreadable = 0;
+	unreadable = opened = 0;
 	memcpy(dir + sizeof(dir) - 7, "XXXXXX", 6);
 	if (!mkdtemp(dir))
 		abort();
@@ -608,6 +613,23 @@ TEST(what_cannot_be_read_on_is_not_the_end)
 		CHECK_STR(again(""), "x:b;");
 		end();
 	}
+}
+
+/* Also when that is seen late: no file keeps the name of a drain that is none. */
+TEST(what_cannot_be_written_keeps_its_name)
+{
+	for (unwritable = 1; unwritable <= 2; unwritable++) {
+		begin();
+		WRITE(LINE("x", SPAN("a")));
+		go();
+		CHECK_STR(to.got, "");
+		CHECK_INT(fake.stats.left, 1);
+		CHECK_STR(strrchr(fake.log, ':'), ": Permission denied\n");
+		CHECK_INT(text_of("")[0], '{');
+		CHECK_STR(text_of(".draining"), "-");
+		end();
+	}
+	unwritable = 0;
 }
 
 TEST(what_cannot_be_read_at_all_is_said)
