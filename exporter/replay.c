@@ -10,12 +10,14 @@
  * those in it.  When nobody takes them, the rest of the lines gets its old name back.  What is
  * killed leaves NAME.draining, which is gone on with when NAME is drained again.
  *
- * So a span is sent twice only by a kill between the collector's answer and its mark.
+ * So a span is sent twice only by a kill between the collector's answer and its mark, or
+ * where a mark cannot be written: then that is said, and nothing more sent of the file.
  */
 #include "exporter/replay.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,10 +104,13 @@ static int rename_to(const char *from, const char *to)
 
 static void complain(const struct replay *r, int err)
 {
+	const char *what = r->marks.err ? "what was sent last cannot be marked, and may be sent "
+					  "again: "
+					: "";
 	char shown[300];
 
 	(void)atr_escape(shown, sizeof(shown), r->name, strlen(r->name));
-	r->host->log(ATR_LOG_WARN, "%s: %s", shown,
+	r->host->log(ATR_LOG_WARN, "%s: %s%s", shown, what,
 		     err == -EWOULDBLOCK || err == -EEXIST ? "somebody else is at it"
 		     : err == -EINVAL ? "it is no regular file; it is left alone"
 				      : strerror(-err));
@@ -507,6 +512,10 @@ static bool send_batch(struct replay *r)
 		state = atr_sink_step(&r->sink, UINT64_MAX, ATR_HASTE_FLUSH, false);
 		if (state == ATR_DELIVERY_BUSY)
 			take_note(r, state, host->stats->adopted_refused - before);
+		if (r->marks.err) {
+			atr_sink_cancel(&r->sink);
+			return false;
+		}
 	}
 	take_note(r, state, host->stats->adopted_refused - before);
 	r->refused = state == ATR_DELIVERY_FAILED && atr_sink_refused(&r->sink);
@@ -529,15 +538,16 @@ static bool replay_one(struct replay *r)
 		return true;
 	}
 	atr_marks_begin(&r->marks, r->fd);
-	while (sent && next_batch(r))
+	while (sent && !r->marks.err && next_batch(r))
 		sent = !r->spans.failed && !r->head.resource.failed &&
 		       !atr_marks_failed(&r->marks) && send_batch(r);
 	if (sent)
 		atr_marks_done(&r->marks, 0, false);
-	if (r->err)
-		complain(r, r->err);
-	over(r, sent && !r->err);
-	return sent || r->refused; /* of other files that may be otherwise */
+	err = r->err ? r->err : r->marks.err;
+	if (err)
+		complain(r, err);
+	over(r, sent && !err);
+	return sent || err || r->refused; /* of other files that may be otherwise */
 }
 
 /* Is there a request in it, sent or not?  It is only read.  1, 0 or -errno. */
@@ -598,9 +608,13 @@ static bool replay_file(struct replay *r, const char *name)
 
 void atr_replay(const struct atr_host *host)
 {
+	const struct sigaction ignore = { .sa_handler = SIG_IGN };
 	struct replay r = { .host = host, .fd = -1 };
+	struct sigaction before;
 	bool sent = true;
 
+	/* A mark behind the longest that a file may be is an error like any other. */
+	(void)sigaction(SIGXFSZ, &ignore, &before);
 	if (atr_sink_init(&r.sink, host))
 		for (size_t i = 0; sent && host->files[i]; i++)
 			sent = replay_file(&r, host->files[i]);
@@ -612,4 +626,5 @@ void atr_replay(const struct atr_host *host)
 	atr_buf_free(&r.packed);
 	atr_buf_free(&r.spans);
 	atr_marks_finish(&r.marks);
+	(void)sigaction(SIGXFSZ, &before, NULL);
 }

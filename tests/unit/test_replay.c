@@ -4,6 +4,8 @@
 /* LINK: exporter/json.o exporter/otlp-read.o exporter/marks.o exporter/spots.o */
 /* LINK: preload/sys.o preload/utf8.o -lprotobuf-c -lm */
 #include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include "preload/sys.h"
 
@@ -630,6 +632,47 @@ TEST(what_cannot_be_written_keeps_its_name)
 		end();
 	}
 	unwritable = 0;
+}
+
+static void limit_files(rlim_t size)
+{
+	struct rlimit limit;
+
+	CHECK_INT(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = size;
+	CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* The limit is in front of the second line, behind its begin, and in its spans. */
+TEST(a_mark_that_cannot_be_written_ends_the_drain_of_that_file)
+{
+	static const char first[] = LINE("x", SPAN("a")) "\n",
+			  text[] = LINE("x", SPAN("a")) "\n" LINE("y", FOUR) "\n" LINE(
+				  "z", SPAN("e")) "\n";
+	const size_t limits[] = { sizeof(first) - 3, sizeof(first) + 4,
+				  (size_t)(strstr(text, "\"b\"") - text) };
+	struct sigaction now;
+
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		begin();
+		WRITE(text);
+		to.script = "t1t2t2"; /* of the second line two, first */
+		limit_files(limits[i]);
+		go();
+		limit_files(RLIM_INFINITY);
+		CHECK_STR(to.got, "x:a;y:a,b,c,d;");
+		CHECK_INT(fake.stats.left, 1);
+		CHECK(strstr(fake.log,
+			     "f.jsonl: what was sent last cannot be marked, and may be sent "
+			     "again: File too large\n") != NULL);
+		CHECK_INT(fake_log_lines(), 1);
+		to.script = NULL;
+		CHECK_STR(again(""), "y:a,b,c,d;z:e;");
+		CHECK_INT(fake.stats.corrupt, 0);
+		end();
+	}
+	CHECK_INT(sigaction(SIGXFSZ, NULL, &now), 0);
+	CHECK(now.sa_handler == SIG_DFL);
 }
 
 TEST(what_cannot_be_read_at_all_is_said)
