@@ -65,8 +65,9 @@ struct replay {
 	size_t line_len;
 	otlp_request *request;	    /* the same, unpacked; NULL: none is at hand */
 	size_t i_resource, i_scope; /* what comes next of it */
-	size_t i_span;		    /* counted from its begin */
-	uint64_t lost;		    /* fields of it that are not sent */
+	size_t i_in_scope;
+	size_t i_span;	    /* counted from its begin */
+	uint64_t lost;	    /* fields of it that are not sent */
 	uint64_t ours, bad; /* lines of this file that are, or were, requests; that are none */
 	bool refused;	    /* the last batch was, and is kept */
 
@@ -336,7 +337,7 @@ static bool next_request(struct replay *r)
 			r->ours += memmem(line, len, MEMBER, strlen(MEMBER)) != NULL;
 			continue;
 		}
-		r->i_resource = r->i_scope = r->i_span = 0;
+		r->i_resource = r->i_scope = r->i_in_scope = r->i_span = 0;
 		if (read_request(r, line, len)) {
 			r->ours++;
 			return true;
@@ -394,19 +395,30 @@ static void add_run(struct replay *r, size_t n, bool last)
 	r->i_span += n;
 }
 
+static bool has_room(const struct replay *r)
+{
+	return r->n_spans < r->host->config->bsp_max_export_batch_size &&
+	       r->spans.len < BATCH_BYTES;
+}
+
+/* As many of the scope at hand as there is room for. */
 static void add_spans(struct replay *r, const otlp_scope *scope)
 {
 	struct atr_buf one = { 0 };
+	size_t before = r->n_spans;
 
-	for (size_t i = 0; i < scope->n_spans; i++) {
+	for (; r->i_in_scope < scope->n_spans && has_room(r); r->i_in_scope++, r->n_spans++) {
 		atr_buf_reset(&one);
-		pack(&one, &scope->spans[i]->base);
+		pack(&one, &scope->spans[r->i_in_scope]->base);
 		atr_otlp_add_span(&r->spans, one.bytes, one.len);
 		r->spans.failed = r->spans.failed || one.failed;
 	}
-	r->n_spans += scope->n_spans;
 	atr_buf_free(&one);
-	add_run(r, scope->n_spans, false);
+	add_run(r, r->n_spans - before, false);
+	if (r->i_in_scope == scope->n_spans) {
+		r->i_in_scope = 0;
+		r->i_scope++;
+	}
 }
 
 /* The request at hand is through. */
@@ -429,7 +441,7 @@ static void begin_batch(struct replay *r)
 	(void)atr_otlp_read_resource(&r->resource, r->head.resource.bytes, r->head.resource.len);
 }
 
-/* Collects a batch: spans of one resource and scope, from as many lines as fit. */
+/* Collects a batch: spans of one resource and scope, from as many lines, or parts, as fit. */
 static size_t next_batch(struct replay *r)
 {
 	otlp_resource *resource;
@@ -447,12 +459,9 @@ static size_t next_batch(struct replay *r)
 		if (!r->n_spans)
 			begin_batch(r);
 		else if (!same(&r->head.resource, &r->next.resource) ||
-			 !same(&r->head.scope, &r->next.scope) ||
-			 r->n_spans + scope->n_spans > r->host->config->bsp_max_export_batch_size ||
-			 r->spans.len > BATCH_BYTES)
+			 !same(&r->head.scope, &r->next.scope) || !has_room(r))
 			break;
 		add_spans(r, scope);
-		r->i_scope++;
 	}
 	return r->n_spans;
 }

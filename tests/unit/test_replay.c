@@ -221,6 +221,7 @@ static const char *again(const char *suffix)
 #define LINE(service, spans) "{\"resourceSpans\":[" PIECE(service, spans) "]}"
 #define IDS "\"traceId\":\"0af7651916cd43dd8448eb211c80319c\",\"spanId\":\"b7ad6b7169203331\","
 #define SPAN(name) "{" IDS "\"name\":\"" name "\"}"
+#define FOUR SPAN("a") "," SPAN("b") "," SPAN("c") "," SPAN("d")
 #define WRITE(s) write_file("", s, sizeof(s) - 1)
 
 TEST(lines_of_one_resource_go_together_and_the_file_goes)
@@ -243,7 +244,63 @@ TEST(a_batch_has_as_many_as_a_request_may_have)
 	WRITE(LINE("x", SPAN("a")) "\n" LINE("x", SPAN("b")) "\n" LINE(
 		"x", SPAN("c") "," SPAN("d") "," SPAN("e")) "\n" LINE("x", SPAN("f")));
 	go();
-	CHECK_STR(to.got, "x:a,b;x:c,d,e;x:f;"); /* a line is not cut; the last has no end */
+	CHECK_STR(to.got, "x:a,b;x:c,d;x:e,f;"); /* the last line has no end */
+	CHECK_STR(text_of(""), "-");
+	end();
+}
+
+/* Whatever becomes of each of them, none comes twice. */
+TEST(a_long_line_is_sent_in_several_batches)
+{
+	for (int takes = 0; takes <= 4; takes++) {
+		static const char *const rest[] = { "x:a,b;x:c;y:a,b;y:c,d;", "x:c;y:a,b;y:c,d;",
+						    "y:a,b;y:c,d;", "y:c,d;", "" };
+
+		begin();
+		fake.config.bsp_max_export_batch_size = 2;
+		WRITE("{\"resourceSpans\":[" PIECE(
+			"x", SPAN("a") "," SPAN("b") "," SPAN("c")) "," PIECE("y", FOUR) "]}\n");
+		to.takes = takes;
+		go();
+		CHECK_INT(fake.stats.left, takes < 4);
+		to.takes = 1000;
+		if (takes < 4)
+			CHECK_STR(again(""), rest[takes]);
+		CHECK_STR(text_of(""), "-");
+		CHECK_STR(text_of(".bad"), "-");
+		end();
+	}
+}
+
+TEST(a_batch_of_a_line_that_is_refused_for_good_is_what_is_left_of_it)
+{
+	begin();
+	fake.config.bsp_max_export_batch_size = 2;
+	WRITE(LINE("x", FOUR "," SPAN("e")) "\n");
+	to.malformed = 2;
+	go();
+	CHECK_STR(to.got, "x:a,b;x:c,d;x:e;");
+	CHECK(strstr(fake.log, "1 lines have spans that") != NULL);
+	CHECK_STR(again(".bad"), "x:c,d;");
+	end();
+}
+
+TEST(a_batch_is_not_much_longer_than_it_may_be)
+{
+	static char text[3 * BATCH_BYTES];
+	size_t at = (size_t)sprintf(text, "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[");
+
+	begin();
+	for (unsigned i = 0; i < 4; i++) {
+		at += (size_t)sprintf(text + at, "%s{" IDS "\"name\":\"", i ? "," : "");
+		memset(text + at, 'n', BATCH_BYTES * 5 / 8);
+		at += BATCH_BYTES * 5 / 8;
+		at += (size_t)sprintf(text + at, "\"}");
+	}
+	at += (size_t)sprintf(text + at, "]}]}]}\n");
+	write_file("", text, at);
+	go();
+	CHECK_INT(to.batches, 2);
 	CHECK_STR(text_of(""), "-");
 	end();
 }
@@ -377,8 +434,6 @@ TEST(what_the_collector_calls_malformed_is_put_aside)
 	CHECK_STR(again(".bad"), "y:b,c;");
 	end();
 }
-
-#define FOUR SPAN("a") "," SPAN("b") "," SPAN("c") "," SPAN("d")
 
 TEST(the_part_of_a_line_that_was_taken_is_not_sent_again)
 {
