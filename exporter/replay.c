@@ -40,6 +40,7 @@
 #define LINE_MAX_LEN (64u << 20) /* OTLP: a request may have as much */
 #define BATCH_BYTES (4u << 20)	 /* of spans in a batch, about */
 #define LOCK_TRIES 500		 /* of 10 ms: somebody is in the middle of a write */
+#define ROUNDS 100		 /* looks whether a file has grown, as often as it has */
 #define ANSWER_NS 5000000000ull	 /* longest that an answer is waited for when it is to stop */
 
 #ifndef RENAME_NOREPLACE
@@ -59,6 +60,9 @@ struct replay {
 	struct atr_buf text;   /* read ahead from the file */
 	uint64_t at, text_at;  /* the next line, and where `text` begins */
 	bool ended;	       /* nothing comes behind it */
+	bool cut;	       /* the next line is the rest of one that is too long */
+	bool half;	       /* the last line has no end, and is no request */
+	unsigned grew;	       /* how often, since it was claimed: somebody has it open */
 	int err;	       /* it could not be read on: why; 0: it could */
 	struct atr_buf packed; /* a line in protobuf */
 	uint64_t line;	       /* where it begins */
@@ -192,7 +196,8 @@ static void let_go(struct replay *r)
 	atr_buf_reset(&r->spans);
 	r->n_spans = 0;
 	r->at = r->text_at = r->ours = r->bad = r->lost = 0;
-	r->ended = false;
+	r->ended = r->cut = r->half = false;
+	r->grew = 0;
 	r->err = 0;
 }
 
@@ -280,6 +285,7 @@ static const char *next_line(struct replay *r, size_t *ret_len)
 		*ret_len = end ? (size_t)(end - from) : left;
 		r->line = r->at;
 		r->line_len = *ret_len;
+		r->cut = !end && (r->cut || !r->ended);
 		r->at += *ret_len + (end != NULL);
 		return from;
 	}
@@ -324,14 +330,32 @@ static bool read_request(struct replay *r, const char *line, size_t len)
 	return false;
 }
 
+/* Has the file grown behind its end?  Then it is gone on with, but not for ever. */
+static bool has_grown(struct replay *r)
+{
+	struct stat st;
+
+	if (r->err || r->grew > ROUNDS || atr_sys_stat(r->fd, "", &st) != 0 ||
+	    (uint64_t)st.st_size <= r->text_at + r->text.len || ++r->grew > ROUNDS)
+		return false;
+	r->ended = false;
+	return true;
+}
+
 /* The next line that is a request; false: no more, or r->err. */
 static bool next_request(struct replay *r)
 {
 	const char *line;
 	size_t len;
+	bool rest;
 
-	while ((line = next_line(r, &len))) {
-		if (!len || line[0] == '\r')
+	r->half = false;
+	for (;;) {
+		rest = r->cut;
+		line = next_line(r, &len);
+		if (!line && !has_grown(r))
+			return false;
+		if (!line || rest || !len || line[0] == '\r')
 			continue;
 		if (line[0] == '#') {
 			r->ours += memmem(line, len, MEMBER, strlen(MEMBER)) != NULL;
@@ -342,9 +366,15 @@ static bool next_request(struct replay *r)
 			r->ours++;
 			return true;
 		}
+		if (r->ended && r->at == r->line + len) { /* perhaps it is being written */
+			r->at = r->line;
+			r->half = !has_grown(r);
+			if (r->half)
+				return false;
+			continue;
+		}
 		r->bad++;
 	}
-	return false;
 }
 
 /* ---- pieces of a request ---- */
@@ -531,6 +561,21 @@ static bool send_batch(struct replay *r)
 	return state == ATR_DELIVERY_DONE;
 }
 
+/* All was sent, but not what somebody is about to write to it. */
+static bool is_open(struct replay *r)
+{
+	char shown[300];
+
+	if (r->grew > ROUNDS || (r->grew && r->half)) {
+		(void)atr_escape(shown, sizeof(shown), r->name, strlen(r->name));
+		r->host->log(ATR_LOG_WARN, "%s: somebody writes to it; what comes last is left",
+			     shown);
+		return true;
+	}
+	r->bad += r->half;
+	return false;
+}
+
 /* What is named NAME.draining.  False: nobody is there to take what is in it. */
 static bool replay_one(struct replay *r)
 {
@@ -555,7 +600,7 @@ static bool replay_one(struct replay *r)
 	err = r->err ? r->err : r->marks.err;
 	if (err)
 		complain(r, err);
-	over(r, sent && !err);
+	over(r, sent && !err && !is_open(r));
 	return sent || err || r->refused; /* of other files that may be otherwise */
 }
 

@@ -44,6 +44,9 @@ static struct {
 	const char *script;
 	size_t left, part;
 	bool waits;
+	const char
+		*written; /* to the file by who has it open, piece by piece, one with each batch */
+	int fd;
 	char got[65536]; /* "service:a,b;" for each batch */
 } to;
 
@@ -61,6 +64,12 @@ enum atr_delivery_state atr_sink_start_foreign(struct atr_sink *sink,
 	size_t n = strlen(to.got);
 
 	(void)sink;
+	if (to.written && *to.written) {
+		size_t k = strcspn(to.written, "|");
+
+		CHECK_INT(write(to.fd, to.written, k), k);
+		to.written += k + (to.written[k] == '|');
+	}
 	if (to.takes-- <= 0) {
 		atr__otlp__scope_spans__free_unpacked(s, NULL);
 		return ATR_DELIVERY_FAILED;
@@ -559,6 +568,86 @@ TEST(a_second_one_is_put_aside_beside_the_first)
 	CHECK(strstr(text_of(".bad.2"), "\nnew\n") != NULL);
 	CHECK_STR(text_of(".draining"), "-");
 	end();
+}
+
+TEST(what_is_written_while_a_file_is_drained_is_sent_or_left)
+{
+	static const struct {
+		const char *first, *written, *got, *bad, *left;
+		unsigned corrupt;
+	} cases[] = {
+		{ LINE("x", SPAN("a")) "\n", LINE("y", SPAN("b")) "\n|" LINE("z", SPAN("c")) "\n",
+		  "x:a;y:b;z:c;", "-", "-", 0 },
+		{ LINE("x", SPAN("a")) "\n{\"resource", "Spans\":[" PIECE("y", SPAN("b")) "]}\n",
+		  "x:a;y:b;", "-", "-", 0 },
+		{ LINE("x", SPAN("a")) "\n", "none\n" LINE("y", SPAN("b")), "x:a;y:b;", "none", "-",
+		  1 },
+		{ LINE("x", SPAN("a")) "\n", LINE("y", SPAN("b")) "\n{\"half", "x:a;y:b;", "-",
+		  "\n{\"half", 0 },
+		{ LINE("x", SPAN("a")) "\n{\"resource", "Spans\":", "x:a;", "-",
+		  "\n{\"resourceSpans\":", 0 },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		begin();
+		write_file("", cases[i].first, strlen(cases[i].first));
+		to.fd = open(path, O_WRONLY | O_APPEND);
+		to.written = cases[i].written;
+		go();
+		CHECK_STR(to.got, cases[i].got);
+		CHECK_INT(fake.stats.corrupt, cases[i].corrupt);
+		CHECK(strstr(text_of(".bad"), cases[i].bad) != NULL);
+		CHECK(strstr(text_of(""), cases[i].left) != NULL);
+		CHECK_INT(fake.stats.left, *cases[i].left != '-');
+		CHECK(!strstr(fake.log, "somebody writes to it; what comes last is left") ==
+		      !fake.stats.left);
+		(void)close(to.fd);
+		end();
+	}
+}
+
+TEST(a_file_that_always_grows_is_given_back)
+{
+	static char text[2 * ROUNDS * sizeof(LINE("x", SPAN("a")) "\n|")];
+
+	begin();
+	for (unsigned i = 0; i < 2 * ROUNDS; i++)
+		strcat(text, LINE("x", SPAN("a")) "\n|");
+	WRITE(LINE("x", SPAN("a")) "\n");
+	to.fd = open(path, O_WRONLY | O_APPEND);
+	to.written = text;
+	go();
+	CHECK_INT(to.batches, ROUNDS + 1);
+	CHECK_INT(fake.stats.left, 1);
+	CHECK_INT(text_of("")[0], '#');
+	to.written = NULL;
+	CHECK_STR(again(""), "x:a;");
+	(void)close(to.fd);
+	end();
+}
+
+/* Of which the rest looks like one, or ends the file. */
+TEST(a_line_that_is_too_long_is_one)
+{
+	static const char *const ends[] = { "\n", "", LINE("y", SPAN("b")) "\n" };
+	char *text = malloc(LINE_MAX_LEN + 3 * READ);
+	size_t n;
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		begin();
+		n = sizeof(LINE("x", SPAN("a")) "\n") - 1;
+		memcpy(text, LINE("x", SPAN("a")) "\n", n);
+		memset(text + n, 'z', LINE_MAX_LEN + 2 * READ);
+		n += LINE_MAX_LEN + 2 * READ;
+		memcpy(text + n, ends[i], strlen(ends[i]));
+		n += strlen(ends[i]);
+		write_file("", text, n);
+		go();
+		CHECK_STR(to.got, "x:a;");
+		CHECK_INT(fake.stats.corrupt, 1);
+		end();
+	}
+	free(text);
 }
 
 TEST(a_file_that_is_not_there_is_said)
