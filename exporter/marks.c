@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "exporter/marks.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "preload/sys.h"
@@ -17,6 +18,7 @@ struct run {
 void atr_marks_begin(struct atr_marks *m, int fd)
 {
 	m->fd = fd;
+	m->err = 0;
 	m->untaken = 0;
 	m->untaken_at = m->spots_of = UINT64_MAX;
 	atr_buf_reset(&m->runs);
@@ -51,24 +53,50 @@ void atr_marks_add(struct atr_marks *m, uint64_t at, size_t len, size_t first, s
 
 /* ---- in the file ---- */
 
-/* A mark that cannot be written is none: the line comes again. */
-static void write_at(const struct atr_marks *m, const void *bytes, size_t len, uint64_t at)
+static void write_at(struct atr_marks *m, const uint8_t *bytes, size_t len, uint64_t at)
 {
-	(void)atr_sys(SYS_pwrite64, m->fd, bytes, len, at, 0, 0);
+	while (len && !m->err) {
+		long n = atr_sys(SYS_pwrite64, m->fd, bytes, len, at, 0, 0);
+
+		if (n == -EINTR)
+			continue;
+		if (n <= 0) {
+			m->err = n ? (int)n : -EIO;
+			break;
+		}
+		bytes += n;
+		len -= (size_t)n;
+		at += (size_t)n;
+	}
+}
+
+/* A limit of the file's length is met here, and not by half of what is to be blanks. */
+static void try_at(struct atr_marks *m, uint64_t at)
+{
+	uint8_t same;
+	long n = atr_sys(SYS_pread64, m->fd, &same, 1, at, 0, 0);
+
+	if (n == 1)
+		write_at(m, &same, 1, at);
+	else if (!m->err)
+		m->err = n ? (int)n : -EIO;
 }
 
 /* Where the spans of the line are; false: that cannot be told. */
 static bool find_spots(struct atr_marks *m, const struct run *run)
 {
 	uint8_t *to;
+	long n;
 
 	if (m->spots_of == run->at)
 		return true;
 	m->spots_of = UINT64_MAX;
 	atr_buf_reset(&m->text);
 	to = atr_buf_reserve(&m->text, run->len);
-	if (!to || atr_sys(SYS_pread64, m->fd, to, run->len, run->at, 0, 0) != (long)run->len ||
-	    !atr_spots_find(&m->spots, (const char *)to, run->len))
+	n = to ? atr_sys(SYS_pread64, m->fd, to, run->len, run->at, 0, 0) : -ENOMEM;
+	if (n < 0 && !m->err)
+		m->err = (int)n;
+	if (n != (long)run->len || !atr_spots_find(&m->spots, (const char *)to, run->len))
 		return false;
 	m->spots_of = run->at;
 	return true;
@@ -88,6 +116,7 @@ static void take_out(struct atr_marks *m, const struct run *run, size_t n)
 			return;
 		/* The text was looked at, and its memory is there. */
 		memset(m->text.bytes, ' ', to - from);
+		try_at(m, run->at + to - 1);
 		write_at(m, m->text.bytes, to - from, run->at + from);
 	}
 }
@@ -106,7 +135,7 @@ static void run_done(struct atr_marks *m, struct run *run, size_t n, bool never)
 		take_out(m, run, n);
 	}
 	if (whole && !run->stays)
-		write_at(m, "#", 1, run->at);
+		write_at(m, (const uint8_t *)"#", 1, run->at);
 	run->first += n;
 	run->n -= n;
 }

@@ -13,10 +13,11 @@
  * Which spans of which lines of a file are in a batch, and marks in the file for those that are
  * done with: a line that was taken has a '#' for its first byte, of one that was taken in
  * part those spans are overwritten by blanks, at once.  What the collector will never take stays,
- * as it was written.
+ * as it was written.  A mark that cannot be written is none: that line comes again.
  */
 struct atr_marks {
 	int fd;
+	int err;	     /* why one could not be written, -errno; 0: all were */
 	struct atr_buf runs; /* of spans of one line each, as far as they are not done with */
 	uint64_t untaken;    /* lines with spans that will never be taken */
 	uint64_t untaken_at; /* the last one of them; UINT64_MAX: none */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A file in which no line is a request is somebody else's and left alone.  Any other is
+ * Only a regular file is looked at, the one that a link leads to.  One in
+ * which no line is a request is somebody else's and left alone.  Any other is
  * renamed first, NAME.draining, and then locked: from then on whoever wrote to it
  * makes another one (file.c), and a second drain leaves it alone.  A line that was
  * sent is marked in place, by a '#' for its first byte; of one that was sent in part those
@@ -9,13 +10,16 @@
  * those in it.  When nobody takes them, the rest of the lines gets its old name back.  What is
  * killed leaves NAME.draining, which is gone on with when NAME is drained again.
  *
- * So a span is sent twice only by a kill between the collector's answer and its mark.
+ * So a span is sent twice only by a kill between the collector's answer and its mark, or
+ * where a mark cannot be written: then that is said, and nothing more sent of the file.
  */
 #include "exporter/replay.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -36,6 +40,7 @@
 #define LINE_MAX_LEN (64u << 20) /* OTLP: a request may have as much */
 #define BATCH_BYTES (4u << 20)	 /* of spans in a batch, about */
 #define LOCK_TRIES 500		 /* of 10 ms: somebody is in the middle of a write */
+#define ROUNDS 100		 /* looks whether a file has grown, as often as it has */
 #define ANSWER_NS 5000000000ull	 /* longest that an answer is waited for when it is to stop */
 
 #ifndef RENAME_NOREPLACE
@@ -55,13 +60,18 @@ struct replay {
 	struct atr_buf text;   /* read ahead from the file */
 	uint64_t at, text_at;  /* the next line, and where `text` begins */
 	bool ended;	       /* nothing comes behind it */
+	bool cut;	       /* the next line is the rest of one that is too long */
+	bool half;	       /* the last line has no end, and is no request */
+	unsigned grew;	       /* how often, since it was claimed: somebody has it open */
+	int err;	       /* it could not be read on: why; 0: it could */
 	struct atr_buf packed; /* a line in protobuf */
 	uint64_t line;	       /* where it begins */
 	size_t line_len;
 	otlp_request *request;	    /* the same, unpacked; NULL: none is at hand */
 	size_t i_resource, i_scope; /* what comes next of it */
-	size_t i_span;		    /* counted from its begin */
-	uint64_t lost;		    /* fields of it that are not sent */
+	size_t i_in_scope;
+	size_t i_span;	    /* counted from its begin */
+	uint64_t lost;	    /* fields of it that are not sent */
 	uint64_t ours, bad; /* lines of this file that are, or were, requests; that are none */
 	bool refused;	    /* the last batch was, and is kept */
 
@@ -97,14 +107,23 @@ static int rename_to(const char *from, const char *to)
 			      : err;
 }
 
-static void complain(struct replay *r, int err)
+static void complain(const struct replay *r, int err)
 {
+	const char *what = r->marks.err ? "what was sent last cannot be marked, and may be sent "
+					  "again: "
+					: "";
 	char shown[300];
 
 	(void)atr_escape(shown, sizeof(shown), r->name, strlen(r->name));
-	r->host->log(ATR_LOG_WARN, "%s: %s", shown,
+	r->host->log(ATR_LOG_WARN, "%s: %s%s", shown, what,
 		     err == -EWOULDBLOCK || err == -EEXIST ? "somebody else is at it"
-							   : strerror(-err));
+		     : err == -EINVAL ? "it is no regular file; it is left alone"
+				      : strerror(-err));
+}
+
+static void leave(const struct replay *r, int err)
+{
+	complain(r, err);
 	atr_add(&r->host->stats->left, 1);
 }
 
@@ -116,13 +135,41 @@ static void use_name(struct replay *r, const char *name)
 	(void)snprintf(r->draining, sizeof(r->draining), "%s%s", r->name, DRAINING);
 }
 
+/* The name of the file itself: a link to it is neither renamed nor removed.  0 or -errno. */
+static int find(struct replay *r, const char *name)
+{
+	char real[PATH_MAX];
+	struct stat st;
+	int fd = atr_sys_open(name, O_PATH | O_CLOEXEC, 0);
+	int err = fd < 0 ? fd : atr_sys_stat(fd, "", &st);
+
+	if (fd >= 0)
+		(void)atr_sys_close(fd);
+	use_name(r, name);
+	if (err) /* perhaps there is what an earlier one has left */
+		return err == -ENOENT ? 0 : err;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	if (atr_sys_stat(AT_FDCWD, name, &st) != 0 || !S_ISLNK(st.st_mode))
+		return 0;
+	if (!realpath(name, real))
+		return -errno;
+	use_name(r, real);
+	return 0;
+}
+
 /* What was renamed is opened and locked; 0 or -errno. */
 static int claim(struct replay *r)
 {
 	struct stat st;
-	int err = 0;
+	int err = atr_sys_stat(AT_FDCWD, r->draining, &st);
 
-	r->fd = atr_sys_open(r->draining, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+	if (err)
+		return err;
+	if (!S_ISREG(st.st_mode)) /* to open it may do something */
+		return -EINVAL;
+	r->fd = atr_sys_open(r->draining, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW,
+			     0);
 	if (r->fd < 0)
 		return r->fd;
 	for (unsigned i = 0; i < LOCK_TRIES; i++) {
@@ -149,7 +196,9 @@ static void let_go(struct replay *r)
 	atr_buf_reset(&r->spans);
 	r->n_spans = 0;
 	r->at = r->text_at = r->ours = r->bad = r->lost = 0;
-	r->ended = false;
+	r->ended = r->cut = r->half = false;
+	r->grew = 0;
+	r->err = 0;
 }
 
 /* Beside what was put aside before. */
@@ -193,7 +242,7 @@ static void over(struct replay *r, bool all)
 
 /* ---- lines ---- */
 
-/* Reads on; false: there is no more. */
+/* Reads on; false: there is no more, or r->err. */
 static bool read_more(struct replay *r)
 {
 	uint64_t from = r->text_at + r->text.len;
@@ -208,13 +257,15 @@ static bool read_more(struct replay *r)
 		r->text_at = r->at;
 	}
 	to = atr_buf_reserve(&r->text, READ);
-	n = to ? atr_sys(SYS_pread64, r->fd, to, READ, from, 0, 0) : 0;
+	n = to ? atr_sys(SYS_pread64, r->fd, to, READ, from, 0, 0) : -ENOMEM;
 	if (n > 0)
 		r->text.len += (size_t)n;
+	else
+		r->err = (int)n;
 	return n > 0;
 }
 
-/* The next line, good until the next call; NULL: no more. */
+/* The next line, good until the next call; NULL: no more, or r->err. */
 static const char *next_line(struct replay *r, size_t *ret_len)
 {
 	size_t seen = 0;
@@ -229,11 +280,12 @@ static const char *next_line(struct replay *r, size_t *ret_len)
 			r->ended = !read_more(r);
 			continue;
 		}
-		if (!left)
+		if (!left || r->err)
 			return NULL;
 		*ret_len = end ? (size_t)(end - from) : left;
 		r->line = r->at;
 		r->line_len = *ret_len;
+		r->cut = !end && (r->cut || !r->ended);
 		r->at += *ret_len + (end != NULL);
 		return from;
 	}
@@ -278,27 +330,51 @@ static bool read_request(struct replay *r, const char *line, size_t len)
 	return false;
 }
 
-/* The next line that is a request; false: no more. */
+/* Has the file grown behind its end?  Then it is gone on with, but not for ever. */
+static bool has_grown(struct replay *r)
+{
+	struct stat st;
+
+	if (r->err || r->grew > ROUNDS || atr_sys_stat(r->fd, "", &st) != 0 ||
+	    (uint64_t)st.st_size <= r->text_at + r->text.len || ++r->grew > ROUNDS)
+		return false;
+	r->ended = false;
+	return true;
+}
+
+/* The next line that is a request; false: no more, or r->err. */
 static bool next_request(struct replay *r)
 {
 	const char *line;
 	size_t len;
+	bool rest;
 
-	while (!r->text.failed && (line = next_line(r, &len))) {
-		if (!len || line[0] == '\r')
+	r->half = false;
+	for (;;) {
+		rest = r->cut;
+		line = next_line(r, &len);
+		if (!line && !has_grown(r))
+			return false;
+		if (!line || rest || !len || line[0] == '\r')
 			continue;
 		if (line[0] == '#') {
 			r->ours += memmem(line, len, MEMBER, strlen(MEMBER)) != NULL;
 			continue;
 		}
-		r->i_resource = r->i_scope = r->i_span = 0;
+		r->i_resource = r->i_scope = r->i_in_scope = r->i_span = 0;
 		if (read_request(r, line, len)) {
 			r->ours++;
 			return true;
 		}
+		if (r->ended && r->at == r->line + len) { /* perhaps it is being written */
+			r->at = r->line;
+			r->half = !has_grown(r);
+			if (r->half)
+				return false;
+			continue;
+		}
 		r->bad++;
 	}
-	return false;
 }
 
 /* ---- pieces of a request ---- */
@@ -349,19 +425,30 @@ static void add_run(struct replay *r, size_t n, bool last)
 	r->i_span += n;
 }
 
+static bool has_room(const struct replay *r)
+{
+	return r->n_spans < r->host->config->bsp_max_export_batch_size &&
+	       r->spans.len < BATCH_BYTES;
+}
+
+/* As many of the scope at hand as there is room for. */
 static void add_spans(struct replay *r, const otlp_scope *scope)
 {
 	struct atr_buf one = { 0 };
+	size_t before = r->n_spans;
 
-	for (size_t i = 0; i < scope->n_spans; i++) {
+	for (; r->i_in_scope < scope->n_spans && has_room(r); r->i_in_scope++, r->n_spans++) {
 		atr_buf_reset(&one);
-		pack(&one, &scope->spans[i]->base);
+		pack(&one, &scope->spans[r->i_in_scope]->base);
 		atr_otlp_add_span(&r->spans, one.bytes, one.len);
 		r->spans.failed = r->spans.failed || one.failed;
 	}
-	r->n_spans += scope->n_spans;
 	atr_buf_free(&one);
-	add_run(r, scope->n_spans, false);
+	add_run(r, r->n_spans - before, false);
+	if (r->i_in_scope == scope->n_spans) {
+		r->i_in_scope = 0;
+		r->i_scope++;
+	}
 }
 
 /* The request at hand is through. */
@@ -384,7 +471,7 @@ static void begin_batch(struct replay *r)
 	(void)atr_otlp_read_resource(&r->resource, r->head.resource.bytes, r->head.resource.len);
 }
 
-/* Collects a batch: spans of one resource and scope, from as many lines as fit. */
+/* Collects a batch: spans of one resource and scope, from as many lines, or parts, as fit. */
 static size_t next_batch(struct replay *r)
 {
 	otlp_resource *resource;
@@ -402,12 +489,9 @@ static size_t next_batch(struct replay *r)
 		if (!r->n_spans)
 			begin_batch(r);
 		else if (!same(&r->head.resource, &r->next.resource) ||
-			 !same(&r->head.scope, &r->next.scope) ||
-			 r->n_spans + scope->n_spans > r->host->config->bsp_max_export_batch_size ||
-			 r->spans.len > BATCH_BYTES)
+			 !same(&r->head.scope, &r->next.scope) || !has_room(r))
 			break;
 		add_spans(r, scope);
-		r->i_scope++;
 	}
 	return r->n_spans;
 }
@@ -467,10 +551,29 @@ static bool send_batch(struct replay *r)
 		state = atr_sink_step(&r->sink, UINT64_MAX, ATR_HASTE_FLUSH, false);
 		if (state == ATR_DELIVERY_BUSY)
 			take_note(r, state, host->stats->adopted_refused - before);
+		if (r->marks.err) {
+			atr_sink_cancel(&r->sink);
+			return false;
+		}
 	}
 	take_note(r, state, host->stats->adopted_refused - before);
 	r->refused = state == ATR_DELIVERY_FAILED && atr_sink_refused(&r->sink);
 	return state == ATR_DELIVERY_DONE;
+}
+
+/* All was sent, but not what somebody is about to write to it. */
+static bool is_open(struct replay *r)
+{
+	char shown[300];
+
+	if (r->grew > ROUNDS || (r->grew && r->half)) {
+		(void)atr_escape(shown, sizeof(shown), r->name, strlen(r->name));
+		r->host->log(ATR_LOG_WARN, "%s: somebody writes to it; what comes last is left",
+			     shown);
+		return true;
+	}
+	r->bad += r->half;
+	return false;
 }
 
 /* What is named NAME.draining.  False: nobody is there to take what is in it. */
@@ -481,18 +584,24 @@ static bool replay_one(struct replay *r)
 
 	r->refused = false;
 	if (err) {
-		complain(r, err);
+		leave(r, err);
 		let_go(r);
+		/* Else it is somebody else's, or none of ours. */
+		if (err != -EWOULDBLOCK && err != -ENOENT && err != -EINVAL)
+			(void)rename_to(r->draining, r->name);
 		return true;
 	}
 	atr_marks_begin(&r->marks, r->fd);
-	while (sent && next_batch(r))
+	while (sent && !r->marks.err && next_batch(r))
 		sent = !r->spans.failed && !r->head.resource.failed &&
 		       !atr_marks_failed(&r->marks) && send_batch(r);
 	if (sent)
 		atr_marks_done(&r->marks, 0, false);
-	over(r, sent && !r->text.failed);
-	return sent || r->refused; /* of other files that may be otherwise */
+	err = r->err ? r->err : r->marks.err;
+	if (err)
+		complain(r, err);
+	over(r, sent && !err && !is_open(r));
+	return sent || err || r->refused; /* of other files that may be otherwise */
 }
 
 /* Is there a request in it, sent or not?  It is only read.  1, 0 or -errno. */
@@ -504,7 +613,7 @@ static int has_traces(struct replay *r)
 	r->fd = atr_sys_open(r->name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
 	if (r->fd < 0)
 		return r->fd;
-	has = next_request(r) || r->ours;
+	has = next_request(r) || r->ours ? 1 : r->err;
 	(void)atr_escape(shown, sizeof(shown), r->name, strlen(r->name));
 	if (!has && r->text_at + r->text.len)
 		r->host->log(ATR_LOG_WARN, "%s has no traces in OTLP JSON; it is left alone",
@@ -513,13 +622,26 @@ static int has_traces(struct replay *r)
 	return has;
 }
 
+/* What is only to be read keeps its name: marks are to be written in it. */
+static int can_write(const struct replay *r)
+{
+	int fd = atr_sys_open(r->name, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
+
+	if (fd >= 0)
+		(void)atr_sys_close(fd);
+	return fd < 0 ? fd : 0;
+}
+
 /* What an earlier one has left comes first.  False: nobody takes what is in it. */
 static bool replay_file(struct replay *r, const char *name)
 {
+	int err = find(r, name);
 	bool earlier;
-	int err;
 
-	use_name(r, name);
+	if (err) {
+		leave(r, err);
+		return true;
+	}
 	earlier = is_there(r->draining);
 	if (earlier && !replay_one(r))
 		return false;
@@ -529,18 +651,24 @@ static bool replay_file(struct replay *r, const char *name)
 	if (!err)
 		return true;
 	if (err > 0)
+		err = can_write(r);
+	if (!err)
 		err = rename_to(r->name, r->draining);
 	if (!err)
 		return replay_one(r);
-	complain(r, err);
+	leave(r, err);
 	return true;
 }
 
 void atr_replay(const struct atr_host *host)
 {
+	const struct sigaction ignore = { .sa_handler = SIG_IGN };
 	struct replay r = { .host = host, .fd = -1 };
+	struct sigaction before;
 	bool sent = true;
 
+	/* A mark behind the longest that a file may be is an error like any other. */
+	(void)sigaction(SIGXFSZ, &ignore, &before);
 	if (atr_sink_init(&r.sink, host))
 		for (size_t i = 0; sent && host->files[i]; i++)
 			sent = replay_file(&r, host->files[i]);
@@ -552,4 +680,5 @@ void atr_replay(const struct atr_host *host)
 	atr_buf_free(&r.packed);
 	atr_buf_free(&r.spans);
 	atr_marks_finish(&r.marks);
+	(void)sigaction(SIGXFSZ, &before, NULL);
 }
