@@ -500,7 +500,7 @@ def test_what_is_said_through_a_proxy_is_not_the_proxys_answer(echo, proxy, mtls
 
 def test_what_is_too_large_may_be_so_for_the_proxy(receiver, proxy):
     receiver.script += [Answer(413)]
-    r = run(["/usr/bin/python3", "-c", "import socket; socket.socketpair()[0].send(b'x')"],
+    r = run(["/usr/bin/python3", "-c", "import socket; a, b = socket.socketpair(); a.send(b'x')"],
             env(receiver.endpoint, "http/protobuf", NO_PROXY=None, http_proxy=f"http://127.0.0.1:{proxy.port}")).ok()
     assert r.total("rejected") == r.total("recorded") == 1
     assert f": HTTP 413, through the proxy http://127.0.0.1:{proxy.port}; such spans are " in r.err
