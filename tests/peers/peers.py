@@ -247,6 +247,9 @@ class Otelcol(Forwarder):
                 "http": {"endpoint": f"127.0.0.1:{http}", **tls}, "grpc": {"endpoint": f"127.0.0.1:{grpc}", **tls}}}
             self.ports.update({("http/protobuf", security): http, ("http/json", security): http,
                                ("grpc", security): grpc})
+        self.small = harness.free_port()  # takes no request larger than this:
+        receivers["otlp/small"] = {"protocols": {
+            "http": {"endpoint": f"127.0.0.1:{self.small}", "max_request_body_size": 4000}}}
         with open(self.dir + "/config.yaml", "w", encoding="ascii") as f:
             json.dump({  # which is YAML
                 "receivers": receivers, "processors": {"batch": {"timeout": "50ms"}},

@@ -140,6 +140,19 @@ def test_programs_send_it_themselves(request, name, protocol, security, compress
     assert peer.count() == recorded, "each once"
 
 
+@pytest.mark.parametrize("protocol,compression", [("http/protobuf", "none"), ("http/protobuf", "gzip"),
+                                                  ("http/json", "none")], ids=lambda v: v.replace("/", "-"))
+def test_what_the_collector_finds_too_large_it_gets_in_parts(otelcol, protocol, compression, echo, tmp_path):
+    """It says so by 400."""
+    otelcol.reset()
+    env = harness.shim_env(f"http://127.0.0.1:{otelcol.small}", AUTOTRACE_SPOOL_DIR=str(tmp_path),
+                           OTEL_EXPORTER_OTLP_PROTOCOL=protocol, OTEL_EXPORTER_OTLP_COMPRESSION=compression)
+    r = run([program("threads-client"), "echo", "4", "50", str(echo.port)], env).ok()
+    assert r.total("recorded") == r.total("exported") == 404 and r.total("split") and not r.err
+    harness.wait_for(lambda: otelcol.count() >= 404, "all spans to be told")
+    assert otelcol.count() == 404, "each once"
+
+
 @pytest.mark.parametrize("exporter", ["console", "otlp/stdout"])
 def test_the_console_showed_the_same(batch, exporter):
     r = drain(batch.spool, "http://127.0.0.1:9", OTEL_TRACES_EXPORTER=exporter, AUTOTRACE_CONSOLE="json")
