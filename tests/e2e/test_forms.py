@@ -612,6 +612,36 @@ def test_what_a_killed_drain_left_beside_another_is_no_trouble(receiver, file_en
     assert r.err == f"autotrace: {41 * n} spans sent\n" and os.listdir(tmp_path / "d") == []
 
 
+def test_of_a_link_the_file_is_drained_and_of_a_pipe_nothing(receiver, file_env, echo, tmp_path):
+    n = operations(run(client(echo, 1, 5), file_env("f.jsonl")).ok())
+    text = (tmp_path / "f.jsonl").read_bytes()
+    stdin = tmp_path / "stdin"  # as /dev/stdin is
+    stdin.symlink_to("/proc/self/fd/0")
+    tool = [os.path.join(harness.B, "autotrace"), "drain", str(stdin)]
+    env = harness.bare_env(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
+    p = subprocess.run(tool, env=env, input=text, stderr=subprocess.PIPE, timeout=30)
+    assert p.returncode == 1 and p.stderr.decode() == f"autotrace: {stdin}: it is no regular file; it is left alone\n"
+    with open(tmp_path / "f.jsonl") as f:
+        p = subprocess.run(tool, env=env, stdin=f, stderr=subprocess.PIPE, timeout=30)
+    assert p.returncode == 0 and each_once(receiver.wait(n)) == n, p.stderr
+    assert stdin.is_symlink() and not (tmp_path / "f.jsonl").exists()
+
+
+def test_a_file_that_cannot_be_marked_is_given_back(receiver, file_env, echo, tmp_path):
+    n = operations(run(client(echo, 1, 50), file_env("f.jsonl")).ok())
+    text = (tmp_path / "f.jsonl").read_bytes()
+    tool = [os.path.join(harness.B, "autotrace"), "drain", str(tmp_path / "f.jsonl")]
+    env = harness.bare_env(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, OTEL_BSP_MAX_EXPORT_BATCH_SIZE="10")
+    p = subprocess.run(tool, env=env, stderr=subprocess.PIPE, timeout=30, preexec_fn=lambda: resource.setrlimit(
+        resource.RLIMIT_FSIZE, (len(text) // 2, resource.RLIM_INFINITY)))
+    assert p.returncode == 1 and b"may be sent again: File too large" in p.stderr, p.stderr
+    taken = len(receiver.spans)
+    assert 0 < taken < n and len((tmp_path / "f.jsonl").read_bytes()) == len(text)
+    p = subprocess.run(tool + ["--exporter", "otlp/stdout"], env=env, stdout=subprocess.PIPE, timeout=30)
+    again = p.stdout.count(b'"spanId"')
+    assert p.returncode == 0 and n - taken <= again <= n - taken + 10, "of one request, at most"
+
+
 def test_what_drain_does_not_do_with_files_it_says(receiver, tmp_path):
     for option in ("--watch", "--same"):
         r = drain(receiver, option, tmp_path)
