@@ -122,6 +122,8 @@ static int sleep_fds(struct pollfd *fds, unsigned n_fds, int timeout_ms)
 	return n < 0 ? -errno : n;
 }
 
+static bool watch;
+
 static unsigned wait_until(uint64_t until, uint64_t n_spans)
 {
 	(void)n_spans;
@@ -142,17 +144,43 @@ static uint64_t deadline(void)
 	return ms ? now() + ms * 1000000ull : UINT64_MAX;
 }
 
+#define SAID_MAX 64
+#define SAID_NS 60000000000ull
+
+/* Each round of a watch begins anew; what it says has been said, within a minute. */
+static bool said_lately(const char *line)
+{
+	static struct {
+		uint64_t hash, at;
+	} said[SAID_MAX];
+	uint64_t hash = 14695981039346656037ull; /* FNV-1a */
+	size_t oldest = 0;
+
+	for (; *line; line++)
+		hash = (hash ^ (unsigned char)*line) * 1099511628211ull;
+	for (size_t i = 0; i < SAID_MAX; i++) {
+		if (said[i].hash == hash && said[i].at && now() - said[i].at < SAID_NS)
+			return true;
+		if (said[i].at < said[oldest].at)
+			oldest = i;
+	}
+	said[oldest].hash = hash;
+	said[oldest].at = now();
+	return false;
+}
+
 static void atr_printf(2, 3) say(enum atr_LOG_LEVEL level, const char *fmt, ...)
 {
+	char line[2048];
 	va_list args;
 
 	if (level > config.log_level)
 		return;
 	va_start(args, fmt);
-	fputs("autotrace: ", stderr);
-	(void)vfprintf(stderr, fmt, args);
-	fputc('\n', stderr);
+	(void)vsnprintf(line, sizeof(line), fmt, args);
 	va_end(args);
+	if (!watch || !said_lately(line))
+		fprintf(stderr, "autotrace: %s\n", line);
 }
 
 /* Of a terminal here, whichever of the two it would be in a program. */
@@ -384,7 +412,7 @@ static void stop_on(int signal)
 int atr_cli_drain(int argc, char **argv)
 {
 	static char name[] = "autotrace"; /* getopt's messages begin with it */
-	bool watch = false, same = false, done;
+	bool same = false, done;
 	atr_exporter_run_fn *run;
 	int c;
 

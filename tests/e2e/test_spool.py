@@ -265,6 +265,18 @@ def test_a_drain_without_a_limit_has_time_for_another_attempt(receiver, shim, sp
     assert d.rc == 0 and each_once(receiver.wait(3)) == 3 and not files(spool), d.err
 
 
+def test_watch_says_the_same_once(spool):
+    os.mkdir(os.path.join(spool, f"autotrace-{os.getuid()}"))
+    os.chmod(os.path.join(spool, f"autotrace-{os.getuid()}"), 0o755)
+    p = subprocess.Popen([os.path.join(harness.B, "autotrace"), "drain", "--watch"], stderr=subprocess.PIPE, text=True,
+                         env=bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_BSP_SCHEDULE_DELAY="20"))
+    line = p.stderr.readline()
+    time.sleep(0.3)
+    p.terminate()
+    _, rest = p.communicate(timeout=10)
+    assert "it is not ours alone" in line and "ours alone" not in rest and p.returncode == 1
+
+
 def test_watch_goes_on_until_it_is_told(receiver, shim, spool, counts):
     env = bare_env(AUTOTRACE_SPOOL_DIR=spool, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
                    OTEL_BSP_SCHEDULE_DELAY="50")
