@@ -66,8 +66,7 @@ static struct settings settings(const struct atr_config *c, enum atr_signal sign
 
 /* ---- headers ---- */
 
-/* Adds a finished header line; false without memory. */
-static bool add(struct atr_endpoint *ep, const char *line)
+bool atr_endpoint_add_header(struct atr_endpoint *ep, const char *line)
 {
 	struct curl_slist *list = curl_slist_append(ep->headers, line);
 
@@ -162,7 +161,7 @@ static bool add_users(struct atr_endpoint *ep, const struct atr_host *host, cons
 	while (ok && atr_list_next(&list, &item)) {
 		if (header_line(ep, line, &item)) {
 			forget(ep, item.key, item.key_len);
-			ok = add(ep, line);
+			ok = atr_endpoint_add_header(ep, line);
 		} else if (n_bad++ == 0) {
 			(void)atr_escape(bad, sizeof(bad), item.key,
 					 item.has_value ? item.key_len : 0);
@@ -184,9 +183,12 @@ static bool headers(struct atr_endpoint *ep, const struct atr_host *host, const 
 	};
 	bool grpc = ep->protocol == ATR_PROTOCOL_GRPC;
 
-	return add(ep, types[ep->protocol]) && (!grpc || add(ep, "TE: trailers")) &&
-	       (!ep->gzip || add(ep, grpc ? "grpc-encoding: gzip" : "Content-Encoding: gzip")) &&
-	       add(ep, "Expect:") && /* a 100-continue would cost a round trip */
+	return atr_endpoint_add_header(ep, types[ep->protocol]) &&
+	       (!grpc || atr_endpoint_add_header(ep, "TE: trailers")) &&
+	       (!ep->gzip || atr_endpoint_add_header(ep, grpc ? "grpc-encoding: gzip"
+							      : "Content-Encoding: gzip")) &&
+	       atr_endpoint_add_header(ep,
+				       "Expect:") && /* a 100-continue would cost a round trip */
 	       add_users(ep, host, s->headers, s->headers_name);
 }
 
@@ -364,22 +366,22 @@ static void tls(struct atr_endpoint *ep, const struct atr_host *host, const stru
 
 /* ---- the whole ---- */
 
-/* 0 = no limit. */
-static uint64_t ns(uint32_t ms)
+uint64_t atr_endpoint_timeout(uint32_t ms, uint32_t most_ms)
 {
-	return ms ? (uint64_t)ms * 1000000u : UINT64_MAX;
+	uint32_t least = ms && (!most_ms || ms < most_ms) ? ms : most_ms;
+
+	return least ? least * 1000000ull : UINT64_MAX;
 }
 
 int atr_endpoint_init(struct atr_endpoint *ep, const struct atr_host *host, enum atr_signal signal)
 {
 	const struct atr_config *c = host->config;
 	const struct settings s = settings(c, signal);
-	uint64_t timeout = ns(s.timeout), upper = ns(c->bsp_export_timeout);
 
 	*ep = (struct atr_endpoint){
 		.protocol = atr_target_protocol(c, signal),
 		.gzip = s.compression == ATR_COMPRESSION_GZIP,
-		.timeout = timeout < upper ? timeout : upper,
+		.timeout = atr_endpoint_timeout(s.timeout, c->bsp_export_timeout),
 	};
 	if (url(ep, host, &s, signal) && headers(ep, host, &s)) {
 		tls(ep, host, &s);

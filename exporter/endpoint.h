@@ -35,6 +35,12 @@ struct atr_endpoint {
 /* 0 or -ENOMEM.  Bad settings are logged, one line each. */
 int atr_endpoint_init(struct atr_endpoint *ep, const struct atr_host *host, enum atr_signal signal);
 
+/* What an endpoint is made of that is no OTLP.  A header line more; false without memory. */
+bool atr_endpoint_add_header(struct atr_endpoint *ep, const char *line);
+
+/* The shorter of two settings in ms, as ns; 0 is no limit, which is UINT64_MAX. */
+uint64_t atr_endpoint_timeout(uint32_t ms, uint32_t most_ms);
+
 /* Nobody was there: perhaps the name means another address by now.  Asks every two seconds at most.
  */
 void atr_endpoint_look_again(struct atr_endpoint *ep, const struct atr_host *host);

@@ -17,11 +17,6 @@
 
 /* ---- settings ---- */
 
-static uint64_t ns(uint32_t ms)
-{
-	return ms ? ms * NS_PER_MS : UINT64_MAX;
-}
-
 /* server.address and server.port of the spans' endpoint. */
 static void set_server(struct atr_metrics *m, const char *url)
 {
@@ -60,7 +55,7 @@ bool atr_reader_init(struct atr_reader *r, const struct atr_host *host,
 	r->metrics.start = r->metrics.since = atr_wall_clock();
 	set_server(&r->metrics, url);
 	r->interval = c->metric_interval * NS_PER_MS;
-	r->timeout = ns(c->metric_timeout);
+	r->timeout = atr_endpoint_timeout(c->metric_timeout, 0);
 	r->due = host->now() + r->interval;
 	if (which == ATR_METRICS_CONSOLE) {
 		r->to = ATR_READER_CONSOLE;

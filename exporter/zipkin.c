@@ -391,26 +391,11 @@ static void zipkin_free(void *self)
 	free(z);
 }
 
-static bool add_header(struct atr_endpoint *ep, const char *line)
-{
-	struct curl_slist *list = curl_slist_append(ep->headers, line);
-
-	if (list)
-		ep->headers = list;
-	return list != NULL;
-}
-
-static uint64_t ns(uint32_t ms)
-{
-	return ms ? (uint64_t)ms * 1000000u : UINT64_MAX;
-}
-
 /* False without memory. */
 static bool find_endpoint(struct atr_endpoint *ep, const struct atr_host *host)
 {
 	const struct atr_config *c = host->config;
 	const char *url = c->zipkin_endpoint;
-	uint64_t timeout = ns(c->zipkin_timeout), upper = ns(c->bsp_export_timeout);
 	char shown[256];
 
 	if (!atr_url_valid(url, false)) {
@@ -422,7 +407,7 @@ static bool find_endpoint(struct atr_endpoint *ep, const struct atr_host *host)
 		url = DEFAULT_URL;
 	}
 	ep->protocol = ATR_PROTOCOL_HTTP_JSON; /* so much of OTLP it has */
-	ep->timeout = timeout < upper ? timeout : upper;
+	ep->timeout = atr_endpoint_timeout(c->zipkin_timeout, c->bsp_export_timeout);
 	atr_url_shown(ep->shown, sizeof(ep->shown), url);
 	if (!atr_url_make(&ep->url, url, ATR_URL_WHOLE, "", false))
 		return false;
@@ -431,7 +416,8 @@ static bool find_endpoint(struct atr_endpoint *ep, const struct atr_host *host)
 		ep->text = url;
 		host->look_up(url, &ep->addresses);
 	}
-	return add_header(ep, "Content-Type: application/json") && add_header(ep, "Expect:");
+	return atr_endpoint_add_header(ep, "Content-Type: application/json") &&
+	       atr_endpoint_add_header(ep, "Expect:");
 }
 
 static void *zipkin_new(const struct atr_host *host)

@@ -18,9 +18,14 @@ static inline struct atr_ring *spool_ring(uint8_t *file, uint32_t i)
 	return (struct atr_ring *)(void *)(file + ATR_SPOOL_HEADER + i * (size_t)SPOOL_STRIDE);
 }
 
+static inline struct atr_spool_file *spool_head(uint8_t *file)
+{
+	return (struct atr_spool_file *)(void *)file;
+}
+
 static inline void spool_file(uint8_t *file, uint32_t n_rings, uint32_t pid)
 {
-	struct atr_spool_file *f = (struct atr_spool_file *)(void *)file;
+	struct atr_spool_file *f = spool_head(file);
 	static const char texts[] = "/bin/dead\0shop\0a=b";
 
 	memset(file, 0, SPOOL_FILE(n_rings));

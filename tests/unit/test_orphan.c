@@ -203,7 +203,7 @@ TEST(positions_wrap)
 TEST(its_resource_is_its_own)
 {
 	struct atr_orphans o;
-	struct atr_spool_file *f = (struct atr_spool_file *)(void *)file;
+	struct atr_spool_file *f = spool_head(file);
 	struct atr_resource r = { 0 };
 	struct atr_otlp_head head;
 	char id[64];
@@ -278,7 +278,7 @@ TEST(what_was_on_its_way_does_not_come_again_unless_it_was_put_back)
 /* Puts the file there as one who gave it up left it, so long ago. */
 static void put_given_up(uint32_t n, unsigned minutes)
 {
-	struct atr_spool_file *f = (struct atr_spool_file *)(void *)file;
+	struct atr_spool_file *f = spool_head(file);
 
 	f->given_up = atr_wall_clock() - minutes * ATR_SPOOL_REST_NS;
 	f->n_given_up = n;

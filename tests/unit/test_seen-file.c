@@ -10,15 +10,10 @@
 static uint8_t file[SPOOL_FILE(3)] __attribute__((aligned(4096)));
 static struct atr_seen seen;
 
-static struct atr_spool_file *head(void)
-{
-	return (struct atr_spool_file *)(void *)file;
-}
-
 static void begin(void)
 {
 	spool_file(file, 3, 4711);
-	head()->status.version = ATR_STATUS_VERSION;
+	spool_head(file)->status.version = ATR_STATUS_VERSION;
 }
 
 static uint64_t clock_ms(void)
@@ -73,8 +68,8 @@ TEST(a_ring_is_counted_in_whatever_pieces_it_is_read)
 TEST(the_note_of_who_gave_it_up_is_read)
 {
 	begin();
-	head()->given_up = 4711;
-	head()->n_given_up = 3;
+	spool_head(file)->given_up = 4711;
+	spool_head(file)->n_given_up = 3;
 	look(false, sizeof(file));
 	CHECK_INT(seen.given_up, 4711);
 	CHECK_INT(seen.n_given_up, 3);
@@ -85,7 +80,7 @@ TEST(a_dead_process_is_not_waited_for)
 	uint64_t then = clock_ms();
 
 	begin();
-	head()->status.change = 7;
+	spool_head(file)->status.change = 7;
 	for (int i = 0; i < 60; i++) {
 		look(false, sizeof(file));
 		CHECK(seen.told);
@@ -98,7 +93,7 @@ TEST(pages_that_are_always_being_written_are_waited_for_half_a_second_in_all)
 	uint64_t then = clock_ms();
 
 	begin();
-	head()->status.change = 7;
+	spool_head(file)->status.change = 7;
 	for (int i = 0; i < 100; i++) {
 		look(true, sizeof(file));
 		CHECK(seen.told);
@@ -113,8 +108,8 @@ TEST(holes_cost_nothing)
 	struct atr_ring *ring = spool_ring(file, 0);
 
 	begin();
-	head()->n_rings = 1;
-	head()->stride = ATR_RING_DATA + (64u << 20);
+	spool_head(file)->n_rings = 1;
+	spool_head(file)->stride = ATR_RING_DATA + (64u << 20);
 	ring->size = 64u << 20;
 	ring->head = 1000 * 64;
 	for (int i = 0; i < 120; i++) {
@@ -131,7 +126,7 @@ TEST(all_files_together_are_looked_at_for_a_time_and_what_was_not_is_said)
 	uint64_t then = clock_ms();
 
 	begin();
-	head()->n_rings = ATR_SPOOL_RINGS_MAX;
+	spool_head(file)->n_rings = ATR_SPOOL_RINGS_MAX;
 	for (int i = 0; i < 20; i++)
 		look(false, SPOOL_FILE(ATR_SPOOL_RINGS_MAX));
 	CHECK(seen.uncounted);

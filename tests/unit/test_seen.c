@@ -11,20 +11,15 @@
 static uint8_t file[SPOOL_FILE(3)] __attribute__((aligned(4096)));
 static struct atr_seen seen;
 
-static struct atr_spool_file *head(void)
-{
-	return (struct atr_spool_file *)(void *)file;
-}
-
 static void begin(void)
 {
 	spool_file(file, 3, 4711);
-	head()->status.version = ATR_STATUS_VERSION;
-	head()->status.n_counters = 3;
-	memcpy(head()->status.names, "a bc d ", 8);
-	head()->status.counters[0] = 1;
-	head()->status.counters[1] = 22;
-	head()->status.counters[2] = 333;
+	spool_head(file)->status.version = ATR_STATUS_VERSION;
+	spool_head(file)->status.n_counters = 3;
+	memcpy(spool_head(file)->status.names, "a bc d ", 8);
+	spool_head(file)->status.counters[0] = 1;
+	spool_head(file)->status.counters[1] = 22;
+	spool_head(file)->status.counters[2] = 333;
 }
 
 /* What is seen of the first `len` bytes of the file. */
@@ -79,23 +74,23 @@ TEST(what_waits_in_rings_is_counted_padding_is_not)
 TEST(another_version_or_half_a_page_says_nothing)
 {
 	begin();
-	head()->status.version = ATR_STATUS_VERSION + 1;
+	spool_head(file)->status.version = ATR_STATUS_VERSION + 1;
 	CHECK(look(sizeof(file)));
 	CHECK(!seen.told);
-	head()->status.version = ATR_STATUS_VERSION;
-	head()->status.n_counters = ATR_STATUS_COUNTERS + 1;
+	spool_head(file)->status.version = ATR_STATUS_VERSION;
+	spool_head(file)->status.n_counters = ATR_STATUS_COUNTERS + 1;
 	CHECK(look(sizeof(file)));
 	CHECK(!seen.told);
 	CHECK(!look(100) || !seen.told);
 	CHECK(!look(0));
-	head()->magic++;
+	spool_head(file)->magic++;
 	CHECK(!look(sizeof(file)));
 }
 
 TEST(a_page_left_in_the_middle_of_a_change_is_read_all_the_same)
 {
 	begin();
-	head()->status.change = 7;
+	spool_head(file)->status.change = 7;
 	CHECK(look(sizeof(file)));
 	CHECK(seen.told);
 }
@@ -103,16 +98,16 @@ TEST(a_page_left_in_the_middle_of_a_change_is_read_all_the_same)
 TEST(of_the_dead_the_file_says_what_they_were)
 {
 	begin();
-	memcpy(head()->text, "/usr/bin/shop", 14);
+	memcpy(spool_head(file)->text, "/usr/bin/shop", 14);
 	CHECK(look(sizeof(file)));
 	CHECK_STR(seen.exe, "/usr/bin/shop");
 	CHECK_STR(seen.name, "shop");
-	memset(head()->text, '/', sizeof(head()->text));
+	memset(spool_head(file)->text, '/', sizeof(spool_head(file)->text));
 	CHECK(look(sizeof(file)));
 	CHECK_INT(strlen(seen.exe), 1023);
 	CHECK_STR(seen.name, "");
-	memset(head()->text, 'x', sizeof(head()->text));
-	head()->text[0] = '/';
+	memset(spool_head(file)->text, 'x', sizeof(spool_head(file)->text));
+	spool_head(file)->text[0] = '/';
 	CHECK(look(sizeof(file)));
 	CHECK_INT(strlen(seen.name), sizeof(seen.name) - 1);
 }
@@ -145,9 +140,9 @@ TEST(nothing_in_a_file_is_believed)
 					  : offsetof(struct atr_spool_file, status) + at % 4096;
 			file[at] = (uint8_t)(random >> 3);
 		}
-		head()->magic = ATR_SPOOL_MAGIC;
-		head()->version = ATR_SPOOL_VERSION;
-		memset(head()->status.names, 'x', sizeof(head()->status.names));
+		spool_head(file)->magic = ATR_SPOOL_MAGIC;
+		spool_head(file)->version = ATR_SPOOL_VERSION;
+		memset(spool_head(file)->status.names, 'x', sizeof(spool_head(file)->status.names));
 		(void)look(sizeof(file));
 		(void)atr_seen_counter(&seen, "x");
 	}

@@ -549,7 +549,7 @@ TEST(the_name_of_one_who_does_not_answer_is_looked_up_again)
 	look_up("", &z->delivery.endpoint.addresses);
 	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
 	CHECK_INT(atr_collector_step(z, UINT64_MAX, ATR_HASTE_NONE), ATR_DELIVERY_BUSY);
-	way.shift += ns(fake.config.zipkin_timeout);
+	way.shift += atr_endpoint_timeout(fake.config.zipkin_timeout, 0);
 	CHECK_INT(atr_collector_step(z, UINT64_MAX, ATR_HASTE_NONE), ATR_DELIVERY_FAILED);
 	CHECK_INT(n_looked_up, 1);
 	CHECK_INT(zipkin_start(z, batch), ATR_DELIVERY_BUSY);
